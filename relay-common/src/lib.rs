@@ -1,0 +1,17 @@
+//! What the XDP program and the userspace server must agree on: wire formats, table layouts, the packet rewrite
+//! and the names of the reasons a packet was dropped or passed up.
+//!
+//! The crate is `no_std`, has no dependencies and is compiled twice, for the host and for BPF, so that every rule
+//! about a packet exists once. Code here must suit the BPF verifier: flat `Copy` structs, no panics, no slices.
+
+#![no_std]
+
+pub mod addr;
+pub mod channel;
+pub mod checksum;
+pub mod flow;
+pub mod next_hop;
+pub mod reason;
+pub mod rewrite;
+pub mod tables;
+pub mod wire;

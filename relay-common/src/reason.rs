@@ -1,0 +1,126 @@
+//! Why a packet took the way it took: the names that counters, `turnpike status`, metrics and documents share.
+
+/// What became of a packet on the data path, XDP or userspace. Zero-based and dense: it indexes the counter table.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reason {
+    /// Forwarded to the peer: ChannelData or a Send indication, unwrapped.
+    ToPeer,
+    /// Forwarded to the client, wrapped in ChannelData or a Data indication.
+    ToClient,
+    /// Passed up: not addressed to a listener or a relayed address of ours.
+    NotOurs,
+    /// Passed up: a STUN message for the control plane.
+    Stun,
+    /// Passed up: ChannelData that matches no binding in the tables.
+    NoBinding,
+    /// Passed up: a packet at a relayed address from a peer that no binding in the tables names.
+    NoPeerBinding,
+    /// Passed up: neither STUN nor ChannelData at a listener.
+    NotTurn,
+    /// Passed up: an IP fragment.
+    Fragment,
+    /// Passed up: IPv4 options or IPv6 extension headers.
+    IpOptions,
+    /// Passed up: IP, UDP or ChannelData lengths that contradict each other or the frame.
+    BadLength,
+    /// Passed up: ChannelData with trailing padding, which the slow path strips.
+    Padding,
+    /// Passed up: no UDP checksum where the new family demands one (RFC 8200 section 8.1).
+    NoChecksum,
+    /// Passed up: larger than the next hop's MTU.
+    TooBig,
+    /// Passed up: the next hop's MAC address is not known, or it is behind an interface without the program.
+    NextHop,
+    /// Passed up: the table entry changed while it was read.
+    Changed,
+    /// Dropped: TTL or hop limit would reach zero.
+    TtlExceeded,
+    /// Dropped, or passed up when another permission may apply: the binding's deadline has passed.
+    Expired,
+    /// Dropped: ChannelData shorter than its length field says (RFC 8656 section 12.6).
+    ChannelDataLength,
+    /// Dropped: the kernel refused to make room for the new headers.
+    NoHeadroom,
+    /// Dropped: the table entry changed after the packet was rewritten.
+    Torn,
+    /// Dropped: a client's ChannelData or indication without an allocation.
+    NoAllocation,
+    /// Dropped: no permission for the peer (RFC 8656 section 9).
+    NoPermission,
+    /// Dropped: the peer rules forbid this address.
+    ForbiddenPeer,
+    /// Dropped: not a well-formed STUN message or ChannelData.
+    Malformed,
+    /// Dropped: a STUN message of a class or method that a server does not answer.
+    Unexpected,
+    /// Dropped: the kernel's send queue was full, or it refused the packet.
+    SendFailed,
+}
+
+impl Reason {
+    /// Every reason, in the order of its number.
+    pub const ALL: [Reason; 26] = [
+        Reason::ToPeer,
+        Reason::ToClient,
+        Reason::NotOurs,
+        Reason::Stun,
+        Reason::NoBinding,
+        Reason::NoPeerBinding,
+        Reason::NotTurn,
+        Reason::Fragment,
+        Reason::IpOptions,
+        Reason::BadLength,
+        Reason::Padding,
+        Reason::NoChecksum,
+        Reason::TooBig,
+        Reason::NextHop,
+        Reason::Changed,
+        Reason::TtlExceeded,
+        Reason::Expired,
+        Reason::ChannelDataLength,
+        Reason::NoHeadroom,
+        Reason::Torn,
+        Reason::NoAllocation,
+        Reason::NoPermission,
+        Reason::ForbiddenPeer,
+        Reason::Malformed,
+        Reason::Unexpected,
+        Reason::SendFailed,
+    ];
+
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// The name in metrics, `turnpike status` and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reason::ToPeer => "to_peer",
+            Reason::ToClient => "to_client",
+            Reason::NotOurs => "not_ours",
+            Reason::Stun => "stun",
+            Reason::NoBinding => "no_binding",
+            Reason::NoPeerBinding => "no_peer_binding",
+            Reason::NotTurn => "not_turn",
+            Reason::Fragment => "fragment",
+            Reason::IpOptions => "ip_options",
+            Reason::BadLength => "bad_length",
+            Reason::Padding => "padding",
+            Reason::NoChecksum => "no_checksum",
+            Reason::TooBig => "too_big",
+            Reason::NextHop => "next_hop",
+            Reason::Changed => "changed",
+            Reason::TtlExceeded => "ttl_exceeded",
+            Reason::Expired => "expired",
+            Reason::ChannelDataLength => "channel_data_length",
+            Reason::NoHeadroom => "no_headroom",
+            Reason::Torn => "torn",
+            Reason::NoAllocation => "no_allocation",
+            Reason::NoPermission => "no_permission",
+            Reason::ForbiddenPeer => "forbidden_peer",
+            Reason::Malformed => "malformed",
+            Reason::Unexpected => "unexpected",
+            Reason::SendFailed => "send_failed",
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Turnpike: a TURN relay (RFC 8656) whose media path runs in the network driver.
+//!
+//! The protocol core ([`turn`]) is sans-IO: it holds no socket, clock or randomness of its own and answers each
+//! input with data. [`net`] carries its datagrams, [`datapath`] carries its bindings into the XDP tables.
+
+pub mod auth;
+pub mod datapath;
+pub mod policy;
+pub mod stun;
+pub mod time;
+pub mod turn;

@@ -1,0 +1,31 @@
+//! What an operator decides about the protocol.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::types::RelayAddress;
+use crate::auth::Credentials;
+use crate::policy::PeerRules;
+
+/// The settings of every protocol core of a server; shared, immutable, replaced as a whole on reload.
+#[derive(Debug)]
+pub struct CoreConfig {
+    /// REALM of the long-term credentials (RFC 8489 section 9.2).
+    pub realm: String,
+    /// Who may allocate.
+    pub credentials: Credentials,
+    /// Which peers may be reached.
+    pub peer_rules: PeerRules,
+    /// The addresses that allocations relay from.
+    pub relay_addresses: Vec<RelayAddress>,
+    /// The ports of relayed transport addresses.
+    pub relay_ports: RangeInclusive<u16>,
+    /// The longest lifetime a client is given (RFC 8656 section 7.2 recommends 3600 s).
+    pub max_lifetime: Duration,
+    /// Most allocations of one user at a time, over all shards (486 beyond).
+    pub user_quota: Option<u32>,
+    /// Most allocations at a time, over all users and shards (486 beyond).
+    pub total_quota: Option<u32>,
+    /// SOFTWARE attribute of responses; hidden when `None`.
+    pub software: Option<String>,
+}

@@ -1,0 +1,182 @@
+//! What goes into the protocol core and what comes out: plain data, no effects.
+
+use std::ops::Range;
+
+use relay_common::reason::Reason;
+
+use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use crate::time::Timestamp;
+
+/// One thing that happened, for [`Core::handle`](super::Core::handle).
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A datagram arrived at one of our listeners.
+    FromClient {
+        /// Who sent it, and to which listener.
+        five_tuple: FiveTuple,
+        /// The UDP payload.
+        datagram: &'a [u8],
+    },
+    /// A datagram arrived at a relayed transport address.
+    FromPeer {
+        /// The relayed transport address (as bound here).
+        relayed: RelayAddr,
+        /// Who sent it.
+        peer: PeerAddr,
+        /// The UDP payload.
+        datagram: &'a [u8],
+    },
+    /// The answer to [`Output::OpenRelay`], given before any other input of the same client.
+    RelayOpened {
+        /// The allocation that asked.
+        allocation: AllocationId,
+        /// Whether the port is now ours. The core tries another port after a refusal.
+        outcome: Result<(), RelayRefused>,
+    },
+    /// Time passed: [`Core::next_wakeup`](super::Core::next_wakeup) was reached.
+    Wakeup,
+}
+
+/// Why a relayed transport address could not be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RelayRefused {
+    /// Another program on this host holds the port.
+    InUse,
+    /// The host gave no socket or memory.
+    NoResources,
+}
+
+/// One effect the caller must carry out. Effects are in order: bindings come before the success response that
+/// announces them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Send `head` followed by `body` to the client as one datagram.
+    ToClient {
+        /// The path back.
+        five_tuple: FiveTuple,
+        /// A range of [`Outputs::bytes`].
+        head: Range<usize>,
+        /// A range of the input's datagram.
+        body: Range<usize>,
+    },
+    /// Send `payload` from the relayed transport address to the peer.
+    ToPeer {
+        /// Source of the datagram.
+        relayed: RelayAddr,
+        /// Its destination.
+        peer: PeerAddr,
+        /// A range of the input's datagram.
+        payload: Range<usize>,
+    },
+    /// Open this relayed transport address and answer with [`Input::RelayOpened`].
+    OpenRelay {
+        /// The allocation that waits for it.
+        allocation: AllocationId,
+        /// The address to bind.
+        relayed: RelayAddr,
+    },
+    /// Close it; nothing more is relayed from or to it.
+    CloseRelay {
+        /// The address given up.
+        relayed: RelayAddr,
+    },
+    /// A channel binding came to life: both directions may take the fast path until its deadline.
+    Bind(Binding),
+    /// The binding lives on until a new deadline.
+    Extend {
+        /// Which one.
+        binding: BindingId,
+        /// The earliest of channel, permission and allocation expiry.
+        deadline: Timestamp,
+    },
+    /// The binding ended.
+    Unbind {
+        /// Which one.
+        binding: BindingId,
+    },
+    /// A datagram went no further.
+    Dropped(Reason),
+    /// Something an operator may want to read in the log or count.
+    Event(Event),
+}
+
+/// A channel binding as the datapath needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Binding {
+    /// Its name in later [`Output::Extend`] and [`Output::Unbind`].
+    pub id: BindingId,
+    /// The client's side.
+    pub five_tuple: FiveTuple,
+    /// The relayed transport address (as bound here).
+    pub relayed: RelayAddr,
+    /// The peer's side.
+    pub peer: PeerAddr,
+    /// The channel number on the client's side.
+    pub channel: ChannelNumber,
+    /// The earliest of channel, permission and allocation expiry (RFC 8656 sections 9 and 12).
+    pub deadline: Timestamp,
+}
+
+/// An event in an allocation's life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// An allocation was made.
+    AllocationCreated {
+        /// Its name.
+        allocation: AllocationId,
+        /// Whose it is.
+        five_tuple: FiveTuple,
+        /// What it relays from.
+        relayed: RelayAddr,
+        /// The authenticated user.
+        username: String,
+    },
+    /// An allocation ended.
+    AllocationEnded {
+        /// Its name.
+        allocation: AllocationId,
+        /// The authenticated user.
+        username: String,
+        /// How.
+        cause: EndCause,
+    },
+    /// A request was refused with this error code.
+    Refused {
+        /// The STUN method.
+        method: u16,
+        /// The STUN error code.
+        code: u16,
+    },
+    /// A request was answered with success.
+    Answered {
+        /// The STUN method.
+        method: u16,
+    },
+}
+
+/// How an allocation ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndCause {
+    /// Its lifetime ran out.
+    Expired,
+    /// The client refreshed it with a lifetime of zero.
+    Deleted,
+}
+
+/// The effects of one input, and the bytes they refer to. Reused from input to input so that relaying a packet
+/// allocates nothing.
+#[derive(Default, Debug)]
+pub struct Outputs {
+    /// The effects, in the order to carry them out.
+    pub items: Vec<Output>,
+    /// Bytes made by the core: responses, indications, ChannelData headers.
+    pub bytes: Vec<u8>,
+}
+
+impl Outputs {
+    /// Forgets the last input's effects, keeps the memory.
+    pub fn clear(&mut self) {
+        self.items.clear();
+        self.bytes.clear();
+    }
+}

@@ -1,0 +1,74 @@
+//! The nouns of RFC 8656, one type each, so that no role of an address can be taken for another.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// The client's transport address as this server sees it (its server-reflexive address).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ClientAddr(pub SocketAddr);
+
+/// A relayed transport address as it is bound on this host. Behind a 1:1 NAT the client is told another one: see
+/// [`RelayAddress`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RelayAddr(pub SocketAddr);
+
+/// A peer's transport address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The transport between client and server.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Transport {
+    /// UDP datagrams.
+    Udp,
+}
+
+/// The 5-tuple that names an allocation (RFC 8656 section 2).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FiveTuple {
+    /// Where the client's packets come from.
+    pub client: ClientAddr,
+    /// Our address and port that they arrive at.
+    pub listener: SocketAddr,
+    /// How they are carried.
+    pub transport: Transport,
+}
+
+/// A channel number, known to be in `relay_common::channel::MIN..=MAX`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelNumber(u16);
+
+impl ChannelNumber {
+    /// `None` when the number is outside the range that clients may bind.
+    pub const fn new(n: u16) -> Option<Self> {
+        if relay_common::channel::is_channel(n) { Some(Self(n)) } else { None }
+    }
+
+    /// The number in host order.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Debug for ChannelNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#06x}", self.0)
+    }
+}
+
+/// An IP address that allocations relay from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RelayAddress {
+    /// What clients are told (XOR-RELAYED-ADDRESS); differs from `local` behind a 1:1 NAT.
+    pub public: IpAddr,
+    /// The address of this host that the relayed ports are bound on.
+    pub local: IpAddr,
+}
+
+/// Names an allocation within one protocol core; never reused during its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AllocationId(pub u64);
+
+/// Names a channel binding within one protocol core; never reused during its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BindingId(pub u64);
