@@ -145,8 +145,9 @@ pub struct FlowRecord {
     pub next_hop: u32,
     /// Odd while the record is being written, and different after every reuse.
     pub generation: u32,
-    /// Always zero: fills the line.
-    pub fill: u32,
+    /// Flow label of an IPv6 packet as it leaves, 20 bits in network order: RFC 8656 section 14 has each side of the
+    /// relay choose its own.
+    pub flow_label: u32,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);

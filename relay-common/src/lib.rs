@@ -11,6 +11,7 @@ pub mod channel;
 pub mod checksum;
 pub mod flow;
 pub mod next_hop;
+pub mod packet;
 pub mod reason;
 pub mod rewrite;
 pub mod tables;

@@ -68,3 +68,33 @@ pub struct Count {
     /// Bytes of the IP packets as they arrived (zero where the length is not known).
     pub bytes: u64,
 }
+
+/// A type whose value is its bytes: no padding, no pointers.
+///
+/// # Safety
+/// The type is `repr(C)`, made of integers and arrays of them, and has no padding.
+pub unsafe trait Plain: Copy + 'static {}
+
+// SAFETY: integers only; the fields fill the type (asserted below or beside the type).
+unsafe impl Plain for Settings {}
+// SAFETY: as above.
+unsafe impl Plain for LocalKey {}
+// SAFETY: as above.
+unsafe impl Plain for Local {}
+// SAFETY: as above.
+unsafe impl Plain for Count {}
+// SAFETY: as above.
+unsafe impl Plain for crate::flow::Bucket {}
+// SAFETY: as above.
+unsafe impl Plain for crate::flow::FlowRecord {}
+// SAFETY: as above.
+unsafe impl Plain for crate::next_hop::NextHop {}
+
+const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 8);
+const _: () = assert!(size_of::<LocalKey>() == 20);
+
+/// The bytes of a value, as a table holds them.
+pub const fn bytes_of<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: Plain says that every byte of the value is initialised.
+    unsafe { core::slice::from_raw_parts((&raw const *value).cast(), size_of::<T>()) }
+}
