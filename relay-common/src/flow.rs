@@ -8,7 +8,7 @@
 //! whole before an entry names it, changes a living record only in single words, and lets a removed record rest
 //! before it uses it again; [`FlowRecord::generation`] shows a reader that was overtaken all the same.
 
-use crate::addr::{Be16, NetIp};
+use crate::addr::{Be16, Endpoint, NetIp};
 use crate::checksum;
 
 /// What a packet is recognised by: its addresses and ports as they arrive and, from a client, its channel number.
@@ -135,7 +135,8 @@ pub struct FlowRecord {
     pub dst_port: Be16,
     /// The channel number put before the payload; zero puts none.
     pub channel: Be16,
-    /// What the rewrite adds to the UDP checksum's sum, all but the ChannelData length: see [`FlowRecord::seal`].
+    /// What the rewrite adds to the UDP checksum's sum, all but the ChannelData length, which differs from
+    /// packet to packet.
     pub udp_delta: u16,
     /// What the new addresses add to an IPv4 header's sum.
     pub ip_sum: u16,
@@ -154,19 +155,65 @@ const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<FlowRecord>() == 128);
 const _: () = assert!(size_of::<Bucket>() == 64);
 
+/// The five names of a channel binding, as packets carry them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Path {
+    /// The client's address.
+    pub client: Endpoint,
+    /// The listener it talks to.
+    pub listener: Endpoint,
+    /// The relayed transport address, as bound on this host.
+    pub relayed: Endpoint,
+    /// The peer's address.
+    pub peer: Endpoint,
+    /// The channel number.
+    pub channel: Be16,
+}
+
 impl FlowRecord {
+    /// The record that carries ChannelData of the client to the peer. Deadline and next hop are still to be set.
+    pub fn client_to_peer(path: &Path) -> Self {
+        Self::new(path.client, path.listener, path.channel, path.relayed, path.peer, Be16(0))
+    }
+
+    /// The record that carries the peer's datagrams to the client. Deadline and next hop are still to be set.
+    pub fn peer_to_client(path: &Path) -> Self {
+        Self::new(path.peer, path.relayed, Be16(0), path.listener, path.client, path.channel)
+    }
+
+    fn new(from: Endpoint, at: Endpoint, key: Be16, src: Endpoint, dst: Endpoint, channel: Be16) -> Self {
+        let mut record = Self {
+            key: FlowKey {
+                src: from.ip,
+                dst: at.ip,
+                src_port: from.port,
+                dst_port: at.port,
+                channel: key,
+                zero: 0,
+            },
+            src: src.ip,
+            dst: dst.ip,
+            src_port: src.port,
+            dst_port: dst.port,
+            channel,
+            ..Self::default()
+        };
+        record.seal();
+        record
+    }
+
     /// Whether packets of this flow arrive as ChannelData, from a client.
     #[inline(always)]
     pub const fn to_peer(&self) -> bool {
         self.key.channel.0 != 0
     }
 
-    /// Fills in the checksum constants from the key and the new addresses; the last step of making a record.
+    /// Fills in the checksum constants from the key and the new addresses.
     ///
     /// The UDP checksum covers addresses, ports, the UDP length twice (header and pseudo header) and the payload
     /// (RFC 768). Taking the ChannelData header off removes its two words and takes 4 from each length; putting one
     /// on does the opposite. Only the ChannelData length differs from packet to packet and is left to the rewrite.
-    pub fn seal(&mut self) {
+    fn seal(&mut self) {
         let old = sum(&self.key.src, &self.key.dst, self.key.src_port, self.key.dst_port);
         let new = sum(&self.src, &self.dst, self.src_port, self.dst_port);
         let mut delta = u64::from(new) + checksum::removed(old);

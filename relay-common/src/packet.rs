@@ -105,7 +105,7 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     }
     let total_len = { ip.total_len }.get();
     let ip_len = size_of::<Ipv4>() as u16;
-    if total_len < ip_len + UDP_LEN || usize::from(total_len) > frame.len().wrapping_sub(at) {
+    if total_len < ip_len + UDP_LEN || usize::from(total_len) > frame.frame_len().wrapping_sub(at) {
         return Some(Reason::BadLength);
     }
     if checksum::fold(ip.sum()) != 0xffff {
@@ -138,7 +138,7 @@ fn parse_v6<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     }
     let payload_len = { ip.payload_len }.get();
     let ip_len = size_of::<Ipv6>();
-    if payload_len < UDP_LEN || usize::from(payload_len) > frame.len().wrapping_sub(at + ip_len) {
+    if payload_len < UDP_LEN || usize::from(payload_len) > frame.frame_len().wrapping_sub(at + ip_len) {
         return Some(Reason::BadLength);
     }
     packet.ip_len = ip_len as u16;

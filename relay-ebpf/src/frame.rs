@@ -31,7 +31,7 @@ impl Frame for Linear {
     }
 
     #[inline(always)]
-    fn len(&self) -> usize {
+    fn frame_len(&self) -> usize {
         self.end - self.data
     }
 }

@@ -23,7 +23,7 @@ pub trait Frame {
     fn header<H: Header>(&self, offset: usize) -> Option<&H>;
 
     /// Bytes in the frame.
-    fn len(&self) -> usize;
+    fn frame_len(&self) -> usize;
 }
 
 /// A frame that headers are written to.
@@ -39,8 +39,8 @@ impl Frame for [u8] {
         Some(unsafe { &*bytes.as_ptr().cast() })
     }
 
-    fn len(&self) -> usize {
-        <[u8]>::len(self)
+    fn frame_len(&self) -> usize {
+        self.len()
     }
 }
 
