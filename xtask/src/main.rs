@@ -1,8 +1,8 @@
 //! The project's own chores: `cargo xtask --help`.
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod chores;
@@ -39,12 +39,19 @@ enum Chore {
     Check,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().chore {
+fn main() -> ExitCode {
+    let result = match Cli::parse().chore {
         Chore::BuildEbpf => ebpf::build(),
         Chore::Build => chores::build().map(drop),
         Chore::Run { flags } => chores::run(&flags),
         Chore::Test(options) => chores::test(&options),
         Chore::Check => chores::check(),
+    };
+    // Without the backtrace that anyhow adds where RUST_BACKTRACE is set: it says nothing about a failed command.
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
     }
+    ExitCode::FAILURE
 }

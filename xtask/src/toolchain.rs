@@ -41,20 +41,26 @@ pub(crate) enum Core {
 
 /// Finds a toolchain, or installs one.
 pub(crate) fn find_or_install() -> Result<Toolchain> {
-    let found = Found::look();
-    match found.choose() {
-        Choice::Use(toolchain) => Ok(toolchain),
-        Choice::InstallDebian { else_rustup } => step("install Debian's eBPF toolchain", install_debian)
-            .or_else(|error| {
-                if !else_rustup {
-                    return Err(error.context(NO_TOOLCHAIN));
+    let compiler = match Found::look().choose() {
+        Choice::Use(toolchain) => return Ok(toolchain),
+        Choice::CompleteDebian(compiler) => compiler,
+        Choice::InstallDebian { else_rustup } => {
+            match step("install Debian's Rust compiler for eBPF", install_debian) {
+                Err(error) if else_rustup => {
+                    eprintln!("    {error:#}; trying rustup instead");
+                    install_nightly()?
                 }
-                eprintln!("    {error:#}; trying rustup instead");
-                install_nightly()
-            }),
-        Choice::InstallNightly => install_nightly(),
+                result => result.context(NO_TOOLCHAIN)?,
+            }
+        }
+        Choice::InstallNightly => install_nightly()?,
         Choice::Nothing => bail!(NO_TOOLCHAIN),
-    }
+    };
+    let linker = match linker::find(compiler.llvm) {
+        Some(linker) => linker,
+        None => step("install bpf-linker (about a minute)", || linker::install(&compiler))?,
+    };
+    Ok(Toolchain { compiler, linker })
 }
 
 const NO_TOOLCHAIN: &str = "no toolchain for eBPF: on Debian run this as root, elsewhere install rustup and run it \
@@ -75,7 +81,11 @@ struct Found {
 
 enum Choice {
     Use(Toolchain),
-    InstallDebian { else_rustup: bool },
+    /// The compiler is there, its linker is not.
+    CompleteDebian(Compiler),
+    InstallDebian {
+        else_rustup: bool,
+    },
     InstallNightly,
     Nothing,
 }
@@ -102,7 +112,9 @@ impl Found {
                 return Choice::Use(Toolchain { compiler: compiler.clone(), linker: linker.clone() });
             }
         }
-        if self.debian.is_some() || self.apt {
+        if let Some(compiler) = self.debian {
+            Choice::CompleteDebian(compiler)
+        } else if self.apt {
             Choice::InstallDebian { else_rustup: self.rustup }
         } else if self.rustup {
             Choice::InstallNightly
@@ -152,31 +164,21 @@ fn compiler(rustc: &Path, cargo: &Path, core: Core) -> Option<Compiler> {
     usable.then(|| Compiler { rustc: rustc.into(), cargo: cargo.into(), core, llvm })
 }
 
-fn install_debian() -> Result<Toolchain> {
-    let compiler = match debian() {
-        Some(compiler) => compiler,
-        None => {
-            let oldest = Version::oldest_rust();
-            match packages::candidate(packages::COMPILER[0]) {
-                Some(version) if version >= oldest => {}
-                Some(version) => bail!("apt's rustc-web is {version}, and {oldest} is needed"),
-                None => bail!("apt does not know rustc-web"),
-            }
-            packages::ensure(packages::COMPILER)?;
-            debian().with_context(|| {
-                format!("/usr/bin/rustc is not the one of: {}; reinstall these", packages::COMPILER.join(" "))
-            })?
-        }
-    };
-    with_linker(compiler)
+fn install_debian() -> Result<Compiler> {
+    let oldest = Version::oldest_rust();
+    match packages::candidate(packages::COMPILER[0]) {
+        Some(version) if version >= oldest => {}
+        Some(version) => bail!("apt's rustc-web is {version}, and {oldest} is needed"),
+        None => bail!("apt does not know rustc-web"),
+    }
+    packages::ensure(packages::COMPILER)?;
+    debian().with_context(|| {
+        format!("/usr/bin/rustc is not the one of: {}; reinstall these", packages::COMPILER.join(" "))
+    })
 }
 
-fn install_nightly() -> Result<Toolchain> {
-    let compiler = match nightly() {
-        Some(compiler) => compiler,
-        None => step("install a nightly Rust with rust-src", add_nightly)?,
-    };
-    with_linker(compiler)
+fn install_nightly() -> Result<Compiler> {
+    nightly().map_or_else(|| step("install a nightly Rust with rust-src", add_nightly), Ok)
 }
 
 fn add_nightly() -> Result<Compiler> {
@@ -200,14 +202,6 @@ fn add_nightly() -> Result<Compiler> {
     nightly().with_context(|| {
         format!("rustup's nightly is older than Rust {}: run `rustup update nightly`", Version::oldest_rust())
     })
-}
-
-fn with_linker(compiler: Compiler) -> Result<Toolchain> {
-    let linker = match linker::find(compiler.llvm) {
-        Some(linker) => linker,
-        None => step("install bpf-linker (about a minute)", || linker::install(&compiler))?,
-    };
-    Ok(Toolchain { compiler, linker })
 }
 
 #[cfg(test)]
@@ -285,7 +279,7 @@ mod tests {
     #[test]
     fn debians_compiler_that_lacks_only_the_linker_is_completed_without_apt() {
         let found = Found { debian: compiler("debian", Core::Prebuilt), ..nothing() };
-        assert!(matches!(found.choose(), Choice::InstallDebian { else_rustup: false }));
+        assert!(matches!(found.choose(), Choice::CompleteDebian(_)));
     }
 
     #[test]
