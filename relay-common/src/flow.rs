@@ -149,6 +149,8 @@ pub struct FlowRecord {
     /// Flow label of an IPv6 packet as it leaves, 20 bits in network order: RFC 8656 section 14 has each side of the
     /// relay choose its own.
     pub flow_label: u32,
+    /// Always zero: fills the line, because padding would not be initialised bytes.
+    pub fill: [u32; 2],
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
