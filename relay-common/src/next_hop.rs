@@ -17,8 +17,12 @@ pub struct NextHop {
     pub l2_len: u16,
     /// The link-layer header as it is sent: MAC addresses, VLAN tags, EtherType of the next hop's family.
     pub l2: [u16; MAX_L2 / 2],
+    /// Whether packets that came in by another interface may be redirected here. Zero for an interface in generic
+    /// mode beside one in driver mode: a driver's frame cannot be handed to a device without native XDP, the kernel
+    /// drops it. A packet that came in by this same interface may always leave by it.
+    pub redirect: u16,
     /// Always zero: fills the line.
-    pub fill: [u16; 15],
+    pub fill: [u16; 14],
 }
 
 const _: () = assert!(size_of::<NextHop>() == 64);

@@ -69,6 +69,10 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord) -> u32 {
         Verdict::Drop => return drop(packet, decision.reason),
     }
     let out = hop.ifindex;
+    let returns = out as usize == ctx.ingress_ifindex();
+    if !returns && hop.redirect == 0 {
+        return pass(packet, Reason::NextHop);
+    }
 
     // From here on the packet is changed: it leaves, or it is dropped.
     // SAFETY: `ctx.ctx` is the program's own context.
@@ -87,7 +91,7 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord) -> u32 {
         return drop(packet, Reason::Torn);
     }
 
-    let verdict = if out as usize == ctx.ingress_ifindex() {
+    let verdict = if returns {
         xdp_action::XDP_TX
     } else {
         match maps::DEVICES.redirect(out, 0) {
