@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::cidr::Cidr;
 
-/// RFC 4291 section 2.5.5.1, deprecated.
+/// RFC 4291 section 2.5.5.1, deprecated. The unspecified and the loopback address lie within and are none.
 const COMPATIBLE: Cidr = Cidr::v6([0, 0, 0, 0, 0, 0, 0, 0], 96);
 /// RFC 6052 section 2.1.
 const NAT64: Cidr = Cidr::v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
@@ -31,7 +31,7 @@ fn hidden(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let v4 = |places: [usize; 4]| Some(Ipv4Addr::from(places.map(|i| o[i])));
     let last = v4([12, 13, 14, 15]);
     let within = |cidr: Cidr| cidr.contains(ip.into());
-    if within(COMPATIBLE) || within(NAT64) {
+    if within(COMPATIBLE) && ip.to_bits() > 1 || within(NAT64) {
         [last, None, None, None]
     } else if within(SIX_TO_FOUR) {
         [v4([2, 3, 4, 5]), None, None, None]
