@@ -168,10 +168,14 @@ fn ipv6_outside_of_global_unicast_is_refused_without_a_gap() {
 }
 
 #[test]
-fn every_line_of_the_table_is_a_prefix_that_parses_to_itself() {
-    for cidr in DENIED.iter().chain(PERMITTED) {
-        assert_eq!(cidr.to_string().parse::<Cidr>().as_ref(), Ok(cidr));
+fn every_line_of_the_default_denial_parses_and_is_refused() {
+    for text in DENIED {
+        let cidr: Cidr = text.parse().unwrap();
+        assert_eq!(cidr.to_string(), *text);
+        let first = ip(text.split('/').next().unwrap());
+        assert!(!PeerRules::default().permits(first), "{text}");
     }
+    assert!(PERMITTED.iter().all(|text| text.parse::<Cidr>().is_ok()));
 }
 
 #[test]
