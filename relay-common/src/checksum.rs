@@ -1,1 +1,46 @@
-//! Placeholder.
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+//!
+//! Sums are over 16-bit words as they lie in memory: one's complement addition is indifferent to byte order
+//! (RFC 1071 section 2), so nothing is swapped.
+
+/// Folds a running sum to 16 bits.
+#[inline(always)]
+pub const fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// What a 32-bit word of memory adds to a sum.
+#[inline(always)]
+pub const fn word(w: u32) -> u64 {
+    w as u64
+}
+
+/// What the 16 bytes of an address add to a sum.
+#[inline(always)]
+pub const fn words(w: &[u32; 4]) -> u64 {
+    w[0] as u64 + w[1] as u64 + w[2] as u64 + w[3] as u64
+}
+
+/// What taking a 16-bit word *out* of a checksummed range adds to the sum (RFC 1624 equation 3: `~m`).
+#[inline(always)]
+pub const fn removed(w: u16) -> u64 {
+    !w as u64
+}
+
+/// The checksum field after `delta` (a sum of words put in and [`removed`] words) is applied to the old field.
+/// RFC 1624 equation 3: `HC' = ~(~HC + ~m + m')`.
+#[inline(always)]
+pub const fn update(field: u16, delta: u64) -> u16 {
+    !fold(!field as u64 + delta)
+}
+
+/// A UDP checksum as it is sent: a computed zero goes out as all ones (RFC 768, RFC 8200 section 8.1), because zero
+/// means "no checksum".
+#[inline(always)]
+pub const fn udp_field(field: u16) -> u16 {
+    if field == 0 { 0xffff } else { field }
+}

@@ -1,1 +1,244 @@
-//! Placeholder.
+//! The flow table: what a packet is recognised by and what becomes of it, one record a direction of a binding.
+//!
+//! A *bucket* is one cache line of eight entries. An entry holds 40 bits of the key's keyed hash and the number of the
+//! record. A packet costs two cache lines of the index and record however many bindings there are; see
+//! `docs/decisions/0001-flow-table.md` for the figures against the kernel's hash map.
+//!
+//! Userspace is the only writer of all but [`FlowRecord::packets`] and [`FlowRecord::bytes`]. It writes a record
+//! whole before an entry names it, changes a living record only in single words, and lets a removed record rest
+//! before it uses it again; [`FlowRecord::generation`] shows a reader that was overtaken all the same.
+
+use crate::addr::{Be16, Endpoint, NetIp};
+use crate::checksum;
+
+/// What a packet is recognised by: its addresses and ports as they arrive and, from a client, its channel number.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct FlowKey {
+    /// IP source.
+    pub src: NetIp,
+    /// IP destination: a listener's address or a relayed address.
+    pub dst: NetIp,
+    /// UDP source port.
+    pub src_port: Be16,
+    /// UDP destination port.
+    pub dst_port: Be16,
+    /// The channel number at the start of the UDP payload; zero at a relayed address, where the payload is opaque.
+    pub channel: Be16,
+    /// Always zero, so that keys compare and hash by their bytes.
+    pub zero: u16,
+}
+
+/// The 32-bit words of a [`FlowKey`].
+pub const KEY_WORDS: usize = size_of::<FlowKey>() / 4;
+
+/// Secret random coefficients of the key hash, drawn anew at every start.
+pub type HashSeed = [u64; KEY_WORDS + 1];
+
+impl FlowKey {
+    /// The key's hash: multilinear hashing, strongly universal in its upper 32 bits (Lemire and Kaser, "Strongly
+    /// universal string hashing is fast", 2014). A client that does not know the seed cannot choose keys that collide
+    /// more often than by chance.
+    ///
+    /// The last step is a bijection, so it adds no collision. It is there because a linear hash maps the evenly spaced
+    /// ports of a fleet to evenly spaced values: at half load, without it, up to eight times as many keys find both of
+    /// their buckets full as random values would; with it, as many (`spread` in `tests/flow_index_spread.rs`).
+    #[inline(always)]
+    pub fn hash(&self, seed: &HashSeed) -> u64 {
+        let ports = u32::from(self.src_port.0) | u32::from(self.dst_port.0) << 16;
+        let mut h = seed[0];
+        h = h.wrapping_add(seed[1].wrapping_mul(u64::from(self.src.0[0])));
+        h = h.wrapping_add(seed[2].wrapping_mul(u64::from(self.src.0[1])));
+        h = h.wrapping_add(seed[3].wrapping_mul(u64::from(self.src.0[2])));
+        h = h.wrapping_add(seed[4].wrapping_mul(u64::from(self.src.0[3])));
+        h = h.wrapping_add(seed[5].wrapping_mul(u64::from(self.dst.0[0])));
+        h = h.wrapping_add(seed[6].wrapping_mul(u64::from(self.dst.0[1])));
+        h = h.wrapping_add(seed[7].wrapping_mul(u64::from(self.dst.0[2])));
+        h = h.wrapping_add(seed[8].wrapping_mul(u64::from(self.dst.0[3])));
+        h = h.wrapping_add(seed[9].wrapping_mul(u64::from(ports)));
+        h = h.wrapping_add(seed[10].wrapping_mul(u64::from(self.channel.0)));
+        (h ^ h >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// Entries of a bucket: eight of eight bytes fill a cache line.
+pub const BUCKET_ENTRIES: usize = 8;
+
+/// One line of the index. An entry is `tag << 24 | record`; zero is empty, and record 0 is never used.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Bucket(pub [u64; BUCKET_ENTRIES]);
+
+/// The bits of an entry that number the record.
+pub const RECORD_BITS: u32 = 24;
+
+/// The part of a hash that an entry keeps.
+#[inline(always)]
+pub const fn tag(hash: u64) -> u64 {
+    hash >> RECORD_BITS
+}
+
+/// The entry for a record.
+#[inline(always)]
+pub const fn entry(hash: u64, record: u32) -> u64 {
+    tag(hash) << RECORD_BITS | record as u64
+}
+
+/// The record an entry names.
+#[inline(always)]
+pub const fn record_of(entry: u64) -> u32 {
+    (entry & ((1 << RECORD_BITS) - 1)) as u32
+}
+
+/// The bucket where a key is looked for first; `mask` is the number of buckets (a power of two) less one.
+#[inline(always)]
+pub const fn home_bucket(hash: u64, mask: u32) -> u32 {
+    (hash >> 40) as u32 & mask
+}
+
+/// The bucket where a key is found when its home was full.
+#[inline(always)]
+pub const fn other_bucket(hash: u64, mask: u32) -> u32 {
+    (tag(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32 & mask
+}
+
+/// The record a bucket names for this hash, or 0.
+#[inline(always)]
+pub fn find(bucket: &Bucket, hash: u64) -> u32 {
+    let want = tag(hash);
+    let mut i = 0;
+    while i < BUCKET_ENTRIES {
+        let e = bucket.0[i];
+        if e >> RECORD_BITS == want {
+            return record_of(e);
+        }
+        i += 1;
+    }
+    0
+}
+
+/// One direction of a channel binding: who may pass and the complete rewrite. Two cache lines, the first to decide,
+/// the second to write.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FlowRecord {
+    /// Compared in full: an entry's tag alone proves nothing.
+    pub key: FlowKey,
+    /// Kernel monotonic nanoseconds (`bpf_ktime_get_coarse_ns`) from which the flow is dead; 0 is dead always.
+    pub deadline: u64,
+    /// Packets forwarded. Written by XDP.
+    pub packets: u64,
+    /// Bytes of UDP payload forwarded, as they arrived. Written by XDP.
+    pub bytes: u64,
+    /// New IP source.
+    pub src: NetIp,
+    /// New IP destination.
+    pub dst: NetIp,
+    /// New UDP source port.
+    pub src_port: Be16,
+    /// New UDP destination port.
+    pub dst_port: Be16,
+    /// The channel number put before the payload; zero puts none.
+    pub channel: Be16,
+    /// What the rewrite adds to the UDP checksum's sum, all but the ChannelData length, which differs from
+    /// packet to packet.
+    pub udp_delta: u16,
+    /// What the new addresses add to an IPv4 header's sum.
+    pub ip_sum: u16,
+    /// Always zero.
+    pub zero: u16,
+    /// Index into the next hop table.
+    pub next_hop: u32,
+    /// Odd while the record is being written, and different after every reuse.
+    pub generation: u32,
+    /// Flow label of an IPv6 packet as it leaves, 20 bits in network order: RFC 8656 section 14 has each side of the
+    /// relay choose its own.
+    pub flow_label: u32,
+    /// Always zero: fills the line, because padding would not be initialised bytes.
+    pub fill: [u32; 2],
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 40);
+const _: () = assert!(size_of::<FlowRecord>() == 128);
+const _: () = assert!(size_of::<Bucket>() == 64);
+
+/// The five names of a channel binding, as packets carry them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Path {
+    /// The client's address.
+    pub client: Endpoint,
+    /// The listener it talks to.
+    pub listener: Endpoint,
+    /// The relayed transport address, as bound on this host.
+    pub relayed: Endpoint,
+    /// The peer's address.
+    pub peer: Endpoint,
+    /// The channel number.
+    pub channel: Be16,
+}
+
+impl FlowRecord {
+    /// The record that carries ChannelData of the client to the peer. Deadline and next hop are still to be set.
+    pub fn client_to_peer(path: &Path) -> Self {
+        Self::new(path.client, path.listener, path.channel, path.relayed, path.peer, Be16(0))
+    }
+
+    /// The record that carries the peer's datagrams to the client. Deadline and next hop are still to be set.
+    pub fn peer_to_client(path: &Path) -> Self {
+        Self::new(path.peer, path.relayed, Be16(0), path.listener, path.client, path.channel)
+    }
+
+    fn new(from: Endpoint, at: Endpoint, key: Be16, src: Endpoint, dst: Endpoint, channel: Be16) -> Self {
+        let mut record = Self {
+            key: FlowKey {
+                src: from.ip,
+                dst: at.ip,
+                src_port: from.port,
+                dst_port: at.port,
+                channel: key,
+                zero: 0,
+            },
+            src: src.ip,
+            dst: dst.ip,
+            src_port: src.port,
+            dst_port: dst.port,
+            channel,
+            ..Self::default()
+        };
+        record.seal();
+        record
+    }
+
+    /// Whether packets of this flow arrive as ChannelData, from a client.
+    #[inline(always)]
+    pub const fn to_peer(&self) -> bool {
+        self.key.channel.0 != 0
+    }
+
+    /// Fills in the checksum constants from the key and the new addresses.
+    ///
+    /// The UDP checksum covers addresses, ports, the UDP length twice (header and pseudo header) and the payload
+    /// (RFC 768). Taking the ChannelData header off removes its two words and takes 4 from each length; putting one
+    /// on does the opposite. Only the ChannelData length differs from packet to packet and is left to the rewrite.
+    fn seal(&mut self) {
+        let old = sum(&self.key.src, &self.key.dst, self.key.src_port, self.key.dst_port);
+        let new = sum(&self.src, &self.dst, self.src_port, self.dst_port);
+        let mut delta = u64::from(new) + checksum::removed(old);
+        let header = Be16::new(crate::channel::HEADER_LEN as u16).0;
+        if self.key.channel.0 != 0 {
+            delta += checksum::removed(self.key.channel.0) + 2 * checksum::removed(header);
+        }
+        if self.channel.0 != 0 {
+            delta += u64::from(self.channel.0) + 2 * u64::from(header);
+        }
+        self.udp_delta = checksum::fold(delta);
+        self.ip_sum = checksum::fold(checksum::word(self.src.0[3]) + checksum::word(self.dst.0[3]));
+    }
+}
+
+/// The sum of a pseudo header's addresses and a UDP header's ports. The mark of an IPv4-mapped address is not on the
+/// wire and does not count.
+fn sum(src: &NetIp, dst: &NetIp, src_port: Be16, dst_port: Be16) -> u16 {
+    let ip = |ip: &NetIp| if ip.is_v4() { checksum::word(ip.0[3]) } else { checksum::words(&ip.0) };
+    checksum::fold(ip(src) + ip(dst) + u64::from(src_port.0) + u64::from(dst_port.0))
+}

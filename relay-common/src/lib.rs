@@ -7,10 +7,12 @@
 #![no_std]
 
 pub mod addr;
+pub mod bench;
 pub mod channel;
 pub mod checksum;
 pub mod flow;
 pub mod next_hop;
+pub mod packet;
 pub mod reason;
 pub mod rewrite;
 pub mod tables;

@@ -24,6 +24,8 @@ pub enum Reason {
     IpOptions,
     /// Passed up: IP, UDP or ChannelData lengths that contradict each other or the frame.
     BadLength,
+    /// Passed up: a wrong IPv4 header checksum; the kernel drops it.
+    BadChecksum,
     /// Passed up: ChannelData with trailing padding, which the slow path strips.
     Padding,
     /// Passed up: no UDP checksum where the new family demands one (RFC 8200 section 8.1).
@@ -40,10 +42,12 @@ pub enum Reason {
     Expired,
     /// Dropped: ChannelData shorter than its length field says (RFC 8656 section 12.6).
     ChannelDataLength,
-    /// Dropped: the kernel refused to make room for the new headers.
+    /// Passed up: the driver left no room before the packet for the longer headers.
     NoHeadroom,
     /// Dropped: the table entry changed after the packet was rewritten.
     Torn,
+    /// Dropped: the next hop's interface is missing from the device table.
+    NoDevice,
     /// Dropped: a client's ChannelData or indication without an allocation.
     NoAllocation,
     /// Dropped: no permission for the peer (RFC 8656 section 9).
@@ -60,7 +64,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 26] = [
+    pub const ALL: [Reason; 28] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::NotOurs,
@@ -71,6 +75,7 @@ impl Reason {
         Reason::Fragment,
         Reason::IpOptions,
         Reason::BadLength,
+        Reason::BadChecksum,
         Reason::Padding,
         Reason::NoChecksum,
         Reason::TooBig,
@@ -81,6 +86,7 @@ impl Reason {
         Reason::ChannelDataLength,
         Reason::NoHeadroom,
         Reason::Torn,
+        Reason::NoDevice,
         Reason::NoAllocation,
         Reason::NoPermission,
         Reason::ForbiddenPeer,
@@ -105,6 +111,7 @@ impl Reason {
             Reason::Fragment => "fragment",
             Reason::IpOptions => "ip_options",
             Reason::BadLength => "bad_length",
+            Reason::BadChecksum => "bad_checksum",
             Reason::Padding => "padding",
             Reason::NoChecksum => "no_checksum",
             Reason::TooBig => "too_big",
@@ -115,6 +122,7 @@ impl Reason {
             Reason::ChannelDataLength => "channel_data_length",
             Reason::NoHeadroom => "no_headroom",
             Reason::Torn => "torn",
+            Reason::NoDevice => "no_device",
             Reason::NoAllocation => "no_allocation",
             Reason::NoPermission => "no_permission",
             Reason::ForbiddenPeer => "forbidden_peer",

@@ -1,1 +1,100 @@
-//! Placeholder.
+//! The names and shapes of the tables that the XDP program and userspace share.
+//!
+//! Every table but the counters and the device map is an array that userspace maps into its memory
+//! (`BPF_F_MMAPABLE`, kernel 5.5): installing a binding costs no system call.
+
+use crate::addr::{Be16, NetIp};
+use crate::flow::HashSeed;
+
+/// The version of all layouts here; part of the path that tables are pinned under.
+pub const LAYOUT: u32 = 1;
+
+/// Array of [`Bucket`](crate::flow::Bucket): the index of the flow table. Its size is a power of two.
+pub const FLOW_INDEX: &str = "FLOW_INDEX";
+/// Array of [`FlowRecord`](crate::flow::FlowRecord).
+pub const FLOWS: &str = "FLOWS";
+/// Array of [`NextHop`](crate::next_hop::NextHop).
+pub const NEXT_HOPS: &str = "NEXT_HOPS";
+/// Hash of [`LocalKey`] to [`Local`]: what is ours, asked only for packets that no flow matched.
+pub const LOCALS: &str = "LOCALS";
+/// Hash of devices by interface index: where packets may be redirected.
+pub const DEVICES: &str = "DEVICES";
+/// Per-CPU array of [`Count`], indexed by [`Reason`](crate::reason::Reason).
+pub const COUNTERS: &str = "COUNTERS";
+/// Name of the `.rodata` global of type [`Settings`].
+pub const SETTINGS: &str = "SETTINGS";
+
+/// What is fixed for the program's life.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Coefficients of the flow key hash.
+    pub seed: HashSeed,
+    /// Buckets of the flow index less one.
+    pub bucket_mask: u32,
+    /// The first relayed port, host order. A packet to a port of the range comes from a peer, any other from a
+    /// client: listeners are kept out of the range.
+    pub first_port: u16,
+    /// The last relayed port, host order.
+    pub last_port: u16,
+}
+
+/// The key of [`LOCALS`].
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct LocalKey {
+    /// An address of this host.
+    pub ip: NetIp,
+    /// A listener's port, or zero for a relayed address.
+    pub port: Be16,
+    /// Always zero.
+    pub zero: u16,
+}
+
+/// The value of [`LOCALS`].
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Local {
+    /// Always one; the key's presence is what is asked.
+    pub present: u32,
+}
+
+/// Packets and bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Count {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the IP packets as they arrived (zero where the length is not known).
+    pub bytes: u64,
+}
+
+/// A type whose value is its bytes: no padding, no pointers.
+///
+/// # Safety
+/// The type is `repr(C)`, made of integers and arrays of them, and has no padding.
+pub unsafe trait Plain: Copy + 'static {}
+
+// SAFETY: integers only; the fields fill the type (asserted below or beside the type).
+unsafe impl Plain for Settings {}
+// SAFETY: as above.
+unsafe impl Plain for LocalKey {}
+// SAFETY: as above.
+unsafe impl Plain for Local {}
+// SAFETY: as above.
+unsafe impl Plain for Count {}
+// SAFETY: as above.
+unsafe impl Plain for crate::flow::Bucket {}
+// SAFETY: as above.
+unsafe impl Plain for crate::flow::FlowRecord {}
+// SAFETY: as above.
+unsafe impl Plain for crate::next_hop::NextHop {}
+
+const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 8);
+const _: () = assert!(size_of::<LocalKey>() == 20);
+
+/// The bytes of a value, as a table holds them.
+pub const fn bytes_of<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: Plain says that every byte of the value is initialised.
+    unsafe { core::slice::from_raw_parts((&raw const *value).cast(), size_of::<T>()) }
+}

@@ -1,2 +1,33 @@
-//! The XDP program.
+//! The XDP program: a packet's way from the wire to the wire.
+//!
+//! parse, find its flow, decide, rewrite, send. All lookups and checks come before the first store; after it a packet
+//! leaves or is dropped with a reason, never passed up half rewritten. What the program does not know or cannot do
+//! goes up untouched, and userspace does the same with it, slower.
+//!
+//! Kernel 5.11 or newer (`bpf_ktime_get_coarse_ns`).
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod program;
+
+/// The object is for BPF only; this lets host tools look at the crate.
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program from which this could be reached.
+    loop {}
+}
+
+/// No helper here is reserved to GPL programs, but some that come will be.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,10 +1,12 @@
 //! Where media runs: the XDP programs and their tables, or this process.
 
+mod object;
 mod status;
 
 use crate::time::Timestamp;
 use crate::turn::{Binding, BindingId};
 
+pub use object::object;
 pub use status::{InterfaceStatus, Mode, Request};
 
 /// Takes a shard's bindings into the tables that the data path reads. One per shard, so nothing is locked.

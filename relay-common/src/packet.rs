@@ -1,0 +1,188 @@
+//! From a frame to what the flow table is asked: the first half of a packet's way.
+
+use crate::addr::{Be16, NetIp};
+use crate::channel;
+use crate::checksum;
+use crate::flow::FlowKey;
+use crate::reason::Reason;
+use crate::tables::Settings;
+use crate::wire::{
+    ChannelData, DONT_FRAGMENT, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet,
+    FRAGMENT_MASK, Frame, Ipv4, Ipv6, MAX_TAGS, Udp, VlanTag, is_extension, protocol,
+};
+
+/// What the rewrite needs to know of a packet, whatever its family and direction.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Packet {
+    /// What the flow table is asked.
+    pub key: FlowKey,
+    /// Bytes before the IP header.
+    pub l2_len: u16,
+    /// Bytes of the IP header: 20 or 40.
+    pub ip_len: u16,
+    /// UDP length, host order: header and payload.
+    pub udp_len: u16,
+    /// UDP checksum as it came.
+    pub udp_checksum: u16,
+    /// ChannelData length, host order; from clients only.
+    pub channel_len: u16,
+    /// IPv4 identification as it came.
+    pub id: Be16,
+    /// DF as it came, in place in the fragment field; set for IPv6, whose routers never fragment.
+    pub dont_fragment: Be16,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// TTL or hop limit as it came.
+    pub ttl: u8,
+}
+
+/// Bytes of a UDP header.
+const UDP_LEN: u16 = size_of::<Udp>() as u16;
+
+impl Packet {
+    /// Whether the packet came as IPv4.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.ip_len == size_of::<Ipv4>() as u16
+    }
+
+    /// Bytes of the IP packet.
+    #[inline(always)]
+    pub const fn ip_packet_len(&self) -> u16 {
+        self.ip_len.wrapping_add(self.udp_len)
+    }
+}
+
+/// Reads a frame into `packet`. `None` when the flow table can be asked; otherwise why the packet goes up as it is.
+/// `packet.key` holds what is known of the addresses and ports even then, zeros for the rest.
+#[inline(always)]
+pub fn parse<F: Frame + ?Sized>(frame: &F, settings: &Settings, packet: &mut Packet) -> Option<Reason> {
+    let Some(ethernet) = frame.header::<Ethernet>(0) else { return Some(Reason::NotOurs) };
+    if ethernet.dst[0] & 1 != 0 {
+        // RFC 1122 section 3.3.6: a link-layer broadcast never carries a unicast packet that is to be believed.
+        return Some(Reason::NotOurs);
+    }
+    let mut ethertype = ethernet.ethertype;
+    let mut l2_len = size_of::<Ethernet>();
+    for _ in 0..MAX_TAGS {
+        if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
+            break;
+        }
+        let Some(tag) = frame.header::<VlanTag>(l2_len) else { return Some(Reason::NotOurs) };
+        ethertype = tag.ethertype;
+        l2_len += size_of::<VlanTag>();
+    }
+    packet.l2_len = l2_len as u16;
+
+    let refused = if ethertype == ETHERTYPE_IPV4 {
+        parse_v4(frame, l2_len, packet)
+    } else if ethertype == ETHERTYPE_IPV6 {
+        parse_v6(frame, l2_len, packet)
+    } else {
+        Some(Reason::NotOurs)
+    };
+    if refused.is_some() {
+        return refused;
+    }
+    parse_udp(frame, l2_len.wrapping_add(usize::from(packet.ip_len)), settings, packet)
+}
+
+#[inline(always)]
+fn parse_v4<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Option<Reason> {
+    let Some(ip) = frame.header::<Ipv4>(at) else { return Some(Reason::NotOurs) };
+    if ip.protocol != protocol::UDP || ip.version_ihl >> 4 != 4 {
+        return Some(Reason::NotOurs);
+    }
+    packet.key.src = NetIp::from_v4_bits(ip.src);
+    packet.key.dst = NetIp::from_v4_bits(ip.dst);
+    if ip.version_ihl != Ipv4::PLAIN {
+        return Some(Reason::IpOptions);
+    }
+    let fragment = ip.fragment;
+    if fragment.0 & FRAGMENT_MASK.0 != 0 {
+        return Some(Reason::Fragment);
+    }
+    let total_len = { ip.total_len }.get();
+    let ip_len = size_of::<Ipv4>() as u16;
+    if total_len < ip_len + UDP_LEN || usize::from(total_len) > frame.frame_len().wrapping_sub(at) {
+        return Some(Reason::BadLength);
+    }
+    if checksum::fold(ip.sum()) != 0xffff {
+        // RFC 1812 section 5.2.2; the new header is built, not patched, and must not launder a broken one.
+        return Some(Reason::BadChecksum);
+    }
+    packet.ip_len = ip_len;
+    packet.udp_len = total_len - ip_len;
+    packet.id = ip.id;
+    packet.dont_fragment = Be16(fragment.0 & DONT_FRAGMENT.0);
+    packet.tos = ip.tos;
+    packet.ttl = ip.ttl;
+    None
+}
+
+#[inline(always)]
+fn parse_v6<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Option<Reason> {
+    let Some(ip) = frame.header::<Ipv6>(at) else { return Some(Reason::NotOurs) };
+    let word = u32::from_be(ip.version_class_label);
+    if word >> 28 != 6 {
+        return Some(Reason::NotOurs);
+    }
+    packet.key.src = NetIp(ip.src);
+    packet.key.dst = NetIp(ip.dst);
+    match ip.next_header {
+        protocol::UDP => {}
+        protocol::FRAGMENT => return Some(Reason::Fragment),
+        next if is_extension(next) => return Some(Reason::IpOptions),
+        _ => return Some(Reason::NotOurs),
+    }
+    let payload_len = { ip.payload_len }.get();
+    let ip_len = size_of::<Ipv6>();
+    if payload_len < UDP_LEN || usize::from(payload_len) > frame.frame_len().wrapping_sub(at + ip_len) {
+        return Some(Reason::BadLength);
+    }
+    packet.ip_len = ip_len as u16;
+    packet.udp_len = payload_len;
+    packet.dont_fragment = DONT_FRAGMENT;
+    packet.tos = (word >> 20) as u8;
+    packet.ttl = ip.hop_limit;
+    None
+}
+
+/// `packet.udp_len` holds the bytes of the IP payload on entry.
+#[inline(always)]
+fn parse_udp<F: Frame + ?Sized>(
+    frame: &F,
+    at: usize,
+    settings: &Settings,
+    packet: &mut Packet,
+) -> Option<Reason> {
+    let Some(udp) = frame.header::<Udp>(at) else { return Some(Reason::BadLength) };
+    packet.key.src_port = udp.src_port;
+    packet.key.dst_port = udp.dst_port;
+    let udp_len = { udp.len }.get();
+    if udp_len < UDP_LEN || udp_len > packet.udp_len {
+        return Some(Reason::BadLength);
+    }
+    packet.udp_len = udp_len;
+    packet.udp_checksum = udp.checksum;
+    let port = { udp.dst_port }.get();
+    if port >= settings.first_port && port <= settings.last_port {
+        return None;
+    }
+
+    // A client's packet: RFC 8656 section 12 tells ChannelData from STUN by the first two bits.
+    if udp_len < UDP_LEN + channel::HEADER_LEN as u16 {
+        return Some(Reason::NotTurn);
+    }
+    let Some(header) = frame.header::<ChannelData>(at + size_of::<Udp>()) else {
+        return Some(Reason::BadLength);
+    };
+    let number = header.number;
+    if !channel::is_channel(number.get()) {
+        return Some(if number.get() < channel::MIN { Reason::Stun } else { Reason::NotTurn });
+    }
+    packet.key.channel = number;
+    packet.channel_len = { header.len }.get();
+    None
+}
