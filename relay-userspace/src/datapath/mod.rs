@@ -1,10 +1,19 @@
 //! Where media runs: the XDP programs and their tables, or this process.
 
+mod flow_table;
+mod flow_writer;
+mod numbers;
+mod shared_map;
 mod status;
+
+use relay_common::tables::Count;
 
 use crate::time::Timestamp;
 use crate::turn::{Binding, BindingId};
 
+pub use flow_table::{FlowTable, MOST_BINDINGS, Occupancy, TableSize};
+pub use flow_writer::{FlowWriter, NextHopSource};
+pub use shared_map::SharedWords;
 pub use status::{InterfaceStatus, Mode, Request};
 
 /// Takes a shard's bindings into the tables that the data path reads. One per shard, so nothing is locked.
@@ -15,6 +24,17 @@ pub trait FastPath: Send {
     fn extend(&mut self, binding: BindingId, deadline: Timestamp);
     /// Removes a binding; one that is not installed is left alone.
     fn unbind(&mut self, binding: BindingId);
+    /// What the fast path has carried for a binding; `None` when it is not installed.
+    fn forwarded(&self, binding: BindingId) -> Option<Forwarded>;
+}
+
+/// What the fast path has carried for a binding since it was installed: packets, and bytes of UDP payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Forwarded {
+    /// From the client to the peer.
+    pub to_peer: Count,
+    /// From the peer to the client.
+    pub to_client: Count,
 }
 
 /// Why a binding stays on the slow path.
@@ -40,4 +60,8 @@ impl FastPath for NoFastPath {
     fn extend(&mut self, _: BindingId, _: Timestamp) {}
 
     fn unbind(&mut self, _: BindingId) {}
+
+    fn forwarded(&self, _: BindingId) -> Option<Forwarded> {
+        None
+    }
 }
