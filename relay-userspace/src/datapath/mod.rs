@@ -2,6 +2,10 @@
 
 mod flow_table;
 mod flow_writer;
+mod hop_table;
+mod monitor;
+mod netlink;
+mod next_hop;
 mod numbers;
 mod shared_map;
 mod status;
@@ -13,6 +17,7 @@ use crate::turn::{Binding, BindingId};
 
 pub use flow_table::{FlowTable, MOST_BINDINGS, Occupancy, TableSize};
 pub use flow_writer::{FlowWriter, NextHopSource};
+pub use next_hop::{NEXT_HOPS, NextHopStatus, NextHops};
 pub use shared_map::SharedWords;
 pub use status::{InterfaceStatus, Mode, Request};
 
