@@ -1,13 +1,19 @@
 //! Where media runs: the XDP programs and their tables, or this process.
 
+mod counters;
 mod flow_table;
 mod flow_writer;
 mod hop_table;
+mod interfaces;
+mod ladder;
 mod monitor;
 mod netlink;
 mod next_hop;
 mod numbers;
+mod object;
+mod program;
 mod shared_map;
+mod start;
 mod status;
 
 use relay_common::tables::Count;
@@ -15,10 +21,13 @@ use relay_common::tables::Count;
 use crate::time::Timestamp;
 use crate::turn::{Binding, BindingId};
 
+pub use counters::Totals;
 pub use flow_table::{FlowTable, MOST_BINDINGS, Occupancy, TableSize};
 pub use flow_writer::{FlowWriter, NextHopSource};
 pub use next_hop::{NEXT_HOPS, NextHopStatus, NextHops};
+use object::object;
 pub use shared_map::SharedWords;
+pub use start::{DEFAULT_BINDINGS, Datapath, DatapathConfig, DatapathError};
 pub use status::{InterfaceStatus, Mode, Request};
 
 /// Takes a shard's bindings into the tables that the data path reads. One per shard, so nothing is locked.

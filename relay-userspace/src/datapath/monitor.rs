@@ -41,11 +41,11 @@ const GROUPS: [u32; 8] = [
     libc::RTNLGRP_IPV6_RULE,
 ];
 
-/// The watching thread; ends with [`Monitor::stop`].
+/// The watching thread; ended on drop.
 pub(super) struct Monitor {
     hops: Arc<NextHops>,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Monitor {
@@ -59,16 +59,17 @@ impl Monitor {
         let thread = std::thread::Builder::new()
             .name("next-hops".into())
             .spawn(move || watch(&events, netlink, &hops2, &stop2))?;
-        Ok(Self { hops, stop, thread })
+        Ok(Self { hops, stop, thread: Some(thread) })
     }
+}
 
-    /// Ends the thread and waits for it.
-    pub(super) fn stop(self) {
+impl Drop for Monitor {
+    fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // Fails only when the counter is at its end, and then the thread is awake.
         let _ = self.hops.wake().write(1);
-        if self.thread.join().is_err() {
-            tracing::error!("the next hop monitor had panicked; next hops were no longer followed");
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the next hop monitor had panicked: next hops were no longer followed");
         }
     }
 }
