@@ -1,1 +1,1 @@
-//! x
+//! Benchmarks: see `benches/`, each with the command that runs it.

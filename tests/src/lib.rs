@@ -1,1 +1,4 @@
-//! x
+//! What the end-to-end and packet tests share.
+
+pub mod frames;
+pub mod xdp;

@@ -1,2 +1,57 @@
-//! The project's own chores.
-fn main() {}
+//! The project's own chores: `cargo xtask --help`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod chores;
+mod ebpf;
+mod linker;
+mod object;
+mod packages;
+mod shell;
+mod toolchain;
+mod version;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Turnpike's chores")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build the eBPF object, installing its toolchain where it is missing
+    BuildEbpf,
+    /// Build the eBPF object and the release binary that embeds it
+    Build,
+    /// Build everything and run the server: `cargo xtask run -- --user alice:secret`
+    Run {
+        /// Flags for `turnpike run`
+        #[arg(last = true)]
+        flags: Vec<OsString>,
+    },
+    /// Build everything and run the tests; the end-to-end ones need root
+    Test(chores::TestOptions),
+    /// Formatting, lints, documentation and licences, as CI checks them
+    Check,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().chore {
+        Chore::BuildEbpf => ebpf::build(),
+        Chore::Build => chores::build().map(drop),
+        Chore::Run { flags } => chores::run(&flags),
+        Chore::Test(options) => chores::test(&options),
+        Chore::Check => chores::check(),
+    };
+    // Without the backtrace that anyhow adds where RUST_BACKTRACE is set: it says nothing about a failed command.
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+    ExitCode::FAILURE
+}

@@ -1,5 +1,10 @@
 //! Who may allocate: credentials, nonces, integrity keys.
 
-/// The users and shared secrets of a realm.
-#[derive(Debug, Default)]
-pub struct Credentials;
+mod base64;
+mod credentials;
+mod nonce;
+mod printable;
+
+pub use credentials::{AuthError, Authenticated, Credentials, InvalidCredentials, time_limited};
+pub use nonce::{NONCE_LIFETIME, Nonces};
+pub use printable::{Printable, printable};

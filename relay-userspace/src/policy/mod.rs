@@ -1,5 +1,9 @@
 //! Which peers may be reached, and how much.
 
-/// Allow and deny rules for peer addresses.
-#[derive(Debug, Default)]
-pub struct PeerRules;
+mod cidr;
+mod embedded;
+mod peers;
+mod special;
+
+pub use cidr::{Cidr, InvalidCidr};
+pub use peers::{HostAddresses, PeerRules};

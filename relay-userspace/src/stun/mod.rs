@@ -1,1 +1,21 @@
-//! STUN messages (RFC 8489): parsing, building, integrity.
+//! STUN messages (RFC 8489) with TURN's methods and attributes (RFC 8656): parsing, building, integrity.
+//!
+//! [`Message`] reads a datagram where it lies, [`Builder`] appends one to a buffer. The server and the client of
+//! `turnpike probe` use the same two.
+
+mod attribute;
+mod builder;
+mod error;
+mod integrity;
+mod message;
+mod method;
+mod values;
+mod xor;
+
+pub use attribute::{Attribute, AttributeType};
+pub use builder::{Builder, TooLong};
+pub use error::ErrorCode;
+pub use integrity::Key;
+pub use message::{HEADER_LEN, MAGIC_COOKIE, Message, ParseError, TransactionId};
+pub use method::{Class, MessageType, Method};
+pub use values::{AddressFamily, BadAttribute, MAX_TEXT_LEN, MAX_USERNAME_LEN};

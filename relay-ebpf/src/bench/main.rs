@@ -1,0 +1,88 @@
+//! Programs for the benchmarks: one that makes a packet whole again before the program under test runs on it, and one
+//! that does nothing, to be taken off.
+//!
+//! `BPF_PROG_TEST_RUN` repeats a program on whatever packet the last run left. `restore` runs first every time: it
+//! writes the next template over the headers and tail-calls the program under test.
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod program {
+    use aya_ebpf::bindings::xdp_action;
+    use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
+    use aya_ebpf::macros::{map, xdp};
+    use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
+    use aya_ebpf::programs::XdpContext;
+    use relay_common::bench::{FLOWS, Template, WORDS};
+
+    #[map]
+    static TEMPLATES: Array<Template> = Array::with_max_entries(FLOWS, 0);
+
+    /// How many templates are in use less one; a power of two less one.
+    #[map]
+    static MASK: Array<u32> = Array::with_max_entries(1, 0);
+
+    #[map]
+    static CURSOR: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+    /// Slot 0: the program under test.
+    #[map]
+    static SUBJECT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+    #[xdp]
+    fn restore(ctx: XdpContext) -> u32 {
+        if write_next(&ctx).is_none() {
+            return xdp_action::XDP_ABORTED;
+        }
+        // SAFETY: only returns when slot 0 is empty.
+        let _ = unsafe { SUBJECT.tail_call(&ctx, 0) };
+        xdp_action::XDP_ABORTED
+    }
+
+    #[inline(always)]
+    fn write_next(ctx: &XdpContext) -> Option<()> {
+        let cursor = CURSOR.get_ptr_mut(0)?;
+        let mask = *MASK.get(0)?;
+        // SAFETY: this CPU's own element.
+        let turn = unsafe {
+            *cursor = (*cursor).wrapping_add(1);
+            *cursor
+        };
+        // Multiplying by an odd number visits every flow once a round, in an order no prefetcher follows.
+        let template = TEMPLATES.get(turn.wrapping_mul(0x9e37_79b1) & mask)?;
+        // SAFETY: the program's own context. (Kernel 5.18; the difference of two packet pointers would do too, had the
+        // compiler not a way of taking it in 32 bits, which the verifier refuses.)
+        let surplus = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as i32 - template.frame_len as i32;
+        // SAFETY: the program's own context.
+        if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus) } != 0 {
+            return None;
+        }
+        let data = ctx.data();
+        if data + WORDS * 8 > ctx.data_end() {
+            return None;
+        }
+        for i in 0..WORDS {
+            // SAFETY: compared with the packet's end above; packets bear misaligned stores.
+            unsafe { ((data + i * 8) as *mut u64).write_unaligned(template.words[i]) };
+        }
+        Some(())
+    }
+
+    #[xdp]
+    fn nothing(_: XdpContext) -> u32 {
+        xdp_action::XDP_TX
+    }
+
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+}
+
+/// The object is for BPF only; this lets host tools look at the crate.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

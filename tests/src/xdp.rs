@@ -1,0 +1,250 @@
+//! The XDP program under `BPF_PROG_TEST_RUN`: tables set by the test, one packet in, verdict and packet out.
+//! Needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aya::maps::{Array, DevMapHash, HashMap, PerCpuArray};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use relay_common::addr::{Be16, Endpoint};
+use relay_common::flow::{self, Bucket, FlowRecord, HashSeed, Path};
+use relay_common::next_hop::NextHop;
+use relay_common::reason::Reason;
+use relay_common::tables::{self, Count, Local, LocalKey, Settings, bytes_of};
+
+/// The interface that `BPF_PROG_TEST_RUN` says a packet came from, unless told otherwise: the loopback.
+pub const INGRESS: u32 = 1;
+
+const HOPS: u32 = 16;
+
+/// What the program did with a packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// `XDP_PASS`, `XDP_TX`, ...
+    pub verdict: Verdict,
+    /// The packet afterwards.
+    pub frame: Vec<u8>,
+    /// The counters that moved, and by how many packets.
+    pub counted: Vec<(Reason, u64)>,
+}
+
+/// XDP's verdicts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The program failed.
+    Aborted,
+    /// Dropped.
+    Drop,
+    /// Up the stack.
+    Pass,
+    /// Out by the interface it came from.
+    Tx,
+    /// Out by another interface.
+    Redirect,
+}
+
+/// The program with tables of its own.
+pub struct Program {
+    ebpf: Ebpf,
+    settings: Settings,
+    next_record: u32,
+}
+
+impl Program {
+    /// Loads it with empty tables and relayed ports 49152 to 65535.
+    pub fn load() -> Self {
+        Self::load_with(256, 4096)
+    }
+
+    /// The same with tables of these sizes; `buckets` is a power of two.
+    pub fn load_with(buckets: u32, records: u32) -> Self {
+        let object = turnpike::datapath::object().expect("an eBPF object: cargo xtask build-ebpf");
+        let mut random = StdRng::seed_from_u64(1);
+        let seed: HashSeed = std::array::from_fn(|_| random.random());
+        let settings = Settings { seed, bucket_mask: buckets - 1, first_port: 49152, last_port: 65535 };
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(tables::FLOW_INDEX, buckets)
+            .map_max_entries(tables::FLOWS, records)
+            .map_max_entries(tables::NEXT_HOPS, HOPS)
+            .override_global(tables::SETTINGS, bytes_of(&settings), true)
+            .load(object)
+            .expect("the kernel takes the maps (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)");
+        let program: &mut Xdp =
+            ebpf.program_mut("turnpike_xdp").expect("in the object").try_into().expect("XDP");
+        program.load().expect("the verifier takes the program");
+        Self { ebpf, settings, next_record: 1 }
+    }
+
+    /// The loaded program.
+    pub fn xdp(&self) -> &Xdp {
+        self.ebpf.program("turnpike_xdp").expect("in the object").try_into().expect("XDP")
+    }
+
+    /// Says that this address and port is a listener.
+    pub fn listener(&mut self, at: SocketAddr) {
+        self.local(at.ip(), at.port());
+        self.local(at.ip(), 0);
+    }
+
+    /// Says that this is a relayed address.
+    pub fn relay_address(&mut self, ip: IpAddr) {
+        self.local(ip, 0);
+    }
+
+    fn local(&mut self, ip: IpAddr, port: u16) {
+        let key = LocalKey { ip: ip.into(), port: Be16::new(port), zero: 0 };
+        let key: [u8; size_of::<LocalKey>()] = bytes_of(&key).try_into().expect("its size");
+        let map = self.ebpf.map_mut(tables::LOCALS).expect("in the object");
+        let mut map = HashMap::<_, [u8; size_of::<LocalKey>()], u32>::try_from(map).expect("a hash");
+        map.insert(key, Local { present: 1 }.present, 0).expect("room");
+    }
+
+    /// Says where a next hop is.
+    pub fn next_hop(&mut self, index: u32, hop: NextHop) {
+        let bytes: [u8; size_of::<NextHop>()] = bytes_of(&hop).try_into().expect("its size");
+        self.set(tables::NEXT_HOPS, index, bytes);
+    }
+
+    /// Lets packets be redirected to this interface.
+    pub fn device(&mut self, ifindex: u32) {
+        let map = self.ebpf.map_mut(tables::DEVICES).expect("in the object");
+        let mut map = DevMapHash::try_from(map).expect("a device map");
+        map.insert(ifindex, ifindex, None, 0).expect("the interface exists");
+    }
+
+    /// Puts a record into the table, and gives its number.
+    pub fn insert(&mut self, record: FlowRecord) -> u32 {
+        let number = self.next_record;
+        self.next_record += 1;
+        self.rewrite(number, record);
+        let hash = record.key.hash(&self.settings.seed);
+        let mask = self.settings.bucket_mask;
+        let home = flow::home_bucket(hash, mask);
+        let (at, mut bucket, free) = [home, flow::other_bucket(hash, mask)]
+            .into_iter()
+            .find_map(|at| {
+                let bucket = self.bucket(at);
+                bucket.iter().position(|e| *e == 0).map(|free| (at, bucket, free))
+            })
+            .unwrap_or_else(|| {
+                panic!("both buckets of {:?} are full, record {number}, buckets {} ", record.key, mask + 1)
+            });
+        bucket[free] = flow::entry(hash, number);
+        let bytes: [u8; size_of::<Bucket>()] = bytes_of(&Bucket(bucket)).try_into().expect("its size");
+        self.set(tables::FLOW_INDEX, at, bytes);
+        number
+    }
+
+    fn bucket(&self, at: u32) -> [u64; flow::BUCKET_ENTRIES] {
+        let map = self.ebpf.map(tables::FLOW_INDEX).expect("in the object");
+        Array::try_from(map).expect("an array").get(&at, 0).expect("in range")
+    }
+
+    /// Writes a record that an entry already names.
+    pub fn rewrite(&mut self, number: u32, record: FlowRecord) {
+        let bytes: [u8; size_of::<FlowRecord>()] = bytes_of(&record).try_into().expect("its size");
+        self.set(tables::FLOWS, number, bytes);
+    }
+
+    /// The packets and bytes that a record counted.
+    pub fn counted_by(&self, number: u32) -> (u64, u64) {
+        let map = self.ebpf.map(tables::FLOWS).expect("in the object");
+        let record: [u64; size_of::<FlowRecord>() / 8] =
+            Array::try_from(map).expect("an array").get(&number, 0).expect("in range");
+        let at = |offset: usize| record[offset / 8];
+        (at(std::mem::offset_of!(FlowRecord, packets)), at(std::mem::offset_of!(FlowRecord, bytes)))
+    }
+
+    /// Runs the program on a frame.
+    pub fn run(&mut self, frame: &[u8]) -> Run {
+        let before = self.counters();
+        let mut out = vec![0; frame.len() + 256];
+        let result = self
+            .xdp()
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ..TestRunOptions::new()
+            })
+            .expect("BPF_PROG_TEST_RUN");
+        out.truncate(result.data_size_out as usize);
+        let after = self.counters();
+        let counted = Reason::ALL
+            .into_iter()
+            .filter_map(|r| {
+                let (b, a) = (before[r as usize], after[r as usize]);
+                (a != b).then(|| (r, a.packets - b.packets))
+            })
+            .collect();
+        Run { verdict: verdict(result.return_value), frame: out, counted }
+    }
+
+    fn counters(&self) -> [Count; Reason::COUNT] {
+        let map = self.ebpf.map(tables::COUNTERS).expect("in the object");
+        let map = PerCpuArray::<_, [u64; 2]>::try_from(map).expect("a per-CPU array");
+        std::array::from_fn(|i| {
+            map.get(&(i as u32), 0).expect("in range").iter().fold(Count::default(), |sum, cpu| Count {
+                packets: sum.packets + cpu[0],
+                bytes: sum.bytes + cpu[1],
+            })
+        })
+    }
+
+    fn set<const N: usize>(&mut self, name: &str, index: u32, value: [u8; N]) {
+        let map = self.ebpf.map_mut(name).expect("in the object");
+        let mut map = Array::<_, [u8; N]>::try_from(map).expect("an array");
+        map.set(index, value, 0).expect("in range");
+    }
+}
+
+fn verdict(code: u32) -> Verdict {
+    match code {
+        0 => Verdict::Aborted,
+        1 => Verdict::Drop,
+        2 => Verdict::Pass,
+        3 => Verdict::Tx,
+        4 => Verdict::Redirect,
+        code => panic!("verdict {code}"),
+    }
+}
+
+/// A binding's path out of a test's addresses.
+pub fn path(
+    client: SocketAddr,
+    listener: SocketAddr,
+    relayed: SocketAddr,
+    peer: SocketAddr,
+    channel: u16,
+) -> Path {
+    Path {
+        client: Endpoint::from(client),
+        listener: listener.into(),
+        relayed: relayed.into(),
+        peer: peer.into(),
+        channel: Be16::new(channel),
+    }
+}
+
+/// A next hop on an interface, with these MAC addresses and tags, for packets of one family.
+pub fn next_hop(
+    ifindex: u32,
+    mtu: u16,
+    dst: [u8; 6],
+    src: [u8; 6],
+    tags: &[(u16, u16)],
+    ethertype: u16,
+) -> NextHop {
+    let mut l2 = [dst, src].concat();
+    for (tpid, tci) in tags {
+        l2.extend_from_slice(&tpid.to_be_bytes());
+        l2.extend_from_slice(&tci.to_be_bytes());
+    }
+    l2.extend_from_slice(&ethertype.to_be_bytes());
+    let mut hop = NextHop { ifindex, mtu, l2_len: l2.len() as u16, redirect: 1, ..NextHop::default() };
+    for (word, bytes) in hop.l2.iter_mut().zip(l2.chunks_exact(2)) {
+        *word = u16::from_ne_bytes([bytes[0], bytes[1]]);
+    }
+    hop
+}

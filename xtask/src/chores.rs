@@ -1,0 +1,155 @@
+//! What is done with the workspace: build, run, test, check.
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::shell::{is_root, on_path, root, run as run_command, step};
+use crate::{ebpf, packages};
+
+/// The package of the end-to-end tests.
+const E2E: &str = "turnpike-tests";
+
+#[derive(clap::Args)]
+pub(crate) struct TestOptions {
+    /// Which tests to run
+    #[arg(long, value_enum, default_value_t = Suite::All)]
+    suite: Suite,
+    /// How many end-to-end tests run at once [default: half of the CPUs, for each runs a server and its clients]
+    #[arg(long, value_name = "N")]
+    e2e_threads: Option<usize>,
+    /// Arguments for the test programs: a part of a test's name, --nocapture, ...
+    #[arg(last = true)]
+    args: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Suite {
+    /// Every test
+    All,
+    /// All but the end-to-end tests
+    Host,
+    /// The end-to-end tests, in network namespaces of their own
+    E2e,
+}
+
+/// Builds the object and the release binary with the object in it, and says where that lies.
+pub(crate) fn build() -> Result<PathBuf> {
+    ebpf::build()?;
+    step("build the server (release)", || {
+        run_command(cargo().args(["build", "--release", "--package", "turnpike", "--bin", "turnpike"]))
+    })?;
+    Ok(target_dir()?.join("release/turnpike"))
+}
+
+/// Builds everything and becomes `turnpike run`.
+pub(crate) fn run(flags: &[OsString]) -> Result<()> {
+    let server = build()?;
+    if !is_root() {
+        eprintln!(
+            "==> XDP needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON. Without them the server relays in \
+             userspace. With XDP: sudo {} run",
+            server.display()
+        );
+    }
+    eprintln!("==> run {}", server.display());
+    let error = Command::new(&server).arg("run").args(flags).exec();
+    Err(error).with_context(|| format!("cannot start {}", server.display()))
+}
+
+/// Builds everything and runs the tests.
+pub(crate) fn test(options: &TestOptions) -> Result<()> {
+    let e2e = options.suite != Suite::Host && is_root();
+    ensure!(
+        e2e || options.suite != Suite::E2e,
+        "the end-to-end tests make network namespaces and load XDP programs, which needs root: run this with sudo"
+    );
+    if e2e {
+        step("install what the tests use", install_test_packages)?;
+    }
+    let server = build()?;
+    let mut suites = Vec::new();
+    if options.suite != Suite::E2e {
+        suites.push((
+            "unit and integration tests",
+            ["--workspace", "--exclude", "relay-ebpf", "--exclude", E2E].to_vec(),
+            None,
+        ));
+    }
+    if e2e {
+        let threads = options
+            .e2e_threads
+            .unwrap_or_else(|| available_parallelism().map_or(1, |cpus| cpus.get().div_ceil(2)));
+        suites.push(("end-to-end tests", ["--package", E2E].to_vec(), Some(threads)));
+    }
+    let mut failed = Vec::new();
+    for (name, packages, threads) in suites {
+        let result = step(name, || {
+            let mut cargo = cargo();
+            cargo.args(["test", "--no-fail-fast"]).args(packages).arg("--").args(&options.args);
+            cargo.args(threads.map(|threads| format!("--test-threads={threads}")));
+            // The server that the tests start.
+            cargo.env("TURNPIKE_BIN", &server);
+            run_command(&mut cargo)
+        });
+        if result.is_err() {
+            failed.push(name);
+        }
+    }
+    if options.suite == Suite::All && !e2e {
+        eprintln!(
+            "==> NOT RUN: the end-to-end tests, which need root: sudo env \"PATH=$PATH\" cargo xtask test --suite e2e"
+        );
+    }
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+/// Formatting, lints, documentation and, where cargo-deny is installed, licences and sources.
+pub(crate) fn check() -> Result<()> {
+    let with_rustup = "a component of the Rust toolchain is missing? `rustup component add rustfmt clippy`";
+    step("formatting", || run_command(cargo().args(["fmt", "--all", "--check"])).context(with_rustup))?;
+    step("lints", || {
+        let mut clippy = cargo();
+        clippy.args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+        run_command(&mut clippy).context(with_rustup)
+    })?;
+    step("documentation", || {
+        let mut doc = cargo();
+        doc.args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        run_command(&mut doc)
+    })?;
+    if on_path("cargo-deny").is_none() {
+        eprintln!("==> NOT RUN: licences and sources, which need cargo-deny");
+        return Ok(());
+    }
+    step("licences and sources", || {
+        run_command(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
+    })
+}
+
+fn install_test_packages() -> Result<()> {
+    if on_path("apt-get").is_none() {
+        eprintln!("    no apt here: the tests expect the equivalents of {}", packages::TESTS.join(" "));
+        return Ok(());
+    }
+    packages::ensure_without_daemons(packages::TESTS, &["coturn", "nftables"])
+}
+
+/// The cargo that started this program, in the workspace.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Where cargo puts what it builds; this program lies in there, in a directory named by its profile.
+fn target_dir() -> Result<PathBuf> {
+    let program = env::current_exe()?;
+    Ok(program.ancestors().nth(2).context("xtask must be run by cargo: `cargo xtask`")?.to_path_buf())
+}
