@@ -5,6 +5,9 @@ mod credentials;
 mod nonce;
 mod printable;
 
+#[cfg(test)]
+mod tests;
+
 pub use credentials::{AuthError, Authenticated, Credentials, InvalidCredentials, time_limited};
 pub use nonce::{NONCE_LIFETIME, Nonces};
 pub use printable::{Printable, printable};

@@ -1,12 +1,33 @@
 //! Where media runs: the XDP programs and their tables, or this process.
 
+mod counters;
+mod flow_table;
+mod flow_writer;
+mod hop_table;
+mod interfaces;
+mod ladder;
+mod monitor;
+mod netlink;
+mod next_hop;
+mod numbers;
 mod object;
+mod program;
+mod shared_map;
+mod start;
 mod status;
+
+use relay_common::tables::Count;
 
 use crate::time::Timestamp;
 use crate::turn::{Binding, BindingId};
 
+pub use counters::Totals;
+pub use flow_table::{FlowTable, MOST_BINDINGS, Occupancy, TableSize};
+pub use flow_writer::{FlowWriter, NextHopSource};
+pub use next_hop::{NEXT_HOPS, NextHopStatus, NextHops};
 pub use object::object;
+pub use shared_map::SharedWords;
+pub use start::{DEFAULT_BINDINGS, Datapath, DatapathConfig, DatapathError};
 pub use status::{InterfaceStatus, Mode, Request};
 
 /// Takes a shard's bindings into the tables that the data path reads. One per shard, so nothing is locked.
@@ -17,6 +38,17 @@ pub trait FastPath: Send {
     fn extend(&mut self, binding: BindingId, deadline: Timestamp);
     /// Removes a binding; one that is not installed is left alone.
     fn unbind(&mut self, binding: BindingId);
+    /// What the fast path has carried for a binding; `None` when it is not installed.
+    fn forwarded(&self, binding: BindingId) -> Option<Forwarded>;
+}
+
+/// What the fast path has carried for a binding since it was installed: packets, and bytes of UDP payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Forwarded {
+    /// From the client to the peer.
+    pub to_peer: Count,
+    /// From the peer to the client.
+    pub to_client: Count,
 }
 
 /// Why a binding stays on the slow path.
@@ -42,4 +74,8 @@ impl FastPath for NoFastPath {
     fn extend(&mut self, _: BindingId, _: Timestamp) {}
 
     fn unbind(&mut self, _: BindingId) {}
+
+    fn forwarded(&self, _: BindingId) -> Option<Forwarded> {
+        None
+    }
 }

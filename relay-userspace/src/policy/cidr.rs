@@ -45,18 +45,6 @@ impl Cidr {
         Self { network: ip, len: bits_of(ip) }
     }
 
-    /// The IPv4 prefix of `len` bits that begins at this address.
-    pub(super) const fn v4(octets: [u8; 4], len: u8) -> Self {
-        let [a, b, c, d] = octets;
-        Self { network: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), len }
-    }
-
-    /// The IPv6 prefix of `len` bits that begins at this address.
-    pub(super) const fn v6(segments: [u16; 8], len: u8) -> Self {
-        let [a, b, c, d, e, f, g, h] = segments;
-        Self { network: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), len }
-    }
-
     /// Whether the address lies within. Addresses of the other family never do.
     pub fn contains(&self, ip: IpAddr) -> bool {
         self.network.is_ipv4() == ip.is_ipv4() && prefix_of(ip, self.len) == prefix_of(self.network, self.len)

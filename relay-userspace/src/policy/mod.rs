@@ -5,5 +5,8 @@ mod embedded;
 mod peers;
 mod special;
 
+#[cfg(test)]
+mod tests;
+
 pub use cidr::{Cidr, InvalidCidr};
 pub use peers::{HostAddresses, PeerRules};

@@ -52,7 +52,7 @@ impl PeerRules {
         let own = canonical(host.own).map(Cidr::host);
         let mut relay: Vec<IpAddr> = canonical(host.relay).collect();
 
-        let mut permitting = special::PERMITTED.to_vec();
+        let mut permitting: Vec<Cidr> = table(special::PERMITTED).collect();
         permitting.extend(relay.iter().copied().map(Cidr::host));
         permitting.extend(&allow);
         // Named alone, the address is open at every port.
@@ -60,7 +60,7 @@ impl PeerRules {
         Self {
             deny,
             permitting,
-            refusing: special::DENIED.iter().copied().chain(own).collect(),
+            refusing: table(special::DENIED).chain(own).collect(),
             relay,
             relay_ports: host.relay_ports,
         }
@@ -88,6 +88,10 @@ impl Default for PeerRules {
         let host = HostAddresses { own: Vec::new(), relay: Vec::new(), relay_ports: 49152..=65535 };
         Self::new(Vec::new(), Vec::new(), host)
     }
+}
+
+fn table(prefixes: &[&str]) -> impl Iterator<Item = Cidr> {
+    prefixes.iter().map(|text| text.parse().expect("the tables hold prefixes"))
 }
 
 /// The length of the longest prefix that holds the address. None is less than a prefix of no bits.

@@ -12,6 +12,9 @@ mod method;
 mod values;
 mod xor;
 
+#[cfg(test)]
+mod tests;
+
 pub use attribute::{Attribute, AttributeType};
 pub use builder::{Builder, TooLong};
 pub use error::ErrorCode;

@@ -1,0 +1,176 @@
+//! Tests of the credentials.
+
+use super::*;
+use crate::stun::{Builder, Class, Key, Message, MessageType, Method, TransactionId};
+
+const REALM: &str = "example.org";
+const NOW: u64 = 1_700_000_000;
+
+fn static_users() -> Credentials {
+    let users = [("alice", "secret"), ("2000000000:bob", "fixed")];
+    Credentials::new(users.map(|(u, p)| (u.into(), p.into())), []).unwrap()
+}
+
+fn secrets(secrets: &[&str]) -> Credentials {
+    Credentials::new([], secrets.iter().map(|s| s.to_string())).unwrap()
+}
+
+/// What the server says to an Allocate of this user with this password.
+fn attempt(credentials: &Credentials, username: &str, password: &str) -> Result<String, AuthError> {
+    let mut out = Vec::new();
+    let allocate = MessageType::new(Method::ALLOCATE, Class::Request);
+    let key = Key::long_term(username, REALM, password);
+    Builder::new(&mut out, allocate, TransactionId([7; 12])).username(username).integrity(&key);
+    let request = Message::parse(&out).unwrap();
+    let authenticated = credentials.authenticate(&request, username, REALM, NOW)?;
+    assert_eq!(authenticated.username, username);
+    assert_eq!(authenticated.key, key);
+    Ok(authenticated.account.to_owned())
+}
+
+#[test]
+fn a_static_user_needs_its_own_password() {
+    let credentials = static_users();
+    assert_eq!(attempt(&credentials, "alice", "secret").as_deref(), Ok("alice"));
+    assert_eq!(attempt(&credentials, "alice", "Secret"), Err(AuthError::WrongPassword));
+    assert_eq!(attempt(&credentials, "Alice", "secret"), Err(AuthError::UnknownUser));
+    assert_eq!(attempt(&credentials, "", "secret"), Err(AuthError::UnknownUser));
+    assert_eq!(attempt(&Credentials::default(), "alice", "secret"), Err(AuthError::UnknownUser));
+}
+
+#[test]
+fn a_request_without_integrity_is_nobodys() {
+    let mut out = Vec::new();
+    let allocate = MessageType::new(Method::ALLOCATE, Class::Request);
+    Builder::new(&mut out, allocate, TransactionId([7; 12])).username("alice");
+    let request = Message::parse(&out).unwrap();
+    let result = static_users().authenticate(&request, "alice", REALM, NOW);
+    assert_eq!(result, Err(AuthError::WrongPassword));
+}
+
+#[test]
+fn a_credential_is_good_for_its_realm_only() {
+    let mut out = Vec::new();
+    let allocate = MessageType::new(Method::ALLOCATE, Class::Request);
+    let key = Key::long_term("alice", "example.com", "secret");
+    Builder::new(&mut out, allocate, TransactionId([7; 12])).username("alice").integrity(&key);
+    let request = Message::parse(&out).unwrap();
+    assert!(static_users().authenticate(&request, "alice", REALM, NOW).is_err());
+    assert!(static_users().authenticate(&request, "alice", "example.com", NOW).is_ok());
+}
+
+#[test]
+fn time_limited_passwords_are_those_of_other_programs() {
+    // Computed with Python's hmac and base64.
+    let (username, password) = time_limited("north", "ninefingers", 1_433_895_918);
+    assert_eq!((&*username, &*password), ("1433895918:ninefingers", "jy8hTxmOO7UtEKXqSkSlvakPVYA="));
+    let (username, password) = time_limited("south", "", 2_000_000_000);
+    assert_eq!((&*username, &*password), ("2000000000", "uPptM9YFztPh2N3BefVLRhUpFYk="));
+}
+
+#[test]
+fn a_time_limited_user_is_let_in_until_its_expiry() {
+    let credentials = secrets(&["north"]);
+    for (expiry, expected) in [
+        (NOW + 1, Ok("bob".to_owned())),
+        (NOW, Err(AuthError::Expired)),
+        (NOW - 1, Err(AuthError::Expired)),
+        (0, Err(AuthError::Expired)),
+        (u64::MAX, Ok("bob".to_owned())),
+    ] {
+        let (username, password) = time_limited("north", "bob", expiry);
+        assert_eq!(attempt(&credentials, &username, &password), expected, "{username}");
+    }
+}
+
+#[test]
+fn every_one_of_several_secrets_counts_and_no_other() {
+    let credentials = secrets(&["old", "new"]);
+    for secret in ["old", "new"] {
+        let (username, password) = time_limited(secret, "bob", NOW + 60);
+        assert!(attempt(&credentials, &username, &password).is_ok(), "{secret}");
+    }
+    let (username, password) = time_limited("other", "bob", NOW + 60);
+    assert_eq!(attempt(&credentials, &username, &password), Err(AuthError::WrongPassword));
+}
+
+#[test]
+fn an_expiry_cannot_be_prolonged_without_the_secret() {
+    let (_, password) = time_limited("north", "bob", NOW + 60);
+    let prolonged = format!("{}:bob", NOW + 6000);
+    assert_eq!(attempt(&secrets(&["north"]), &prolonged, &password), Err(AuthError::WrongPassword));
+}
+
+#[test]
+fn a_fresh_credential_counts_for_the_same_account() {
+    let credentials = secrets(&["north"]);
+    let account = |name: &str, expiry| {
+        let (username, password) = time_limited("north", name, expiry);
+        attempt(&credentials, &username, &password).unwrap()
+    };
+    assert_eq!(account("bob", NOW + 60), account("bob", NOW + 120));
+    assert_eq!(account("bob:phone", NOW + 60), "bob:phone");
+    // Without a name nobody else can be told apart: each credential is an account.
+    assert_eq!(account("", NOW + 60), (NOW + 60).to_string());
+}
+
+#[test]
+fn what_is_no_time_limited_username_is_unknown() {
+    let credentials = secrets(&["north"]);
+    for username in [
+        "",
+        "bob",
+        ":bob",
+        "bob:2000000000",
+        "+2000000000:bob",
+        "-1:bob",
+        " 2000000000:bob",
+        "0x7fffffff:bob",
+        "99999999999999999999:bob",
+        "%s%n",
+        "\0",
+        "٢٠٠٠٠٠٠٠٠٠:bob",
+    ] {
+        assert_eq!(attempt(&credentials, username, ""), Err(AuthError::UnknownUser), "{username:?}");
+    }
+}
+
+#[test]
+fn a_static_user_is_never_read_as_a_time_limited_one() {
+    let credentials =
+        Credentials::new([("2000000000:bob".into(), "fixed".into())], ["north".to_owned()]).unwrap();
+    let (username, password) = time_limited("north", "bob", 2_000_000_000);
+    assert_eq!(attempt(&credentials, &username, &password), Err(AuthError::WrongPassword));
+    assert_eq!(attempt(&credentials, &username, "fixed").as_deref(), Ok("2000000000:bob"));
+}
+
+#[test]
+fn hostile_names_of_a_trusted_issuer_come_through_unharmed() {
+    let credentials = secrets(&["north"]);
+    for name in ["%s%n", "'; DROP TABLE users; --", "\"", "nul\0nul", "a\r\nb", "マトリックス"] {
+        let (username, password) = time_limited("north", name, NOW + 60);
+        assert_eq!(attempt(&credentials, &username, &password).as_deref(), Ok(name));
+    }
+}
+
+#[test]
+fn credentials_that_would_let_anybody_in_stop_the_start() {
+    let refused = |users: &[(&str, &str)], secrets: &[&str]| {
+        let users: Vec<_> = users.iter().map(|(u, p)| (u.to_string(), p.to_string())).collect();
+        Credentials::new(users, secrets.iter().map(|s| s.to_string())).unwrap_err()
+    };
+    assert_eq!(refused(&[], &["north", ""]), InvalidCredentials::EmptySecret);
+    assert_eq!(refused(&[("", "secret")], &[]), InvalidCredentials::EmptyName);
+    assert_eq!(refused(&[("alice", "")], &[]), InvalidCredentials::EmptyPassword("alice".into()));
+    assert_eq!(refused(&[("a", "1"), ("a", "2")], &[]), InvalidCredentials::TwiceListed("a".into()));
+    let long = "u".repeat(509);
+    assert_eq!(refused(&[(&long, "secret")], &[]), InvalidCredentials::LongName(long.clone()));
+}
+
+#[test]
+fn secrets_do_not_show_in_debug_output() {
+    let credentials = Credentials::new([("alice".into(), "hush".into())], ["north".to_owned()]).unwrap();
+    assert_eq!(format!("{credentials:?}"), "Credentials(1 users, 1 secrets)");
+    assert_eq!(format!("{:?}", Key::short_term("hush")), "Key(..)");
+    assert_eq!(format!("{:?}", Nonces::new([1; 32])), "Nonces(..)");
+}

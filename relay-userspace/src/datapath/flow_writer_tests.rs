@@ -1,0 +1,259 @@
+//! The writer against a model, and against a reader that looks while it writes.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use relay_common::flow::FlowKey;
+
+use super::super::flow_table::testing::{Seen, private_table};
+use super::super::numbers::REST;
+use super::*;
+use crate::datapath::Occupancy;
+use crate::turn::{ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, Transport};
+
+const START: Timestamp = Timestamp(1_000_000_000_000);
+
+/// Next hops are another file's subject; here only that every record in use is attached, once.
+#[derive(Default)]
+struct Attached(Mutex<HashSet<u32>>);
+
+impl NextHopSource for Attached {
+    fn attach(&self, record: u32, _: IpAddr, _: IpAddr) {
+        assert!(self.0.lock().unwrap().insert(record), "record {record} attached twice");
+    }
+
+    fn detach(&self, record: u32) {
+        assert!(self.0.lock().unwrap().remove(&record), "record {record} detached but not attached");
+    }
+}
+
+/// Binding number `n` of a shard: every field follows from the two numbers.
+fn binding(shard: u8, n: u16) -> Binding {
+    let [hi, lo] = n.to_be_bytes();
+    let at = |a, b, c, d, port| SocketAddr::from(([a, b, c, d], port));
+    Binding {
+        id: BindingId(u64::from(n)),
+        five_tuple: FiveTuple {
+            client: ClientAddr(at(10, shard, hi, lo, 4000 + n % 7)),
+            listener: at(192, 0, 2, 1, 3478),
+            transport: Transport::Udp,
+        },
+        relayed: RelayAddr(at(192, 0, 2, 1, 50_000 + n % 1000)),
+        peer: PeerAddr(at(172, shard, hi, lo, 5000 + n % 11)),
+        channel: ChannelNumber::new(0x4000 + n % 0x1000).unwrap(),
+        deadline: START,
+    }
+}
+
+fn records(binding: &Binding) -> [FlowRecord; 2] {
+    let path = Path {
+        client: binding.five_tuple.client.0.into(),
+        listener: binding.five_tuple.listener.into(),
+        relayed: binding.relayed.0.into(),
+        peer: binding.peer.0.into(),
+        channel: Be16::new(binding.channel.get()),
+    };
+    [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)]
+}
+
+fn keys(binding: &Binding) -> [FlowKey; 2] {
+    records(binding).map(|r| r.key)
+}
+
+/// As many writers as shards, each with its slice.
+fn writers(table: &Arc<FlowTable>, hops: &Arc<Attached>, shards: u32) -> Vec<FlowWriter> {
+    let each = (table.len() - 1) / shards;
+    (0..shards)
+        .map(|i| FlowWriter::new(table.clone(), hops.clone(), 1 + i * each..1 + (i + 1) * each))
+        .collect()
+}
+
+/// What a reader finds, but for the generation.
+fn seen(table: &FlowTable, key: &FlowKey) -> Option<FlowRecord> {
+    match table.look_up(key) {
+        Seen::Record(r) => Some(FlowRecord { generation: 0, ..*r }),
+        Seen::Nothing => None,
+        Seen::Changed => panic!("nobody is writing"),
+    }
+}
+
+#[test]
+fn a_channel_is_found_in_both_directions_with_its_rewrite_and_deadline() {
+    let table = Arc::new(private_table(16));
+    let hops = Arc::new(Attached::default());
+    let mut writer = writers(&table, &hops, 1).remove(0);
+    let b = binding(0, 1);
+    writer.bind_at(&b, START).unwrap();
+    for want in records(&b) {
+        assert_eq!(seen(&table, &want.key), Some(FlowRecord { deadline: START.0, ..want }));
+    }
+    writer.extend(b.id, START + Duration::from_secs(600));
+    let deadline = (START + Duration::from_secs(600)).0;
+    assert!(keys(&b).iter().all(|key| seen(&table, key).unwrap().deadline == deadline));
+    assert_eq!(writer.forwarded(b.id), Some(Forwarded::default()));
+    writer.unbind_at(b.id, START);
+    assert!(keys(&b).iter().all(|key| seen(&table, key).is_none()));
+    assert_eq!(writer.forwarded(b.id), None);
+}
+
+#[test]
+fn a_channel_refreshed_after_its_expiry_is_alive_again() {
+    let table = Arc::new(private_table(16));
+    let mut writer = writers(&table, &Arc::default(), 1).remove(0);
+    let b = binding(0, 1);
+    writer.bind_at(&b, START).unwrap();
+    let late = START + Duration::from_secs(3600);
+    writer.extend(b.id, late + Duration::from_secs(600));
+    assert!(keys(&b).iter().all(|key| seen(&table, key).unwrap().deadline > late.0));
+    // The same after the core has ended the binding and made it anew.
+    writer.unbind_at(b.id, late);
+    writer.bind_at(&Binding { deadline: late, ..b }, late).unwrap();
+    assert!(keys(&b).iter().all(|key| seen(&table, key).unwrap().deadline == late.0));
+}
+
+#[test]
+fn a_relayed_port_used_again_never_leads_to_the_old_client() {
+    let table = Arc::new(private_table(16));
+    let mut writer = writers(&table, &Arc::default(), 1).remove(0);
+    let old = binding(0, 1);
+    writer.bind_at(&old, START).unwrap();
+    writer.unbind_at(old.id, START);
+    let mut new = Binding { id: BindingId(2), ..old };
+    new.five_tuple.client = ClientAddr("10.9.9.9:9".parse().unwrap());
+    writer.bind_at(&new, START).unwrap();
+    let to_client = seen(&table, &keys(&old)[1]).unwrap();
+    assert_eq!(IpAddr::from(to_client.dst), new.five_tuple.client.0.ip());
+    assert_eq!(seen(&table, &keys(&old)[0]), None, "the old client's channel is gone");
+}
+
+#[test]
+fn a_full_table_refuses_counts_and_keeps_nothing_of_the_refused() {
+    let table = Arc::new(private_table(8));
+    let hops = Arc::new(Attached::default());
+    let mut writer = writers(&table, &hops, 1).remove(0);
+    let bound: Vec<u16> = (0..50).filter(|&n| writer.bind_at(&binding(0, n), START).is_ok()).collect();
+    assert_eq!(bound.len(), 8);
+    assert_eq!(table.occupancy(), Occupancy { bindings: 8, capacity: 8, refused: 42 });
+    for n in 0..50 {
+        let found = keys(&binding(0, n)).map(|key| seen(&table, &key).is_some());
+        assert_eq!(found, [bound.contains(&n); 2], "binding {n}: both directions or none");
+    }
+    assert_eq!(hops.0.lock().unwrap().len(), 16);
+    writer.unbind_at(BindingId(u64::from(bound[0])), START);
+    assert_eq!(writer.bind_at(&binding(0, 99), START), Err(NotInstalled::Full), "the records rest");
+    writer.bind_at(&binding(0, 99), START + REST).unwrap();
+}
+
+#[test]
+fn a_table_filled_to_its_limit_refuses_one_binding_in_a_thousand_for_want_of_a_bucket() {
+    let table = Arc::new(private_table(32_768));
+    let mut writer = writers(&table, &Arc::default(), 1).remove(0);
+    let refused = (0..32_768).filter(|&n| writer.bind_at(&binding(0, n), START).is_err()).count();
+    assert!(refused < 32_768 / 300, "{refused} of 32,768 refused");
+}
+
+#[test]
+fn any_sequence_of_bind_extend_and_unbind_leaves_what_a_map_would_hold() {
+    let table = Arc::new(private_table(256));
+    let hops = Arc::new(Attached::default());
+    let mut writers = writers(&table, &hops, 3);
+    let mut model: HashMap<(usize, u16), u64> = HashMap::new();
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut now = START;
+    let mut refused = 0;
+    for step in 0..60_000_u64 {
+        now = now + Duration::from_millis(rng.random_range(0..20));
+        let (shard, n) = (rng.random_range(0..3_usize), rng.random_range(0..160_u16));
+        let deadline = Timestamp(step + 1);
+        let b = Binding { deadline, ..binding(shard as u8, n) };
+        match rng.random_range(0..5) {
+            0 | 1 => match writers[shard].bind_at(&b, now) {
+                Ok(()) => {
+                    model.insert((shard, n), deadline.0);
+                }
+                Err(_) => {
+                    refused += 1;
+                    model.remove(&(shard, n));
+                }
+            },
+            2 => {
+                writers[shard].extend(b.id, deadline);
+                model.entry((shard, n)).and_modify(|d| *d = deadline.0);
+            }
+            _ => {
+                writers[shard].unbind_at(b.id, now);
+                model.remove(&(shard, n));
+            }
+        }
+        if step % 500 != 0 {
+            continue;
+        }
+        for shard in 0..3 {
+            for n in 0..160 {
+                for flow in records(&binding(shard as u8, n)) {
+                    let want = model.get(&(shard, n)).map(|&deadline| FlowRecord { deadline, ..flow });
+                    assert_eq!(seen(&table, &flow.key), want);
+                }
+            }
+        }
+        let named = table.named_records();
+        assert_eq!(named.len(), 2 * model.len());
+        assert_eq!(named.into_iter().collect::<HashSet<_>>(), *hops.0.lock().unwrap());
+        assert_eq!(table.occupancy().bindings, model.len() as u64);
+        assert_eq!(table.occupancy().refused, refused);
+    }
+    assert!(refused > 0, "the table never filled: the test is too tame");
+}
+
+/// The rest between two uses of a record is taken away here (each operation is a day after the last), so that records
+/// change hands under the reader as fast as can be and only the generation protects it.
+#[test]
+fn a_reader_beside_busy_writers_never_sees_another_keys_record_or_half_of_one() {
+    let table = Arc::new(private_table(12));
+    let done = AtomicBool::new(false);
+    let all: Vec<FlowRecord> =
+        (0..2).flat_map(|s| (0..24).flat_map(move |n| records(&binding(s, n)))).collect();
+    let give_up = std::time::Instant::now() + Duration::from_secs(20);
+    std::thread::scope(|scope| {
+        for (shard, mut writer) in writers(&table, &Arc::default(), 2).into_iter().enumerate() {
+            let done = &done;
+            scope.spawn(move || {
+                let mut rng = StdRng::seed_from_u64(shard as u64);
+                let mut now = START;
+                while !done.load(Ordering::Relaxed) {
+                    now = now + Duration::from_secs(86_400);
+                    let b = binding(shard as u8, rng.random_range(0..24));
+                    if writer.bind_at(&b, now).is_err() || rng.random() {
+                        writer.unbind_at(b.id, now);
+                    }
+                }
+            });
+        }
+        let (mut whole, mut changed) = (0, 0);
+        while (whole < 300_000 || changed < 10) && std::time::Instant::now() < give_up {
+            for want in &all {
+                match table.look_up(&want.key) {
+                    Seen::Nothing => {}
+                    Seen::Changed => changed += 1,
+                    Seen::Record(got) => {
+                        whole += 1;
+                        if (FlowRecord { deadline: 0, generation: 0, ..*got }) != *want {
+                            done.store(true, Ordering::Relaxed);
+                            panic!("looked for {want:?}, found {got:?}");
+                        }
+                    }
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(
+            whole > 1000 && changed > 0,
+            "{whole} whole, {changed} changed: the reader never met a writer"
+        );
+    });
+}

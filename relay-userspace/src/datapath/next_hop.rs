@@ -1,0 +1,245 @@
+//! Next hops: which record of the flow table leaves by which link-layer header, kept true while routes and
+//! neighbours change.
+//!
+//! A *destination* is a peer's or client's address with our own address as source: what a route is looked up by. A
+//! *hop* is a row of the NEXT_HOPS table: one neighbour on one interface with one MTU. Thousands of destinations
+//! behind one router share a hop, so the row they all read stays in the CPU's cache. When a route changes, the
+//! records of the destinations that moved are pointed to another hop; when a neighbour changes, its row is rewritten.
+//!
+//! Row 0 is never usable: what has no hop (local, unreachable, behind an interface without the program, or beyond
+//! the table's size) points to it and takes the slow path.
+//!
+//! Asked at bind time and by the [`Monitor`](super::monitor::Monitor), never for a packet; so one lock is enough.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use serde::{Deserialize, Serialize};
+
+use super::flow_table::FlowTable;
+use super::flow_writer::NextHopSource;
+use super::hop_table::{Attached, HopKey, HopTable};
+use super::monitor::Changes;
+use super::netlink::{Kernel, Kick};
+
+/// Rows of the NEXT_HOPS table. Neighbours, not destinations: four times the kernel's own limit on neighbours
+/// (`net.ipv4.neigh.default.gc_thresh3`, 1,024). What finds no row takes the slow path.
+pub const NEXT_HOPS: u32 = 4096;
+
+/// Destinations looked up in one holding of the lock, about 5 us each: a shard that binds meanwhile waits for one
+/// batch, not for a whole routing table.
+const BATCH: usize = 64;
+
+/// The next hops of all records. See the module.
+pub struct NextHops {
+    inner: Mutex<Inner>,
+    flows: Arc<FlowTable>,
+    wake: EventFd,
+}
+
+/// One row, for `turnpike status`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NextHopStatus {
+    /// Index of the interface that the route names.
+    pub interface: u32,
+    /// The neighbour.
+    pub via: IpAddr,
+    /// The largest IP packet, in bytes.
+    pub mtu: u16,
+    /// Whether its link-layer address is known: else packets take the slow path.
+    pub resolved: bool,
+    /// How many destinations are reached by it.
+    pub destinations: u32,
+}
+
+struct Inner {
+    hops: HopTable,
+    destinations: Vec<Destination>,
+    by_key: HashMap<DestinationKey, u32>,
+    free: Vec<u32>,
+    /// The destination of each record, by number.
+    of_record: Vec<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct DestinationKey {
+    to: IpAddr,
+    from: IpAddr,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Destination {
+    key: DestinationKey,
+    hop: Option<HopKey>,
+    /// Records that point here; zero for a free slot.
+    records: u32,
+}
+
+const NO_DESTINATION: u32 = u32::MAX;
+
+impl NextHops {
+    /// No next hops yet. `attached` are the interfaces that run the program, by index.
+    pub(super) fn new(
+        kernel: Box<dyn Kernel>,
+        rows: Arc<super::SharedWords>,
+        flows: Arc<FlowTable>,
+        attached: BTreeMap<u32, Attached>,
+    ) -> nix::Result<Self> {
+        Ok(Self {
+            inner: Mutex::new(Inner {
+                hops: HopTable::new(kernel, rows, attached),
+                destinations: Vec::new(),
+                by_key: HashMap::new(),
+                free: Vec::new(),
+                of_record: vec![NO_DESTINATION; flows.len() as usize],
+            }),
+            flows,
+            wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        })
+    }
+
+    /// Every row in use.
+    pub fn status(&self) -> Vec<NextHopStatus> {
+        self.lock().hops.status()
+    }
+
+    /// Follows what has changed.
+    pub(super) fn apply(&self, changes: &Changes) {
+        let everything = changes.everything || self.lock().hops.uses_any(&changes.links);
+        if everything {
+            self.lock().hops.forget_links();
+        }
+        if everything || !changes.routes.is_empty() {
+            self.follow_routes(|to| everything || changes.concerns(to));
+        }
+        let mut inner = self.lock();
+        if everything {
+            inner.hops.refresh_all();
+        } else {
+            changes.neighbours.iter().for_each(|&(ifindex, ip)| inner.hops.refresh(ifindex, ip));
+        }
+    }
+
+    /// Has the kernel asked again for neighbours that did not answer.
+    pub(super) fn retry(&self) {
+        self.lock().hops.retry();
+    }
+
+    /// Neighbours that the kernel is to look for.
+    pub(super) fn take_kicks(&self) -> Vec<(u32, IpAddr, Kick)> {
+        std::mem::take(&mut self.lock().hops.kicks)
+    }
+
+    /// Becomes readable when there are [kicks](NextHops::take_kicks), or when it is written to.
+    pub(super) fn wake(&self) -> &EventFd {
+        &self.wake
+    }
+
+    fn follow_routes(&self, concerned: impl Fn(IpAddr) -> bool) {
+        let mut moves = Vec::new();
+        let mut next = 0;
+        loop {
+            let mut inner = self.lock();
+            let Inner { hops, destinations, .. } = &mut *inner;
+            if next >= destinations.len() {
+                break;
+            }
+            for (id, destination) in destinations.iter().enumerate().skip(next).take(BATCH) {
+                if destination.records > 0 && concerned(destination.key.to) {
+                    let hop = hops.route(destination.key.to, destination.key.from);
+                    if hop != destination.hop {
+                        moves.push((id as u32, destination.key, hop));
+                    }
+                }
+            }
+            next += BATCH;
+        }
+        self.lock().relocate(moves, &self.flows);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic under the lock cannot leave a row half written, and stale next hops beat no server.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NextHopSource for NextHops {
+    fn attach(&self, record: u32, destination: IpAddr, source: IpAddr) {
+        let mut inner = self.lock();
+        let id = inner.destination(DestinationKey { to: destination, from: source });
+        inner.destinations[id as usize].records += 1;
+        inner.of_record[record as usize] = id;
+        let row = inner.hops.row(inner.destinations[id as usize].hop);
+        // Under the lock, so that a route change cannot come between looking up and writing.
+        self.flows.set_next_hop(record, row);
+        if !inner.hops.kicks.is_empty() {
+            // Fails only when the counter is at its end, and then the monitor is awake.
+            let _ = self.wake.write(1);
+        }
+    }
+
+    fn detach(&self, record: u32) {
+        let mut inner = self.lock();
+        let id = std::mem::replace(&mut inner.of_record[record as usize], NO_DESTINATION);
+        let destination = &mut inner.destinations[id as usize];
+        destination.records -= 1;
+        if destination.records == 0 {
+            let Destination { key, hop, .. } = *destination;
+            inner.by_key.remove(&key);
+            inner.free.push(id);
+            inner.hops.release(hop);
+        }
+    }
+}
+
+impl Inner {
+    fn destination(&mut self, key: DestinationKey) -> u32 {
+        if let Some(&id) = self.by_key.get(&key) {
+            return id;
+        }
+        let wanted = self.hops.route(key.to, key.from);
+        let hop = self.hops.acquire(wanted);
+        let destination = Destination { key, hop, records: 0 };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.destinations[id as usize] = destination;
+                id
+            }
+            None => {
+                self.destinations.push(destination);
+                self.destinations.len() as u32 - 1
+            }
+        };
+        self.by_key.insert(key, id);
+        id
+    }
+
+    /// Gives destinations new hops and points their records there, before the old hops are let go.
+    fn relocate(&mut self, moves: Vec<(u32, DestinationKey, Option<HopKey>)>, flows: &FlowTable) {
+        let mut moved = HashSet::new();
+        let mut left = Vec::new();
+        for (id, key, hop) in moves {
+            // The slot may have changed hands since its route was looked up.
+            if self.by_key.get(&key) == Some(&id) {
+                let new = self.hops.acquire(hop);
+                left.push(std::mem::replace(&mut self.destinations[id as usize].hop, new));
+                moved.insert(id);
+            }
+        }
+        if moved.is_empty() {
+            return;
+        }
+        for (record, id) in self.of_record.iter().enumerate() {
+            if moved.contains(id) {
+                flows.set_next_hop(record as u32, self.hops.row(self.destinations[*id as usize].hop));
+            }
+        }
+        left.into_iter().for_each(|hop| self.hops.release(hop));
+    }
+}
+
+#[cfg(test)]
+#[path = "next_hop_tests.rs"]
+mod tests;

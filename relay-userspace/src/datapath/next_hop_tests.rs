@@ -1,0 +1,349 @@
+//! Next hops against a made-up network.
+
+use std::io;
+
+use relay_common::flow::FlowRecord;
+use relay_common::next_hop::NextHop;
+
+use super::super::SharedWords;
+use super::super::flow_table::testing::private_table;
+use super::super::monitor::Prefix;
+use super::super::netlink::{Link, Neighbour, Route, Vlan};
+use super::super::shared_map::from_words;
+use super::*;
+
+const OURS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+const NIC: u32 = 2;
+const SECOND_NIC: u32 = 3;
+const NIC_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// A network that the test changes under the tables.
+#[derive(Clone, Default)]
+struct Network(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    routes: HashMap<IpAddr, Route>,
+    neighbours: HashMap<(u32, IpAddr), Neighbour>,
+    links: HashMap<u32, Link>,
+    routes_asked: usize,
+}
+
+impl Kernel for Network {
+    fn route(&mut self, destination: IpAddr, _: IpAddr) -> io::Result<Option<Route>> {
+        let mut state = self.0.lock().unwrap();
+        state.routes_asked += 1;
+        Ok(state.routes.get(&destination).copied())
+    }
+
+    fn neighbour(&mut self, ifindex: u32, ip: IpAddr) -> io::Result<Neighbour> {
+        Ok(self.0.lock().unwrap().neighbours.get(&(ifindex, ip)).copied().unwrap_or(Neighbour::Unknown))
+    }
+
+    fn link(&mut self, ifindex: u32) -> io::Result<Option<Link>> {
+        Ok(self.0.lock().unwrap().links.get(&ifindex).cloned())
+    }
+}
+
+fn link(index: u32) -> Link {
+    Link {
+        index,
+        name: format!("eth{index}"),
+        kind: None,
+        mac: Some([2, 0, 0, 0, 0, index as u8]),
+        mtu: 1500,
+        up: true,
+        loopback: false,
+        vlan: None,
+    }
+}
+
+struct Bench {
+    network: Network,
+    hops: NextHops,
+    flows: Arc<FlowTable>,
+    rows: Arc<SharedWords>,
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn mac(last: u8) -> [u8; 6] {
+    [6, 0, 0, 0, 0, last]
+}
+
+impl Bench {
+    /// Two interfaces with the program, nothing behind them.
+    fn new(rows: usize) -> Self {
+        let network = Network::default();
+        for index in [NIC, SECOND_NIC] {
+            network.0.lock().unwrap().links.insert(index, link(index));
+        }
+        let flows = Arc::new(private_table(64));
+        let rows = Arc::new(SharedWords::private(rows * size_of::<NextHop>()).unwrap());
+        let attached = [NIC, SECOND_NIC].map(|i| (i, Attached { redirect: i == NIC })).into();
+        let hops = NextHops::new(Box::new(network.clone()), rows.clone(), flows.clone(), attached).unwrap();
+        Self { network, hops, flows, rows }
+    }
+
+    fn route(&self, to: &str, oif: u32, gateway: Option<&str>) {
+        let route = Route { oif, gateway: gateway.map(ip), mtu: None };
+        self.network.0.lock().unwrap().routes.insert(ip(to), route);
+    }
+
+    fn neighbour(&self, oif: u32, at: &str, neighbour: Neighbour) {
+        self.network.0.lock().unwrap().neighbours.insert((oif, ip(at)), neighbour);
+    }
+
+    fn attach(&self, record: u32, to: &str) {
+        self.flows.write(record, &FlowRecord::default());
+        self.hops.attach(record, ip(to), OURS);
+    }
+
+    /// The row that a record points to.
+    fn row_of(&self, record: u32) -> u32 {
+        self.flows.read(record).next_hop
+    }
+
+    /// What XDP reads for a record; never in the middle of a change.
+    fn hop_of(&self, record: u32) -> NextHop {
+        let words = &self.rows[self.row_of(record) as usize * 8..][..8];
+        let hop: NextHop =
+            from_words::<_, 8>(&std::array::from_fn(|i| words[i].load(std::sync::atomic::Ordering::Relaxed)));
+        assert_eq!(hop.generation % 2, 0);
+        hop
+    }
+
+    fn l2_of(&self, record: u32) -> Vec<u8> {
+        let hop = self.hop_of(record);
+        hop.l2.iter().flat_map(|w| w.to_ne_bytes()).take(hop.l2_len.into()).collect()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Changes)) {
+        let mut changes = Changes::default();
+        change(&mut changes);
+        self.hops.apply(&changes);
+    }
+}
+
+fn header(to: [u8; 6], from: [u8; 6], rest: &[u8]) -> Vec<u8> {
+    [&to[..], &from, rest].concat()
+}
+
+#[test]
+fn a_peer_on_the_link_is_reached_by_its_own_mac_not_the_routers() {
+    let bench = Bench::new(16);
+    bench.route("192.0.2.7", NIC, None);
+    bench.route("198.51.100.7", NIC, Some("192.0.2.254"));
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Known(mac(7)));
+    bench.neighbour(NIC, "192.0.2.254", Neighbour::Known(mac(254)));
+    bench.attach(1, "192.0.2.7");
+    bench.attach(2, "198.51.100.7");
+    assert_eq!(bench.l2_of(1), header(mac(7), NIC_MAC, &[8, 0]));
+    assert_eq!(bench.l2_of(2), header(mac(254), NIC_MAC, &[8, 0]));
+    let hop = bench.hop_of(1);
+    assert_eq!((hop.ifindex, hop.mtu, hop.redirect), (NIC, 1500, 1));
+}
+
+#[test]
+fn destinations_behind_one_router_share_a_row_until_the_last_is_gone() {
+    let bench = Bench::new(16);
+    bench.neighbour(NIC, "192.0.2.254", Neighbour::Known(mac(254)));
+    for (record, to) in [(1, "198.51.100.1"), (2, "198.51.100.2"), (3, "198.51.100.2")] {
+        bench.route(to, NIC, Some("192.0.2.254"));
+        bench.attach(record, to);
+    }
+    let row = bench.row_of(1);
+    assert!(row != 0 && bench.row_of(2) == row && bench.row_of(3) == row);
+    assert_eq!(bench.network.0.lock().unwrap().routes_asked, 2, "a known destination is not asked for again");
+    bench.hops.detach(2);
+    bench.hops.detach(1);
+    assert_eq!(bench.hop_of(3).ifindex, NIC);
+    bench.hops.detach(3);
+    assert_eq!(bench.hop_of(3).ifindex, 0);
+    assert_eq!(bench.hops.status(), []);
+}
+
+#[test]
+fn an_unknown_neighbour_is_asked_for_and_used_when_it_answers() {
+    let bench = Bench::new(16);
+    bench.route("192.0.2.7", NIC, None);
+    bench.attach(1, "192.0.2.7");
+    assert_eq!(bench.hop_of(1).ifindex, 0);
+    assert_eq!(bench.hops.take_kicks(), [(NIC, ip("192.0.2.7"), Kick::Resolve)]);
+    assert_eq!(bench.hops.wake().read(), Ok(1));
+    bench.hops.retry();
+    assert_eq!(bench.hops.take_kicks(), [(NIC, ip("192.0.2.7"), Kick::Resolve)]);
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Known(mac(7)));
+    bench.change(|c| c.neighbours.push((NIC, ip("192.0.2.7"))));
+    assert_eq!(bench.l2_of(1), header(mac(7), NIC_MAC, &[8, 0]));
+    bench.hops.retry();
+    assert_eq!(bench.hops.take_kicks(), []);
+}
+
+#[test]
+fn a_peer_that_moves_to_another_mac_is_followed_in_the_same_row() {
+    let bench = Bench::new(16);
+    bench.route("192.0.2.7", NIC, None);
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Known(mac(7)));
+    bench.attach(1, "192.0.2.7");
+    let (row, before) = (bench.row_of(1), bench.hop_of(1).generation);
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Known(mac(8)));
+    bench.change(|c| c.neighbours.push((NIC, ip("192.0.2.7"))));
+    assert_eq!(bench.l2_of(1), header(mac(8), NIC_MAC, &[8, 0]));
+    assert_eq!(bench.row_of(1), row);
+    assert_ne!(bench.hop_of(1).generation, before, "a reader of the old row can tell");
+}
+
+#[test]
+fn a_neighbour_that_is_lost_sends_its_packets_up_and_is_asked_for_once() {
+    let bench = Bench::new(16);
+    bench.route("192.0.2.7", NIC, None);
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Known(mac(7)));
+    bench.attach(1, "192.0.2.7");
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Unknown);
+    for _ in 0..3 {
+        bench.change(|c| c.neighbours.push((NIC, ip("192.0.2.7"))));
+    }
+    assert_eq!(bench.hop_of(1).ifindex, 0);
+    assert_eq!(bench.hops.take_kicks(), [(NIC, ip("192.0.2.7"), Kick::Resolve)]);
+}
+
+#[test]
+fn a_stale_neighbour_is_used_and_confirmed() {
+    let bench = Bench::new(16);
+    bench.route("192.0.2.7", NIC, None);
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Stale(mac(7)));
+    bench.attach(1, "192.0.2.7");
+    assert_eq!(bench.l2_of(1), header(mac(7), NIC_MAC, &[8, 0]));
+    assert_eq!(bench.hops.take_kicks(), [(NIC, ip("192.0.2.7"), Kick::Confirm)]);
+}
+
+#[test]
+fn a_changed_route_moves_the_records_of_its_destinations_and_no_others() {
+    let bench = Bench::new(16);
+    bench.neighbour(NIC, "192.0.2.254", Neighbour::Known(mac(254)));
+    bench.neighbour(SECOND_NIC, "203.0.113.254", Neighbour::Known(mac(253)));
+    for (record, to) in [(1, "198.51.100.1"), (2, "198.51.100.2"), (3, "10.0.0.1")] {
+        bench.route(to, NIC, Some("192.0.2.254"));
+        bench.attach(record, to);
+    }
+    for to in ["198.51.100.1", "198.51.100.2", "10.0.0.1"] {
+        bench.route(to, SECOND_NIC, Some("203.0.113.254"));
+    }
+    bench.change(|c| c.routes.push(Prefix::new(ip("198.51.100.0"), 24)));
+    for record in [1, 2] {
+        assert_eq!(bench.hop_of(record).ifindex, SECOND_NIC);
+        assert_eq!(&bench.l2_of(record)[..6], mac(253));
+    }
+    assert_eq!(bench.hop_of(3).ifindex, NIC, "its prefix was not announced");
+    bench.change(|c| c.everything = true);
+    assert_eq!(bench.hop_of(3).ifindex, SECOND_NIC);
+    assert_eq!(bench.hops.status().len(), 1, "the old router's row is given up");
+}
+
+#[test]
+fn a_route_that_goes_away_sends_packets_up_until_it_is_back() {
+    let bench = Bench::new(16);
+    bench.route("192.0.2.7", NIC, None);
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Known(mac(7)));
+    bench.attach(1, "192.0.2.7");
+    bench.network.0.lock().unwrap().routes.clear();
+    bench.change(|c| c.links.push(NIC));
+    assert_eq!(bench.row_of(1), 0);
+    bench.route("192.0.2.7", NIC, None);
+    bench.change(|c| c.routes.push(Prefix::new(ip("0.0.0.0"), 0)));
+    assert_eq!(bench.hop_of(1).ifindex, NIC);
+    bench.hops.detach(1);
+}
+
+#[test]
+fn an_interface_that_goes_down_or_changes_its_mtu_is_noticed() {
+    let bench = Bench::new(16);
+    bench.route("192.0.2.7", NIC, None);
+    bench.neighbour(NIC, "192.0.2.7", Neighbour::Known(mac(7)));
+    bench.attach(1, "192.0.2.7");
+    let set = |link: Link| bench.network.0.lock().unwrap().links.insert(NIC, link);
+    set(Link { mtu: 1400, ..link(NIC) });
+    bench.change(|c| c.links.push(77));
+    assert_eq!(bench.hop_of(1).mtu, 1500, "somebody else's interface is no reason to look");
+    bench.change(|c| c.links.push(NIC));
+    assert_eq!(bench.hop_of(1).mtu, 1400);
+    set(Link { up: false, ..link(NIC) });
+    bench.change(|c| c.links.push(NIC));
+    assert_eq!(bench.hop_of(1).ifindex, 0);
+}
+
+#[test]
+fn the_mtu_is_the_smaller_of_the_routes_and_the_interfaces() {
+    let bench = Bench::new(16);
+    bench.neighbour(NIC, "192.0.2.254", Neighbour::Known(mac(254)));
+    for (record, to, mtu, want) in [(1, "10.0.0.1", 1280, 1280), (2, "10.0.0.2", 9000, 1500)] {
+        let route = Route { oif: NIC, gateway: Some(ip("192.0.2.254")), mtu: Some(mtu) };
+        bench.network.0.lock().unwrap().routes.insert(ip(to), route);
+        bench.attach(record, to);
+        assert_eq!(bench.hop_of(record).mtu, want);
+    }
+}
+
+#[test]
+fn a_vlan_interface_leaves_by_the_card_below_it_with_its_tags() {
+    let bench = Bench::new(16);
+    let vlan = |index, lower, ethertype, id| Link {
+        vlan: Some(Vlan { lower, ethertype, id }),
+        mtu: 1496,
+        ..link(index)
+    };
+    bench.network.0.lock().unwrap().links.insert(10, vlan(10, NIC, 0x88a8, 100));
+    bench.network.0.lock().unwrap().links.insert(11, vlan(11, 10, 0x8100, 7));
+    bench.route("192.0.2.7", 11, None);
+    bench.neighbour(11, "192.0.2.7", Neighbour::Known(mac(7)));
+    bench.attach(1, "192.0.2.7");
+    assert_eq!(
+        bench.l2_of(1),
+        header(mac(7), [2, 0, 0, 0, 0, 11], &[0x88, 0xa8, 0, 100, 0x81, 0, 0, 7, 8, 0])
+    );
+    assert_eq!((bench.hop_of(1).ifindex, bench.hop_of(1).mtu), (NIC, 1496));
+}
+
+#[test]
+fn what_has_no_way_by_an_interface_with_the_program_takes_the_slow_path() {
+    let bench = Bench::new(16);
+    let add = |link: Link| bench.network.0.lock().unwrap().links.insert(link.index, link).is_none();
+    assert!(add(link(20)) && add(Link { mac: None, ..link(21) }));
+    bench.route("10.0.0.1", 20, None);
+    bench.route("10.0.0.2", 21, None);
+    bench.route("10.0.0.3", 22, None);
+    for (record, to) in [(1, "10.0.0.1"), (2, "10.0.0.2"), (3, "10.0.0.3"), (4, "10.0.0.4")] {
+        bench.attach(record, to);
+        assert_eq!(bench.row_of(record), 0, "{to}");
+    }
+    assert_eq!(bench.hop_of(1), NextHop::default());
+}
+
+#[test]
+fn ipv6_destinations_get_the_ethertype_of_ipv6() {
+    let bench = Bench::new(16);
+    bench.route("2001:db8::7", SECOND_NIC, Some("fe80::1"));
+    bench.neighbour(SECOND_NIC, "fe80::1", Neighbour::Known(mac(1)));
+    bench.attach(1, "2001:db8::7");
+    assert_eq!(bench.l2_of(1), header(mac(1), [2, 0, 0, 0, 0, 3], &[0x86, 0xdd]));
+    assert_eq!(bench.hop_of(1).redirect, 0);
+}
+
+#[test]
+fn when_the_rows_run_out_the_rest_takes_the_slow_path() {
+    let bench = Bench::new(3);
+    for n in 1..=4 {
+        let to = format!("192.0.2.{n}");
+        bench.route(&to, NIC, None);
+        bench.neighbour(NIC, &to, Neighbour::Known(mac(n)));
+        bench.attach(n.into(), &to);
+    }
+    assert_eq!([1, 2, 3, 4].map(|record| bench.row_of(record)), [1, 2, 0, 0]);
+    for record in 1..=4 {
+        bench.hops.detach(record);
+    }
+    assert_eq!(bench.hops.status(), []);
+}

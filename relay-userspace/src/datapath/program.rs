@@ -1,0 +1,141 @@
+//! The loaded eBPF object: the program, and its tables mapped into this process.
+
+use std::sync::Arc;
+
+use aya::maps::xdp::{DevMapHash, XdpMapError};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::programs::xdp::XdpLinkId;
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use relay_common::flow::{Bucket, FlowRecord};
+use relay_common::next_hop::NextHop;
+use relay_common::tables::{
+    COUNTERS, DEVICES, FLOW_INDEX, FLOWS, LOCALS, Local, LocalKey, NEXT_HOPS, SETTINGS, Settings,
+};
+
+use super::counters::Counters;
+use super::flow_table::{FlowTable, TableSize};
+use super::next_hop::NEXT_HOPS as NEXT_HOP_ROWS;
+use super::shared_map::{Pod, SharedWords};
+
+const PROGRAM: &str = "turnpike_xdp";
+
+/// The program and where it is attached. Detached on drop, and by the kernel should this process die.
+pub(super) struct Program {
+    ebpf: Ebpf,
+    devices: DevMapHash<MapData>,
+    links: Vec<XdpLinkId>,
+}
+
+/// The tables that userspace works on.
+pub(super) struct Tables {
+    pub(super) flows: FlowTable,
+    pub(super) next_hops: Arc<SharedWords>,
+    pub(super) counters: Counters,
+}
+
+/// What is fixed when the object is loaded.
+pub(super) struct Plan {
+    pub(super) size: TableSize,
+    pub(super) settings: Settings,
+    pub(super) locals: Vec<LocalKey>,
+}
+
+/// Why the object could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error(transparent)]
+    Object(#[from] EbpfError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error("mapping a table into memory failed")]
+    Mmap(#[source] std::io::Error),
+    #[error(
+        "the eBPF object does not belong to this binary: {0}; build it again with cargo xtask build-ebpf"
+    )]
+    Foreign(String),
+}
+
+impl Program {
+    /// Loads the object and fills in all that is known before the first packet: a program that runs before its
+    /// tables are filled would take every packet for somebody else's.
+    pub(super) fn load(object: &[u8], plan: &Plan) -> Result<(Self, Tables), LoadError> {
+        // Before 5.11 maps count against this limit. Without the privilege to raise it, loading says what is wrong.
+        let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+        let settings = Pod(plan.settings);
+        let mut ebpf = EbpfLoader::new()
+            .override_global(SETTINGS, &settings, true)
+            .map_max_entries(FLOW_INDEX, plan.size.buckets)
+            .map_max_entries(FLOWS, plan.size.records)
+            .map_max_entries(NEXT_HOPS, NEXT_HOP_ROWS)
+            .map_max_entries(LOCALS, plan.locals.len().max(1) as u32)
+            .load(object)?;
+
+        let mut locals = HashMap::<_, Pod<LocalKey>, Pod<Local>>::try_from(take(&mut ebpf, LOCALS)?)?;
+        for &key in &plan.locals {
+            locals.insert(Pod(key), Pod(Local { present: 1 }), 0)?;
+        }
+        let tables = Tables {
+            flows: FlowTable::new(
+                array::<Bucket>(&mut ebpf, FLOW_INDEX, plan.size.buckets)?,
+                array::<FlowRecord>(&mut ebpf, FLOWS, plan.size.records)?,
+                plan.settings.seed,
+            ),
+            next_hops: Arc::new(array::<NextHop>(&mut ebpf, NEXT_HOPS, NEXT_HOP_ROWS)?),
+            counters: Counters::new(PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)?),
+        };
+        let devices = DevMapHash::try_from(take(&mut ebpf, DEVICES)?)?;
+        let mut program = Self { ebpf, devices, links: Vec::new() };
+        program.xdp()?.load()?;
+        Ok((program, tables))
+    }
+
+    /// Attaches to an interface in exactly this mode.
+    pub(super) fn attach(&mut self, ifindex: u32, mode: XdpMode) -> Result<(), ProgramError> {
+        let link = self.xdp()?.attach_to_if_index(ifindex, mode)?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Lets packets of other interfaces be redirected to one.
+    pub(super) fn add_device(&mut self, ifindex: u32) -> Result<(), XdpMapError> {
+        self.devices.insert(ifindex, ifindex, None, 0)
+    }
+
+    fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
+        let program = self.ebpf.program_mut(PROGRAM);
+        program.ok_or_else(|| ProgramError::InvalidName { name: PROGRAM.into() })?.try_into()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        for link in std::mem::take(&mut self.links) {
+            // An interface that is gone took its program along.
+            if let Err(error) = self.xdp().and_then(|xdp| xdp.detach(link)) {
+                tracing::debug!(%error, "detaching failed");
+            }
+        }
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, LoadError> {
+    ebpf.take_map(name).ok_or_else(|| LoadError::Foreign(format!("it has no table {name}")))
+}
+
+/// An array table, mapped. Its dimensions are checked: memory is shared by them.
+fn array<T>(ebpf: &mut Ebpf, name: &str, entries: u32) -> Result<SharedWords, LoadError> {
+    let Map::Array(map) = take(ebpf, name)? else {
+        return Err(LoadError::Foreign(format!("its table {name} is no array")));
+    };
+    let info = map.info()?;
+    let found = (info.max_entries(), info.value_size() as usize);
+    if found != (entries, size_of::<T>()) {
+        let (n, size) = found;
+        return Err(LoadError::Foreign(format!("its table {name} is {n} times {size} bytes")));
+    }
+    SharedWords::of_map(map.fd(), entries as usize * size_of::<T>()).map_err(|e| LoadError::Mmap(e.into()))
+}

@@ -1,0 +1,233 @@
+//! The allocations of a core, found by client and by relayed transport address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::io::{Binding, Output, Outputs};
+use super::sorted_map::SortedMap;
+use super::timers::{Timer, Timers};
+use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use crate::time::Timestamp;
+
+/// Where an allocation lies. Reused after its end, so whatever holds one ends with the allocation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Slot(u32);
+
+/// An allocation (RFC 8656 section 3.2).
+#[derive(Debug)]
+pub(super) struct Allocation {
+    pub(super) id: AllocationId,
+    pub(super) five_tuple: FiveTuple,
+    pub(super) relayed: RelayAddr,
+    /// USERNAME of the request that made it: only this one may use it (RFC 8656 section 5).
+    pub(super) username: Box<str>,
+    /// Whose quota it counts against.
+    pub(super) quota_user: Box<str>,
+    pub(super) expires: Timestamp,
+    /// The digest of the Allocate request, and the answer that its retransmissions get.
+    pub(super) request: u64,
+    pub(super) answer: Box<[u8]>,
+    /// Peer address to expiry.
+    pub(super) permissions: SortedMap<IpAddr, Timestamp>,
+    pub(super) channels: SortedMap<ChannelNumber, Channel>,
+    /// The same channels by peer.
+    pub(super) numbers: SortedMap<PeerAddr, ChannelNumber>,
+}
+
+/// A channel number and its peer.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) peer: PeerAddr,
+    pub(super) state: ChannelState,
+    /// When the state ends.
+    pub(super) expires: Timestamp,
+    /// The binding that the data path knows of.
+    pub(super) installed: Option<Installed>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ChannelState {
+    /// Data may flow while there is a permission.
+    Bound,
+    /// The binding expired; number and peer are not yet free for others (RFC 8656 section 12).
+    Resting,
+}
+
+/// A binding between its Bind and its Unbind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Installed {
+    pub(super) id: BindingId,
+    pub(super) deadline: Timestamp,
+}
+
+impl Allocation {
+    /// Installs or refreshes a permission.
+    pub(super) fn permit(&mut self, slot: Slot, peer: IpAddr, until: Timestamp, timers: &mut Timers) {
+        let timer = Timer::Permission(slot, peer);
+        match self.permissions.get_mut(&peer) {
+            Some(expires) => timers.restart(expires, until, timer),
+            None => {
+                self.permissions.insert(peer, until);
+                timers.start(until, timer);
+            }
+        }
+    }
+
+    /// Binds or refreshes a channel; number and peer are known to belong together or to nobody.
+    pub(super) fn bind(
+        &mut self,
+        slot: Slot,
+        number: ChannelNumber,
+        peer: PeerAddr,
+        until: Timestamp,
+        timers: &mut Timers,
+    ) {
+        let timer = Timer::Channel(slot, number);
+        match self.channels.get_mut(&number) {
+            Some(channel) => {
+                channel.state = ChannelState::Bound;
+                timers.restart(&mut channel.expires, until, timer);
+            }
+            None => {
+                let state = ChannelState::Bound;
+                self.channels.insert(number, Channel { peer, state, expires: until, installed: None });
+                self.numbers.insert(peer, number);
+                timers.start(until, timer);
+            }
+        }
+    }
+
+    /// The channel over which a peer's data goes to the client.
+    pub(super) fn bound_channel(&self, peer: &PeerAddr) -> Option<ChannelNumber> {
+        let number = self.numbers.get(peer)?;
+        (self.channels.get(number)?.state == ChannelState::Bound).then_some(*number)
+    }
+
+    /// Tells the data path what became of a channel: the one place where bindings come, move and go.
+    ///
+    /// A binding lives while the channel, the permission for its peer and the allocation all do.
+    pub(super) fn settle(&mut self, number: ChannelNumber, next_id: &mut u64, out: &mut Outputs) {
+        let Some(channel) = self.channels.get_mut(&number) else { return };
+        let permission = self.permissions.get(&channel.peer.0.ip()).copied();
+        let deadline = permission
+            .filter(|_| channel.state == ChannelState::Bound)
+            .map(|until| until.min(channel.expires).min(self.expires));
+        let effect = match (&mut channel.installed, deadline) {
+            (None, None) => return,
+            (None, Some(deadline)) => {
+                let id = BindingId(*next_id);
+                *next_id += 1;
+                channel.installed = Some(Installed { id, deadline });
+                Output::Bind(Binding {
+                    id,
+                    five_tuple: self.five_tuple,
+                    relayed: self.relayed,
+                    peer: channel.peer,
+                    channel: number,
+                    deadline,
+                })
+            }
+            (Some(installed), Some(deadline)) if installed.deadline == deadline => return,
+            (Some(installed), Some(deadline)) => {
+                installed.deadline = deadline;
+                Output::Extend { binding: installed.id, deadline }
+            }
+            (Some(installed), None) => {
+                let binding = installed.id;
+                channel.installed = None;
+                Output::Unbind { binding }
+            }
+        };
+        out.items.push(effect);
+    }
+
+    /// [`Self::settle`] for every channel to an address, after its permission changed.
+    pub(super) fn settle_peer(&mut self, peer: IpAddr, next_id: &mut u64, out: &mut Outputs) {
+        let (from, to) = self.numbers.position(|p| p.0.ip() < peer, |p| p.0.ip() > peer);
+        for i in from..to {
+            self.settle(*self.numbers.at(i), next_id, out);
+        }
+    }
+
+    /// [`Self::settle`] for every channel, after the allocation's lifetime changed.
+    pub(super) fn settle_all(&mut self, next_id: &mut u64, out: &mut Outputs) {
+        for i in 0..self.numbers.len() {
+            self.settle(*self.numbers.at(i), next_id, out);
+        }
+    }
+
+    /// The bindings that the data path knows of.
+    pub(super) fn bindings(&self) -> impl Iterator<Item = Binding> {
+        self.channels.iter().filter_map(|(&channel, c)| {
+            let Installed { id, deadline } = c.installed?;
+            let (five_tuple, relayed, peer) = (self.five_tuple, self.relayed, c.peer);
+            Some(Binding { id, five_tuple, relayed, peer, channel, deadline })
+        })
+    }
+
+    /// Stops every timer of the allocation.
+    pub(super) fn cancel_timers(&self, slot: Slot, timers: &mut Timers) {
+        timers.cancel(self.expires, Timer::Allocation(slot));
+        for (peer, expires) in self.permissions.iter() {
+            timers.cancel(*expires, Timer::Permission(slot, *peer));
+        }
+        for (number, channel) in self.channels.iter() {
+            timers.cancel(channel.expires, Timer::Channel(slot, *number));
+        }
+    }
+}
+
+/// The live allocations. The hash maps are keyed with the process's random keys (clients choose their ports, and
+/// could otherwise choose them to collide); nothing iterates over them, so no behaviour depends on those keys.
+#[derive(Debug, Default)]
+pub(super) struct Allocations {
+    slots: Vec<Option<Allocation>>,
+    vacant: Vec<Slot>,
+    by_five_tuple: HashMap<FiveTuple, Slot>,
+    by_relayed: HashMap<RelayAddr, Slot>,
+}
+
+impl Allocations {
+    pub(super) fn insert(&mut self, allocation: Allocation) -> Slot {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            Slot(self.slots.len() as u32 - 1)
+        });
+        self.by_five_tuple.insert(allocation.five_tuple, slot);
+        self.by_relayed.insert(allocation.relayed, slot);
+        self.slots[slot.0 as usize] = Some(allocation);
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) -> Allocation {
+        let allocation = self.slots[slot.0 as usize].take().expect("a slot in use");
+        self.vacant.push(slot);
+        self.by_five_tuple.remove(&allocation.five_tuple);
+        self.by_relayed.remove(&allocation.relayed);
+        allocation
+    }
+
+    pub(super) fn of_client(&self, five_tuple: &FiveTuple) -> Option<Slot> {
+        self.by_five_tuple.get(five_tuple).copied()
+    }
+
+    pub(super) fn of_relayed(&self, relayed: &RelayAddr) -> Option<Slot> {
+        self.by_relayed.get(relayed).copied()
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> &Allocation {
+        self.slots[slot.0 as usize].as_ref().expect("a slot in use")
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut Allocation {
+        self.slots[slot.0 as usize].as_mut().expect("a slot in use")
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_five_tuple.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Allocation> {
+        self.slots.iter().flatten()
+    }
+}

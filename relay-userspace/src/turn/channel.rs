@@ -1,0 +1,54 @@
+//! ChannelBind (RFC 8656 section 12.2).
+
+use std::time::Duration;
+
+use super::core::Core;
+use super::io::Outputs;
+use super::permission::{self, MOST_PEERS};
+use super::request::{Refusal, Request};
+use super::types::ChannelNumber;
+use crate::stun::ErrorCode;
+use crate::time::Timestamp;
+
+/// RFC 8656 section 12: "A channel binding lasts for 10 minutes unless refreshed".
+const LIFETIME: Duration = Duration::from_secs(600);
+
+impl Core {
+    /// Binds or refreshes a channel, and the permission for its peer with it.
+    pub(super) fn channel_bind(
+        &mut self,
+        now: Timestamp,
+        request: &Request<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Refusal> {
+        let slot = self.own_allocation(request)?;
+        let number = request.caller.message.channel_number()?.ok_or(ErrorCode::BAD_REQUEST)?;
+        let number = ChannelNumber::new(number).ok_or(ErrorCode::BAD_REQUEST)?;
+        let peer = request.caller.message.xor_peer_address()?.ok_or(ErrorCode::BAD_REQUEST)?;
+        let allocation = self.allocations.get(slot);
+        let peer = self.admit(allocation.relayed, peer)?;
+        if !self.may_send_to(peer) {
+            return Err(ErrorCode::FORBIDDEN.into());
+        }
+
+        // A number belongs to one peer and a peer to one number, also for a while after the binding expired.
+        let (of_number, of_peer) = (allocation.channels.get(&number), allocation.numbers.get(&peer));
+        if of_number.is_some_and(|c| c.peer != peer) || of_peer.is_some_and(|&n| n != number) {
+            return Err(ErrorCode::BAD_REQUEST.into());
+        }
+        let new_channel = of_number.is_none() && allocation.channels.len() >= MOST_PEERS;
+        let new_permission =
+            allocation.permissions.get(&peer.0.ip()).is_none() && allocation.permissions.len() >= MOST_PEERS;
+        if new_channel || new_permission {
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
+        }
+
+        let allocation = self.allocations.get_mut(slot);
+        allocation.bind(slot, number, peer, now + LIFETIME, &mut self.timers);
+        allocation.permit(slot, peer.0.ip(), now + permission::LIFETIME, &mut self.timers);
+        // The permission counts for the other channels to the same address too.
+        allocation.settle_peer(peer.0.ip(), &mut self.next_binding, out);
+        self.answer(&request.caller, out, |_| {});
+        Ok(())
+    }
+}

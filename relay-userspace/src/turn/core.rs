@@ -1,0 +1,158 @@
+//! The core itself: what it holds, and where each input goes.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use relay_common::channel::is_channel;
+use relay_common::reason::Reason;
+
+use super::allocate::Opening;
+use super::allocations::Allocations;
+use super::answers::Answers;
+use super::config::CoreConfig;
+use super::io::{Binding, Input, Output, Outputs};
+use super::shared::Shared;
+use super::timers::Timers;
+use super::types::{AllocationId, FiveTuple, RelayAddr};
+use crate::time::Timestamp;
+
+/// The TURN server of one shard of clients: all datagrams of one five-tuple go to the same core.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) config: Arc<CoreConfig>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) rng: StdRng,
+    /// Keys of the digests by which retransmissions are known.
+    digest_keys: RandomState,
+    pub(super) allocations: Allocations,
+    /// Allocations whose relayed transport address is being opened.
+    pub(super) opening: HashMap<AllocationId, Opening>,
+    pub(super) timers: Timers,
+    pub(super) answers: Answers,
+    /// Relayed addresses whose CloseRelay is among the outputs of the last input.
+    pub(super) given_up: Vec<RelayAddr>,
+    pub(super) next_allocation: u64,
+    pub(super) next_binding: u64,
+    now: Timestamp,
+    /// When the driver last told the time of day, and what it was.
+    unix_time: (Timestamp, u64),
+}
+
+/// How full a core's tables are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Occupancy {
+    /// Live allocations.
+    pub allocations: usize,
+    /// Allocations that wait for [`Input::RelayOpened`].
+    pub opening: usize,
+    /// Live permissions.
+    pub permissions: usize,
+    /// Channels, those included whose binding expired less than five minutes ago.
+    pub channels: usize,
+    /// Answers kept for retransmissions.
+    pub answers: usize,
+    /// Timers set.
+    pub timers: usize,
+}
+
+impl Core {
+    /// A core without allocations. `seed` must be secret and random: ports, tokens and transaction ids come from it.
+    pub fn new(config: Arc<CoreConfig>, shared: Arc<Shared>, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            shared,
+            rng: StdRng::from_seed(seed),
+            digest_keys: RandomState::new(),
+            allocations: Allocations::default(),
+            opening: HashMap::new(),
+            timers: Timers::default(),
+            answers: Answers::default(),
+            given_up: Vec::new(),
+            next_allocation: 1,
+            next_binding: 1,
+            now: Timestamp::default(),
+            unix_time: (Timestamp::default(), 0),
+        }
+    }
+
+    /// Takes one input and replaces the content of `out` with its effects, which must be carried out before the next
+    /// input: a port that was given up is free for every core from then on.
+    pub fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outputs) {
+        out.clear();
+        self.now = now;
+        self.return_ports();
+        self.expire(now, out);
+        match input {
+            Input::FromClient { five_tuple, datagram } => {
+                self.client_datagram(now, five_tuple, datagram, out)
+            }
+            Input::FromPeer { relayed, peer, datagram } => self.peer_datagram(relayed, peer, datagram, out),
+            Input::RelayOpened { allocation, outcome } => self.relay_opened(now, allocation, outcome, out),
+            Input::Wakeup => {}
+        }
+    }
+
+    /// When [`Input::Wakeup`] is due next, unless another input comes first.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        if self.given_up.is_empty() { self.timers.next() } else { Some(self.now) }
+    }
+
+    /// Tells the time of day, in seconds since 1970, by which time-limited credentials expire. To be called before
+    /// the first input and once a second or so, as that clock may be set.
+    pub fn set_unix_time(&mut self, now: Timestamp, unix_seconds: u64) {
+        self.unix_time = (now, unix_seconds);
+    }
+
+    /// How full the tables are. Walks over all allocations.
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            allocations: self.allocations.len(),
+            opening: self.opening.len(),
+            permissions: self.allocations.iter().map(|a| a.permissions.len()).sum(),
+            channels: self.allocations.iter().map(|a| a.channels.len()).sum(),
+            answers: self.answers.len(),
+            timers: self.timers.len(),
+        }
+    }
+
+    /// How many allocations are live.
+    pub fn allocation_count(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// The bindings between their Bind and their Unbind.
+    pub fn bindings(&self) -> impl Iterator<Item = Binding> {
+        self.allocations.iter().flat_map(|a| a.bindings())
+    }
+
+    /// The time of day in seconds since 1970.
+    pub(super) fn unix_seconds(&self, now: Timestamp) -> u64 {
+        let (told, seconds) = self.unix_time;
+        seconds + now.since(told).as_secs()
+    }
+
+    pub(super) fn digest(&self, datagram: &[u8]) -> u64 {
+        self.digest_keys.hash_one(datagram)
+    }
+
+    /// The two top bits tell STUN from ChannelData (RFC 8656 section 12).
+    fn client_datagram(&mut self, now: Timestamp, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
+        match datagram {
+            [a, b, ..] if is_channel(u16::from_be_bytes([*a, *b])) => {
+                self.channel_data(five_tuple, datagram, out);
+            }
+            [0..=0x3f, ..] => self.stun(now, five_tuple, datagram, out),
+            _ => out.items.push(Output::Dropped(Reason::Malformed)),
+        }
+    }
+
+    /// Ports given up by the last input: their CloseRelay has been carried out by now.
+    fn return_ports(&mut self) {
+        for relayed in self.given_up.drain(..) {
+            self.shared.ports.release(relayed);
+        }
+    }
+}

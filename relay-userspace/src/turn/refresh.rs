@@ -1,0 +1,77 @@
+//! Refresh (RFC 8656 section 8).
+
+use std::time::Duration;
+
+use super::core::Core;
+use super::io::{EndCause, Outputs};
+use super::request::{Refusal, Request};
+use super::timers::Timer;
+use crate::stun::{AddressFamily, ErrorCode};
+use crate::time::Timestamp;
+
+/// What a client gets that asks for less, or for nothing (RFC 8656 section 3.2).
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
+
+impl Core {
+    /// Prolongs an allocation, or ends it when the client wishes a lifetime of zero.
+    pub(super) fn refresh(
+        &mut self,
+        now: Timestamp,
+        request: &Request<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Refusal> {
+        let slot = self.own_allocation(request)?;
+        let wished = request.caller.message.lifetime()?;
+        let allocation = self.allocations.get_mut(slot);
+        if let Some(family) = request.caller.message.requested_address_family()? {
+            let own = if allocation.relayed.0.is_ipv6() { AddressFamily::V6 } else { AddressFamily::V4 };
+            if family != own {
+                return Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH.into());
+            }
+        }
+
+        if wished == Some(Duration::ZERO) {
+            // A late duplicate of the Allocate request must not make an allocation that nobody uses.
+            let allocate_answer = (allocation.request, std::mem::take(&mut allocation.answer));
+            self.end(slot, EndCause::Deleted, out);
+            let answer = self.answer(&request.caller, out, |answer| {
+                answer.lifetime(Duration::ZERO);
+            });
+            for (digest, answer) in [allocate_answer, (request.caller.digest, out.bytes[answer].into())] {
+                self.keep_answer(now, request.caller.key_of(digest), answer);
+            }
+            return Ok(());
+        }
+
+        let lifetime = granted_lifetime(wished, self.config.max_lifetime);
+        self.timers.restart(&mut allocation.expires, now + lifetime, Timer::Allocation(slot));
+        allocation.settle_all(&mut self.next_binding, out);
+        self.answer(&request.caller, out, |answer| {
+            answer.lifetime(lifetime);
+        });
+        Ok(())
+    }
+}
+
+/// The lifetime an allocation gets (RFC 8656 section 7.2): what the client wishes, but not less than the default and
+/// not more than the server's maximum, which has the last word.
+pub(super) fn granted_lifetime(wished: Option<Duration>, max: Duration) -> Duration {
+    wished.unwrap_or_default().max(DEFAULT_LIFETIME).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifetime_lies_between_the_default_and_the_maximum() {
+        let granted = |wished: Option<u64>, max| {
+            granted_lifetime(wished.map(Duration::from_secs), Duration::from_secs(max)).as_secs()
+        };
+        assert_eq!(granted(None, 3600), 600);
+        assert_eq!(granted(Some(10), 3600), 600);
+        assert_eq!(granted(Some(1800), 3600), 1800);
+        assert_eq!(granted(Some(u64::from(u32::MAX)), 3600), 3600);
+        assert_eq!(granted(Some(1800), 120), 120);
+    }
+}

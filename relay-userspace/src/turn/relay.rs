@@ -1,0 +1,108 @@
+//! Data both ways: ChannelData (RFC 8656 sections 12.5 to 12.7), Send and Data indications (section 11). Nothing here
+//! takes memory for a packet; expired state is gone before any of this runs.
+
+use std::ops::Range;
+
+use rand::RngExt;
+use relay_common::channel::HEADER_LEN;
+use relay_common::reason::Reason;
+
+use super::core::Core;
+use super::io::{Output, Outputs};
+use super::request::unknown;
+use super::types::{ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use crate::stun::{Builder, Class, Message, MessageType, Method, TransactionId};
+
+impl Core {
+    /// ChannelData from a client.
+    pub(super) fn channel_data(&self, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
+        out.items.push(self.relay_channel_data(&five_tuple, datagram).unwrap_or_else(Output::Dropped));
+    }
+
+    /// A Send indication from a client.
+    pub(super) fn send(&self, five_tuple: FiveTuple, message: &Message<'_>, out: &mut Outputs) {
+        out.items.push(self.relay_send(&five_tuple, message).unwrap_or_else(Output::Dropped));
+    }
+
+    /// A datagram at a relayed transport address.
+    pub(super) fn peer_datagram(
+        &mut self,
+        relayed: RelayAddr,
+        peer: PeerAddr,
+        datagram: &[u8],
+        out: &mut Outputs,
+    ) {
+        let effect = self.relay_to_client(relayed, peer, datagram, &mut out.bytes);
+        out.items.push(effect.unwrap_or_else(Output::Dropped));
+    }
+
+    fn relay_channel_data(&self, five_tuple: &FiveTuple, datagram: &[u8]) -> Result<Output, Reason> {
+        let (number, payload) = read_channel_data(datagram)?;
+        let slot = self.allocations.of_client(five_tuple).ok_or(Reason::NoAllocation)?;
+        let allocation = self.allocations.get(slot);
+        let channel = allocation.channels.get(&number).ok_or(Reason::NoBinding)?;
+        if channel.installed.is_none() {
+            let permitted = allocation.permissions.get(&channel.peer.0.ip()).is_some();
+            return Err(if permitted { Reason::Expired } else { Reason::NoPermission });
+        }
+        Ok(Output::ToPeer { relayed: allocation.relayed, peer: channel.peer, payload })
+    }
+
+    fn relay_send(&self, five_tuple: &FiveTuple, message: &Message<'_>) -> Result<Output, Reason> {
+        // RFC 8489 section 6.3.2: an indication with unknown attributes that must be understood is discarded.
+        if unknown(message).next().is_some() {
+            return Err(Reason::Unexpected);
+        }
+        let slot = self.allocations.of_client(five_tuple).ok_or(Reason::NoAllocation)?;
+        let allocation = self.allocations.get(slot);
+        let peer = message.xor_peer_address().ok().flatten().ok_or(Reason::Malformed)?;
+        let data = message.data().ok_or(Reason::Malformed)?;
+        let peer = self.canonical(peer);
+        allocation.permissions.get(&peer.0.ip()).ok_or(Reason::NoPermission)?;
+        if !self.may_send_to(peer) {
+            return Err(Reason::ForbiddenPeer);
+        }
+        let start = data.as_ptr().addr() - message.as_bytes().as_ptr().addr();
+        Ok(Output::ToPeer { relayed: allocation.relayed, peer, payload: start..start + data.len() })
+    }
+
+    fn relay_to_client(
+        &mut self,
+        relayed: RelayAddr,
+        peer: PeerAddr,
+        datagram: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<Output, Reason> {
+        let slot = self.allocations.of_relayed(&relayed).ok_or(Reason::NoAllocation)?;
+        let allocation = self.allocations.get(slot);
+        // RFC 8656 section 9: by address, whatever the port.
+        allocation.permissions.get(&peer.0.ip()).ok_or(Reason::NoPermission)?;
+        let five_tuple = allocation.five_tuple;
+        let start = bytes.len();
+        if let Some(number) = allocation.bound_channel(&peer) {
+            let length = u16::try_from(datagram.len()).map_err(|_| Reason::TooBig)?;
+            bytes.extend(number.get().to_be_bytes());
+            bytes.extend(length.to_be_bytes());
+            return Ok(Output::ToClient { five_tuple, head: start..bytes.len(), body: 0..datagram.len() });
+        }
+
+        let id = TransactionId(self.rng.random());
+        let mut data = Builder::new(bytes, MessageType::new(Method::DATA, Class::Indication), id);
+        // DATA may need padding after it, so the payload is copied.
+        let data = data.xor_peer_address(self.public(peer.0)).data(datagram).map_err(|_| Reason::TooBig)?;
+        Ok(Output::ToClient { five_tuple, head: data.finish(), body: 0..0 })
+    }
+}
+
+/// Channel number and where the payload lies. Over UDP padding is not needed and must be tolerated (RFC 8656
+/// section 12.5); anything longer than padding is no ChannelData.
+fn read_channel_data(datagram: &[u8]) -> Result<(ChannelNumber, Range<usize>), Reason> {
+    let (&[n0, n1, l0, l1], rest) =
+        datagram.split_first_chunk::<HEADER_LEN>().ok_or(Reason::ChannelDataLength)?;
+    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    if length > rest.len() || rest.len() > length.next_multiple_of(4) {
+        return Err(Reason::ChannelDataLength);
+    }
+    let number = ChannelNumber::new(u16::from_be_bytes([n0, n1])).ok_or(Reason::Malformed)?;
+    Ok((number, HEADER_LEN..HEADER_LEN + length))
+}

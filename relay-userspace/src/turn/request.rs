@@ -1,0 +1,256 @@
+//! STUN messages from clients: which are answered, who sent them, and how answers are made (RFC 8489 sections 6.3 and
+//! 9.2.4, RFC 8656 section 5).
+
+use std::ops::Range;
+
+use relay_common::reason::Reason;
+
+use super::allocations::Slot;
+use super::answers::RequestKey;
+use super::core::Core;
+use super::io::{Event, Output, Outputs};
+use super::types::FiveTuple;
+use crate::stun::{AttributeType, BadAttribute, Builder, Class, ErrorCode, Key, Message, Method};
+use crate::time::Timestamp;
+
+/// Whom an answer goes to, and what it answers.
+#[derive(Clone, Debug)]
+pub(super) struct Caller<'a> {
+    pub(super) five_tuple: FiveTuple,
+    pub(super) message: Message<'a>,
+    /// Of all the message's bytes: the same again is a retransmission.
+    pub(super) digest: u64,
+    /// Once the request is authenticated: what the answer's MESSAGE-INTEGRITY is made with.
+    pub(super) key: Option<Key>,
+}
+
+/// An authenticated request.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) caller: Caller<'a>,
+    pub(super) username: &'a str,
+    /// Whose quota counts.
+    pub(super) account: &'a str,
+}
+
+/// A request is answered with this error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Refusal(pub(super) ErrorCode);
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self(code)
+    }
+}
+
+impl From<BadAttribute> for Refusal {
+    fn from(_: BadAttribute) -> Self {
+        Self(ErrorCode::BAD_REQUEST)
+    }
+}
+
+impl Core {
+    /// A datagram that begins like a STUN message.
+    pub(super) fn stun(&mut self, now: Timestamp, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
+        let Ok(message) = Message::parse(datagram) else {
+            return out.items.push(Output::Dropped(Reason::Malformed));
+        };
+        match (message.class(), message.method()) {
+            (Class::Indication, Method::SEND) => self.send(five_tuple, &message, out),
+            // Keeps the client's NAT binding alive, and is never answered (RFC 8489 section 6.3.2).
+            (Class::Indication, Method::BINDING) => {}
+            (Class::Request, Method::BINDING) => {
+                let caller = Caller { five_tuple, message, digest: 0, key: None };
+                self.binding(&caller, out);
+            }
+            (
+                Class::Request,
+                Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND,
+            ) => {
+                let digest = self.digest(datagram);
+                self.request(now, Caller { five_tuple, message, digest, key: None }, out);
+            }
+            _ => out.items.push(Output::Dropped(Reason::Unexpected)),
+        }
+    }
+
+    /// The slot of the client's allocation, if it is the user's.
+    pub(super) fn own_allocation(&self, request: &Request<'_>) -> Result<Slot, Refusal> {
+        let slot = self.allocations.of_client(&request.caller.five_tuple);
+        let slot = slot.ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
+        // RFC 8656 section 5: the username of the allocation must not change.
+        if *self.allocations.get(slot).username != *request.username {
+            return Err(ErrorCode::WRONG_CREDENTIALS.into());
+        }
+        Ok(slot)
+    }
+
+    /// Sends a success response with the attributes that `fill` writes.
+    pub(super) fn answer(
+        &self,
+        caller: &Caller<'_>,
+        out: &mut Outputs,
+        fill: impl FnOnce(&mut Builder<'_>),
+    ) -> Range<usize> {
+        let mut answer = Builder::success(&mut out.bytes, &caller.message);
+        fill(&mut answer);
+        let range = self.seal(caller, answer);
+        self.push_answer(caller, range.clone(), out);
+        out.items.push(Output::Event(Event::Answered { method: caller.message.method().get() }));
+        range
+    }
+
+    /// Sends an error response. A refused Allocate is kept: carried out again it might be granted, to a client that
+    /// has already given up.
+    pub(super) fn refuse(&mut self, now: Timestamp, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+        // Without a reason phrase to a stranger, who may not be who the packet says.
+        let reason = if caller.key.is_some() { code.reason() } else { "" };
+        let mut answer = Builder::error(&mut out.bytes, &caller.message, code, reason);
+        if code == ErrorCode::UNKNOWN_ATTRIBUTE {
+            answer.unknown_attributes(unknown(&caller.message));
+        }
+        let range = self.seal(caller, answer);
+        if caller.key.is_some() && caller.message.method() == Method::ALLOCATE {
+            self.keep_answer(now, caller.key_of(caller.digest), out.bytes[range.clone()].into());
+        }
+        self.push_answer(caller, range, out);
+        self.push_refused(caller, code, out);
+    }
+
+    /// A Binding request is answered to anybody, in as few bytes as there can be: it costs nothing to send one in
+    /// another's name.
+    fn binding(&mut self, caller: &Caller<'_>, out: &mut Outputs) {
+        if unknown(&caller.message).next().is_some() {
+            return self.refuse(Timestamp::default(), caller, ErrorCode::UNKNOWN_ATTRIBUTE, out);
+        }
+        self.answer(caller, out, |answer| {
+            answer.xor_mapped_address(caller.five_tuple.client.0);
+        });
+    }
+
+    /// A request that needs credentials.
+    fn request(&mut self, now: Timestamp, mut caller: Caller<'_>, out: &mut Outputs) {
+        if let Some(answer) = self.known_answer(&caller) {
+            let start = out.bytes.len();
+            out.bytes.extend_from_slice(answer);
+            let range = start..out.bytes.len();
+            return self.push_answer(&caller, range, out);
+        }
+        let (username, account) = match self.authenticate(now, &mut caller) {
+            Ok(user) => user,
+            Err(code @ (ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE)) => {
+                return self.challenge(now, &caller, code, out);
+            }
+            Err(code) => return self.refuse(now, &caller, code, out),
+        };
+        let request = Request { caller, username, account };
+        if let Err(Refusal(code)) = self.carry_out(now, &request, out) {
+            self.refuse(now, &request.caller, code, out);
+        }
+    }
+
+    fn carry_out(&mut self, now: Timestamp, request: &Request<'_>, out: &mut Outputs) -> Result<(), Refusal> {
+        // After authentication, as RFC 8489 section 6.3.1 has it.
+        if unknown(&request.caller.message).next().is_some() {
+            return Err(ErrorCode::UNKNOWN_ATTRIBUTE.into());
+        }
+        match request.caller.message.method() {
+            Method::ALLOCATE => self.allocate(request, out),
+            Method::REFRESH => self.refresh(now, request, out),
+            Method::CREATE_PERMISSION => self.create_permission(now, request, out),
+            _ => self.channel_bind(now, request, out),
+        }
+    }
+
+    /// The answer that this very request got before.
+    fn known_answer(&self, caller: &Caller<'_>) -> Option<&[u8]> {
+        if caller.message.method() == Method::ALLOCATE
+            && let Some(slot) = self.allocations.of_client(&caller.five_tuple)
+        {
+            let allocation = self.allocations.get(slot);
+            if allocation.request == caller.digest {
+                return Some(&allocation.answer);
+            }
+        }
+        self.answers.get(&caller.key_of(caller.digest))
+    }
+
+    /// The long-term credential mechanism (RFC 8489 section 9.2.4). The nonce comes before the password, so that
+    /// nobody makes us compute hashes who has not been answered at its address.
+    fn authenticate<'a>(
+        &self,
+        now: Timestamp,
+        caller: &mut Caller<'a>,
+    ) -> Result<(&'a str, &'a str), ErrorCode> {
+        let message = caller.message;
+        if !message.has_integrity() {
+            return Err(ErrorCode::UNAUTHENTICATED);
+        }
+        let bad = |_| ErrorCode::BAD_REQUEST;
+        let username = message.username().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
+        let realm = message.realm().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
+        let nonce = message.nonce().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
+        if !self.shared.nonces.is_valid(nonce, now, &caller.five_tuple.client.0) {
+            return Err(ErrorCode::STALE_NONCE);
+        }
+        if realm != self.config.realm {
+            return Err(ErrorCode::UNAUTHENTICATED);
+        }
+        let user = self
+            .config
+            .credentials
+            .authenticate(&message, username, realm, self.unix_seconds(now))
+            .map_err(|_| ErrorCode::UNAUTHENTICATED)?;
+        caller.key = Some(user.key);
+        Ok((user.username, user.account))
+    }
+
+    /// 401 or 438 with what the client needs to try again, and nothing else: nothing is remembered, and it may go to
+    /// somebody who never asked.
+    fn challenge(&self, now: Timestamp, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+        let nonce = self.shared.nonces.issue(now, &caller.five_tuple.client.0);
+        let mut answer = Builder::error(&mut out.bytes, &caller.message, code, "");
+        answer.realm(&self.config.realm).nonce(nonce.as_bytes());
+        let range = self.seal(caller, answer);
+        self.push_answer(caller, range, out);
+        self.push_refused(caller, code, out);
+    }
+
+    /// The attributes at the end of an answer. SOFTWARE goes to authenticated clients only: it makes answers longer.
+    fn seal(&self, caller: &Caller<'_>, mut answer: Builder<'_>) -> Range<usize> {
+        if let Some(key) = &caller.key {
+            if let Some(software) = &self.config.software {
+                answer.software(software);
+            }
+            answer.integrity(key);
+        }
+        // RFC 8489 section 7 lets the server answer in the form of the request.
+        if caller.message.has(AttributeType::FINGERPRINT) {
+            answer.fingerprint();
+        }
+        answer.finish()
+    }
+
+    fn push_answer(&self, caller: &Caller<'_>, head: Range<usize>, out: &mut Outputs) {
+        out.items.push(Output::ToClient { five_tuple: caller.five_tuple, head, body: 0..0 });
+    }
+
+    fn push_refused(&self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+        let method = caller.message.method().get();
+        out.items.push(Output::Event(Event::Refused { method, code: code.get() }));
+    }
+}
+
+impl Caller<'_> {
+    /// A request of this client, by its digest.
+    pub(super) fn key_of(&self, digest: u64) -> RequestKey {
+        RequestKey { five_tuple: self.five_tuple, digest }
+    }
+}
+
+/// The attributes that must be understood and are not. DONT-FRAGMENT is one: the core cannot set the bit
+/// (RFC 8656 sections 7.2 and 11.2).
+pub(super) fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = AttributeType> + use<'a> {
+    let dont_fragment = message.dont_fragment().then_some(AttributeType::DONT_FRAGMENT);
+    message.unknown_required().chain(dont_fragment)
+}

@@ -1,0 +1,50 @@
+//! Ports kept for the second half of an RTP/RTCP pair (EVEN-PORT with R = 1, RFC 8656 section 7.2), over all cores.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::types::RelayAddr;
+
+/// How long a port is kept: RFC 8656 section 7.2 recommends at least 30 seconds.
+pub(super) const LIFETIME: Duration = Duration::from_secs(30);
+
+/// The value of RESERVATION-TOKEN: random, so that it cannot be guessed.
+pub(super) type Token = [u8; 8];
+
+/// A port that nobody but its user may claim. It holds its port in the pool and a place in its user's quota, which
+/// pass to the allocation that claims it.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    pub(super) relayed: RelayAddr,
+    pub(super) quota_user: Box<str>,
+}
+
+/// All reservations of a server.
+#[derive(Default, Debug)]
+pub(super) struct Reservations(Mutex<HashMap<Token, Reservation>>);
+
+impl Reservations {
+    pub(super) fn insert(&self, token: Token, reservation: Reservation) {
+        self.map().insert(token, reservation);
+    }
+
+    /// The reservation, when it belongs to this user; it is gone then.
+    pub(super) fn claim(&self, token: &Token, quota_user: &str) -> Option<Reservation> {
+        let mut map = self.map();
+        (*map.get(token)?.quota_user == *quota_user).then(|| map.remove(token)).flatten()
+    }
+
+    /// The reservation, if nobody claimed it in time.
+    pub(super) fn expire(&self, token: &Token) -> Option<Reservation> {
+        self.map().remove(token)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map().len()
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<Token, Reservation>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,49 @@
+//! What the protocol cores of a server share.
+
+use super::config::CoreConfig;
+use super::ports::Ports;
+use super::quota::Quotas;
+use super::reservations::Reservations;
+use crate::auth::Nonces;
+
+/// The state that several cores (one for each shard of clients) have in common: relayed ports, quotas, reservations
+/// and the key of the nonces. Nothing here is locked on the packet path.
+#[derive(Debug)]
+pub struct Shared {
+    pub(super) ports: Ports,
+    pub(super) quotas: Quotas,
+    pub(super) reservations: Reservations,
+    pub(super) nonces: Nonces,
+}
+
+impl Shared {
+    /// The state of a server that has no allocation yet. `seed` must be secret and random: nonces depend on it.
+    pub fn new(config: &CoreConfig, seed: [u8; 32]) -> Self {
+        Self {
+            ports: Ports::new(&config.relay_addresses, &config.relay_ports),
+            quotas: Quotas::default(),
+            reservations: Reservations::default(),
+            nonces: Nonces::new(seed),
+        }
+    }
+
+    /// Relayed ports that nobody holds, over all relay addresses.
+    pub fn free_ports(&self) -> usize {
+        self.ports.free()
+    }
+
+    /// Places taken in the quotas: allocations and reserved ports.
+    pub fn quota_used(&self) -> u32 {
+        self.quotas.total()
+    }
+
+    /// Users that hold an allocation or a reserved port.
+    pub fn users(&self) -> usize {
+        self.quotas.users()
+    }
+
+    /// Reserved ports that wait for their Allocate request.
+    pub fn reservations(&self) -> usize {
+        self.reservations.len()
+    }
+}

@@ -1,0 +1,183 @@
+//! A simulated client.
+
+use std::net::SocketAddr;
+
+use turnpike::stun::{Builder, Class, Key, Message, MessageType, Method, TransactionId};
+use turnpike::turn::{ClientAddr, FiveTuple, Transport};
+
+use super::{PASSWORD, REALM, Seen, Sim, USER, addr, to_client};
+
+/// One client socket with its credentials.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub five_tuple: FiveTuple,
+    pub username: String,
+    pub password: String,
+    pub nonce: Vec<u8>,
+    transactions: u32,
+}
+
+/// A response, and whether the client may believe it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reply(pub Vec<u8>);
+
+impl Client {
+    /// The user of the configuration, at a port of 192.0.2.9.
+    pub fn new(port: u16) -> Self {
+        Self::with(port, USER, PASSWORD)
+    }
+
+    pub fn with(port: u16, username: &str, password: &str) -> Self {
+        let five_tuple = FiveTuple {
+            client: ClientAddr(SocketAddr::new([192, 0, 2, 9].into(), port)),
+            listener: addr("198.51.100.7:3478"),
+            transport: Transport::Udp,
+        };
+        Self {
+            five_tuple,
+            username: username.into(),
+            password: password.into(),
+            nonce: Vec::new(),
+            transactions: 0,
+        }
+    }
+
+    pub fn key(&self) -> Key {
+        Key::long_term(&self.username, REALM, &self.password)
+    }
+
+    /// A transaction id that no other message has.
+    pub fn transaction(&mut self) -> TransactionId {
+        self.transactions += 1;
+        let mut id = [0x55; 12];
+        id[..2].copy_from_slice(&self.five_tuple.client.0.port().to_be_bytes());
+        id[8..].copy_from_slice(&self.transactions.to_be_bytes());
+        TransactionId(id)
+    }
+
+    /// A request with credentials, not yet sent.
+    pub fn signed(&mut self, method: Method, fill: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let id = self.transaction();
+        let mut builder = Builder::new(&mut bytes, MessageType::new(method, Class::Request), id);
+        fill(&mut builder);
+        builder.username(&self.username).realm(REALM).nonce(&self.nonce).integrity(&self.key());
+        bytes
+    }
+
+    /// A message without credentials, not yet sent.
+    pub fn plain(&mut self, method: Method, class: Class, fill: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let id = self.transaction();
+        fill(&mut Builder::new(&mut bytes, MessageType::new(method, class), id));
+        bytes
+    }
+
+    /// Sends a datagram and returns its only response.
+    pub fn exchange(&self, sim: &mut Sim, datagram: &[u8]) -> Reply {
+        let seen = sim.client_sends(self.five_tuple, datagram);
+        let reply = Reply(to_client(&seen).unwrap_or_else(|| panic!("no answer: {seen:?}")).to_vec());
+        let request = Message::parse(datagram).unwrap();
+        assert_eq!(reply.message().transaction_id(), request.transaction_id());
+        assert_eq!(reply.message().method(), request.method());
+        reply
+    }
+
+    /// Asks the server for a nonce, as every client does first.
+    pub fn learn_nonce(&mut self, sim: &mut Sim) {
+        let request = self.plain(Method::ALLOCATE, Class::Request, |b| {
+            b.requested_transport(17);
+        });
+        let reply = self.exchange(sim, &request);
+        assert_eq!(reply.code(), 401);
+        self.nonce = reply.message().nonce().unwrap().unwrap().to_vec();
+    }
+
+    /// Sends an authenticated request, getting a nonce when the one at hand is missing or stale. The response must
+    /// be authentic.
+    pub fn request(&mut self, sim: &mut Sim, method: Method, fill: impl Fn(&mut Builder<'_>)) -> Reply {
+        if self.nonce.is_empty() {
+            self.learn_nonce(sim);
+        }
+        let request = self.signed(method, &fill);
+        let mut reply = self.exchange(sim, &request);
+        if reply.code() == 438 {
+            self.nonce = reply.message().nonce().unwrap().unwrap().to_vec();
+            let request = self.signed(method, fill);
+            reply = self.exchange(sim, &request);
+        }
+        assert!(reply.code() == 401 || reply.message().is_authentic(&self.key()), "{reply:?}");
+        reply
+    }
+
+    pub fn allocate(&mut self, sim: &mut Sim) -> Reply {
+        self.request(sim, Method::ALLOCATE, |b| {
+            b.requested_transport(17);
+        })
+    }
+
+    /// Allocates and returns the relayed transport address.
+    pub fn allocated(&mut self, sim: &mut Sim) -> SocketAddr {
+        self.allocate(sim).relayed()
+    }
+
+    pub fn refresh(&mut self, sim: &mut Sim, seconds: u64) -> Reply {
+        self.request(sim, Method::REFRESH, |b| {
+            b.lifetime(std::time::Duration::from_secs(seconds));
+        })
+    }
+
+    pub fn permit(&mut self, sim: &mut Sim, peers: &[SocketAddr]) -> Reply {
+        self.request(sim, Method::CREATE_PERMISSION, |b| {
+            for &peer in peers {
+                b.xor_peer_address(peer);
+            }
+        })
+    }
+
+    pub fn bind(&mut self, sim: &mut Sim, number: u16, peer: SocketAddr) -> Reply {
+        self.request(sim, Method::CHANNEL_BIND, |b| {
+            b.channel_number(number).xor_peer_address(peer);
+        })
+    }
+
+    pub fn send(&mut self, sim: &mut Sim, peer: SocketAddr, data: &[u8]) -> Vec<Seen> {
+        let indication = self.plain(Method::SEND, Class::Indication, |b| {
+            b.xor_peer_address(peer).data(data).unwrap();
+        });
+        sim.client_sends(self.five_tuple, &indication)
+    }
+
+    pub fn channel_data(&self, sim: &mut Sim, number: u16, data: &[u8]) -> Vec<Seen> {
+        sim.client_sends(self.five_tuple, &channel_data(number, data))
+    }
+}
+
+/// ChannelData without padding.
+pub fn channel_data(number: u16, data: &[u8]) -> Vec<u8> {
+    [&number.to_be_bytes()[..], &(data.len() as u16).to_be_bytes(), data].concat()
+}
+
+impl Reply {
+    pub fn message(&self) -> Message<'_> {
+        Message::parse(&self.0).expect("the server sends well-formed messages")
+    }
+
+    /// The error code; 0 for a success response.
+    pub fn code(&self) -> u16 {
+        match self.message().class() {
+            Class::Success => 0,
+            _ => self.message().error_code().unwrap().expect("errors have a code").0.get(),
+        }
+    }
+
+    pub fn relayed(&self) -> SocketAddr {
+        assert_eq!(self.code(), 0);
+        self.message().xor_relayed_address().unwrap().expect("XOR-RELAYED-ADDRESS")
+    }
+
+    pub fn lifetime(&self) -> u64 {
+        assert_eq!(self.code(), 0);
+        self.message().lifetime().unwrap().expect("LIFETIME").as_secs()
+    }
+}

@@ -1,0 +1,220 @@
+//! A server without sockets: one protocol core, a clock that the test sets, a model of the data path that checks each
+//! effect as it is carried out, and clients that build real messages.
+
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its own part of this")]
+
+mod client;
+mod datapath;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_common::reason::Reason;
+use turnpike::auth::Credentials;
+use turnpike::policy::{HostAddresses, PeerRules};
+use turnpike::time::Timestamp;
+use turnpike::turn::{
+    Core, CoreConfig, Event, FiveTuple, Input, Output, Outputs, PeerAddr, RelayAddr, RelayAddress,
+    RelayRefused, Shared,
+};
+
+pub use client::{Client, Reply, channel_data};
+pub use datapath::Datapath;
+
+pub const REALM: &str = "example.org";
+pub const USER: &str = "alice";
+pub const PASSWORD: &str = "wonderland";
+pub const SECRET: &str = "shared secret";
+/// The time of day when the simulated clock starts.
+pub const UNIX_START: u64 = 1_700_000_000;
+
+/// An effect with the bytes it refers to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seen {
+    ToClient(FiveTuple, Vec<u8>),
+    ToPeer(RelayAddr, PeerAddr, Vec<u8>),
+    Dropped(Reason),
+    Event(Event),
+    /// OpenRelay, CloseRelay, Bind, Extend, Unbind.
+    Other(Output),
+}
+
+/// One shard of a server, its clock and its data path.
+pub struct Sim {
+    pub core: Core,
+    pub shared: Arc<Shared>,
+    pub config: Arc<CoreConfig>,
+    pub now: Timestamp,
+    pub datapath: Datapath,
+    /// Ports that other programs hold.
+    pub foreign: HashSet<u16>,
+    pub out_of_sockets: bool,
+    out: Outputs,
+}
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+pub fn peer(text: &str) -> PeerAddr {
+    PeerAddr(addr(text))
+}
+
+/// A server at 192.0.2.1 with 64 relayed ports, one user and one shared secret.
+pub fn config() -> CoreConfig {
+    let relay = ip("198.51.100.7");
+    let host = HostAddresses { own: vec![relay], relay: vec![relay], relay_ports: 50_000..=50_063 };
+    // The documentation networks stand for the public Internet here.
+    let allow = ["203.0.113.0/24", "198.51.100.0/24"].map(|cidr| cidr.parse().unwrap());
+    CoreConfig {
+        realm: REALM.into(),
+        credentials: Credentials::new(
+            [(USER.into(), PASSWORD.into()), ("bob".into(), "builder".into())],
+            [SECRET.into()],
+        )
+        .unwrap(),
+        peer_rules: PeerRules::new(allow.into(), vec![], host),
+        relay_addresses: vec![RelayAddress { public: relay, local: relay }],
+        relay_ports: 50_000..=50_063,
+        max_lifetime: Duration::from_secs(3600),
+        user_quota: None,
+        total_quota: None,
+        software: None,
+    }
+}
+
+pub fn sim() -> Sim {
+    Sim::new(config(), [7; 32])
+}
+
+impl Sim {
+    pub fn new(config: CoreConfig, seed: [u8; 32]) -> Self {
+        let shared = Arc::new(Shared::new(&config, seed));
+        Self::sharing(Arc::new(config), shared, seed)
+    }
+
+    /// Another shard of the same server.
+    pub fn sharing(config: Arc<CoreConfig>, shared: Arc<Shared>, seed: [u8; 32]) -> Self {
+        let now = Timestamp(1_000_000_000_000);
+        let mut core = Core::new(config.clone(), shared.clone(), seed);
+        core.set_unix_time(now, UNIX_START);
+        let (datapath, out) = (Datapath::default(), Outputs::default());
+        Self { core, shared, config, now, datapath, foreign: HashSet::new(), out_of_sockets: false, out }
+    }
+
+    /// Carries one input through, opening relays as asked, and returns what was seen on the way.
+    pub fn input(&mut self, input: Input<'_>) -> Vec<Seen> {
+        let datagram = match input {
+            Input::FromClient { datagram, .. } | Input::FromPeer { datagram, .. } => datagram,
+            _ => &[],
+        };
+        self.core.handle(self.now, input, &mut self.out);
+        let mut seen = Vec::new();
+        let mut asked = Vec::new();
+        for output in std::mem::take(&mut self.out.items) {
+            self.datapath.carry_out(self.now, &output);
+            seen.push(match output {
+                Output::ToClient { five_tuple, head, body } => {
+                    Seen::ToClient(five_tuple, [&self.out.bytes[head], &datagram[body]].concat())
+                }
+                Output::ToPeer { relayed, peer, payload } => {
+                    Seen::ToPeer(relayed, peer, datagram[payload].to_vec())
+                }
+                Output::Dropped(reason) => Seen::Dropped(reason),
+                Output::Event(event) => Seen::Event(event),
+                Output::OpenRelay { allocation, relayed } => {
+                    asked.push((allocation, relayed));
+                    Seen::Other(output)
+                }
+                other => Seen::Other(other),
+            });
+        }
+        for (allocation, relayed) in asked {
+            let outcome = if self.foreign.contains(&relayed.0.port()) {
+                Err(RelayRefused::InUse)
+            } else if self.out_of_sockets {
+                Err(RelayRefused::NoResources)
+            } else {
+                self.datapath.opened(relayed);
+                Ok(())
+            };
+            seen.extend(self.input(Input::RelayOpened { allocation, outcome }));
+        }
+        seen
+    }
+
+    pub fn client_sends(&mut self, five_tuple: FiveTuple, datagram: &[u8]) -> Vec<Seen> {
+        self.input(Input::FromClient { five_tuple, datagram })
+    }
+
+    pub fn peer_sends(&mut self, relayed: SocketAddr, peer: PeerAddr, datagram: &[u8]) -> Vec<Seen> {
+        self.input(Input::FromPeer { relayed: RelayAddr(relayed), peer, datagram })
+    }
+
+    /// Lets time pass, waking the core exactly when it asks for it.
+    pub fn wait(&mut self, seconds: f64) -> Vec<Seen> {
+        let until = self.now + Duration::from_secs_f64(seconds);
+        let mut seen = Vec::new();
+        let mut in_a_row = 0;
+        while let Some(at) = self.core.next_wakeup().filter(|&at| at <= until) {
+            in_a_row = if at > self.now { 0 } else { in_a_row + 1 };
+            assert!(in_a_row < 3, "wake-ups that change nothing");
+            self.now = self.now.max(at);
+            seen.extend(self.input(Input::Wakeup));
+        }
+        self.now = until;
+        seen
+    }
+
+    /// Lets time pass without a wake-up, as when the process was stopped.
+    pub fn sleep(&mut self, seconds: f64) {
+        self.now = self.now + Duration::from_secs_f64(seconds);
+    }
+
+    /// Nothing is left of anything: for after everything expired.
+    pub fn assert_empty(&mut self) {
+        self.input(Input::Wakeup);
+        assert_eq!(self.core.occupancy(), Default::default());
+        assert_eq!(self.core.next_wakeup(), None);
+        assert_eq!(self.datapath, Datapath { ids: self.datapath.ids.clone(), ..Datapath::default() });
+        let ports = usize::from(self.config.relay_ports.end() - self.config.relay_ports.start()) + 1;
+        assert_eq!(self.shared.free_ports(), ports * self.config.relay_addresses.len());
+        assert_eq!((self.shared.quota_used(), self.shared.users(), self.shared.reservations()), (0, 0, 0));
+    }
+}
+
+/// The only datagram to a peer among the effects.
+pub fn to_peer(seen: &[Seen]) -> Option<(PeerAddr, &[u8])> {
+    let mut found = seen.iter().filter_map(|s| match s {
+        Seen::ToPeer(_, peer, bytes) => Some((*peer, &bytes[..])),
+        _ => None,
+    });
+    let first = found.next();
+    assert!(found.next().is_none(), "more than one datagram to a peer: {seen:?}");
+    first
+}
+
+/// The only datagram to a client among the effects.
+pub fn to_client(seen: &[Seen]) -> Option<&[u8]> {
+    let mut found = seen.iter().filter_map(|s| match s {
+        Seen::ToClient(_, bytes) => Some(&bytes[..]),
+        _ => None,
+    });
+    let first = found.next();
+    assert!(found.next().is_none(), "more than one datagram to a client: {seen:?}");
+    first
+}
+
+/// The reason a datagram was dropped for, when that is all that happened.
+pub fn dropped(seen: &[Seen]) -> Option<Reason> {
+    match seen {
+        [Seen::Dropped(reason)] => Some(*reason),
+        _ => None,
+    }
+}
