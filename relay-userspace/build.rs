@@ -17,11 +17,16 @@ fn main() {
     if let Some(path) = &object {
         println!("cargo::rerun-if-changed={}", path.display());
     }
-    let bytes = object.as_ref().map_or_else(Vec::new, |path| {
-        fs::read(path).unwrap_or_else(|error| {
-            panic!("{}: {error}. Set {VARIABLE} to an eBPF object, or unset it", path.display())
-        })
-    });
+    let bytes = match object.as_ref().map(fs::read) {
+        None => Vec::new(),
+        Some(Ok(bytes)) => bytes,
+        Some(Err(error)) => {
+            println!(
+                "cargo::error=the eBPF object: {error}; set {VARIABLE} to an object's path, or unset it"
+            );
+            return;
+        }
+    };
     let out = env::var_os("OUT_DIR").expect("cargo sets it");
     fs::write(Path::new(&out).join("turnpike-xdp.o"), bytes).expect("OUT_DIR can be written");
     println!("cargo::rustc-env=TURNPIKE_EMBEDDED={}", object.unwrap_or_default().display());
