@@ -58,7 +58,7 @@ pub(crate) fn find_or_install() -> Result<Toolchain> {
     };
     let linker = match linker::find(compiler.llvm) {
         Some(linker) => linker,
-        None => step("install bpf-linker (about a minute)", || linker::install(&compiler))?,
+        None => step("install bpf-linker (one to three minutes)", || linker::install(&compiler))?,
     };
     Ok(Toolchain { compiler, linker })
 }
