@@ -205,6 +205,16 @@ fn the_time_of_day_may_be_set_while_the_server_runs() {
     assert_eq!(time_limited_client(2, "another secret", 900).allocate(&mut sim).code(), 401);
 }
 
+#[test]
+fn a_server_that_does_not_know_the_time_lets_no_time_limited_user_in() {
+    let config = config();
+    let shared = std::sync::Arc::new(turnpike::turn::Shared::new(&config, [1; 32]));
+    let mut sim = Sim::sharing(std::sync::Arc::new(config), shared.clone(), [1; 32]);
+    sim.core = turnpike::turn::Core::new(sim.config.clone(), shared, [1; 32]);
+    assert_eq!(time_limited_client(1, SECRET, 900).allocate(&mut sim).code(), 401);
+    assert_eq!(Client::new(2).allocate(&mut sim).code(), 0);
+}
+
 /// Lesson 36: what follows MESSAGE-INTEGRITY was not written by whoever holds the password.
 #[test]
 fn attributes_after_the_integrity_are_ignored() {

@@ -5,8 +5,11 @@ mod common;
 use std::time::Duration;
 
 use common::{Client, Sim, addr, config, sim};
-use turnpike::stun::Method;
+use turnpike::stun::{Builder, Method};
 use turnpike::turn::CoreConfig;
+
+/// Writes the attributes of a request.
+type Fill<'a> = &'a dyn Fn(&mut Builder<'_>);
 
 fn again(client: &Client, sim: &mut Sim, request: &[u8]) -> u16 {
     let first = client.exchange(sim, request);
@@ -31,7 +34,7 @@ fn every_request_of_a_session() {
     let request = allocate_request(&mut client, &mut sim);
     assert_eq!(again(&client, &mut sim, &request), 0);
     assert_eq!(sim.core.allocation_count(), 1);
-    let requests: [(Method, &dyn Fn(&mut turnpike::stun::Builder<'_>)); 5] = [
+    let requests: [(Method, Fill<'_>); 5] = [
         (Method::REFRESH, &|b| {
             b.lifetime(Duration::from_secs(700));
         }),
