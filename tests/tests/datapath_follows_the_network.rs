@@ -152,6 +152,19 @@ fn a_veth_runs_in_driver_mode_and_is_left_clean() {
 }
 
 #[test]
+fn a_veth_whose_other_end_would_not_hear_of_xdp_frames_runs_in_generic_mode() {
+    let (relay, outside) = (Namespace::new("relay"), Namespace::new("outside"));
+    veth(&relay, "eth0", &outside, "out0");
+    let start = |request| relay.run(|| Datapath::start(&config(request, &["eth0"])).unwrap());
+    let datapath = start(Request::Auto);
+    assert_eq!(datapath.interfaces()[0].mode, Mode::XdpGeneric);
+    let [reason] = datapath.interfaces()[0].reasons.as_slice() else { panic!("one reason") };
+    assert!(reason.contains("the other end of eth0 runs no XDP program"), "{reason}");
+    datapath.stop();
+    assert_eq!(start(Request::Xdp).interfaces()[0].mode, Mode::Xdp, "who insists knows better");
+}
+
+#[test]
 fn a_driver_without_native_xdp_runs_in_generic_mode_and_says_why() {
     let relay = Namespace::new("generic");
     relay.ip(&["link", "add", "ifb7", "type", "ifb"]);
