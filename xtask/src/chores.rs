@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::shell::{is_root, on_path, root, run as run_command, step};
+use crate::shell::{capture, is_root, on_path, root, run as run_command, step};
 use crate::{ebpf, packages};
 
 /// The package of the end-to-end tests.
@@ -112,12 +112,15 @@ pub(crate) fn test(options: &TestOptions) -> Result<()> {
 
 /// Formatting, lints, documentation and, where cargo-deny is installed, licences and sources.
 pub(crate) fn check() -> Result<()> {
-    let with_rustup = "a component of the Rust toolchain is missing? `rustup component add rustfmt clippy`";
-    step("formatting", || run_command(cargo().args(["fmt", "--all", "--check"])).context(with_rustup))?;
+    for tool in ["fmt", "clippy"] {
+        let hint = || format!("check needs cargo {tool}: rustup component add rustfmt clippy");
+        capture(cargo().args([tool, "--version"])).with_context(hint)?;
+    }
+    step("formatting", || run_command(cargo().args(["fmt", "--all", "--check"])))?;
     step("lints", || {
         let mut clippy = cargo();
         clippy.args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
-        run_command(&mut clippy).context(with_rustup)
+        run_command(&mut clippy)
     })?;
     step("documentation", || {
         let mut doc = cargo();

@@ -1,8 +1,8 @@
-//! Building the eBPF object. Every flag that it is compiled with is here or in the `bpf` profile of the root manifest.
+//! Building the eBPF objects. Every flag that they are compiled with is here or in the `bpf` profile of the root manifest.
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -12,8 +12,8 @@ use crate::shell::{root, run, step};
 use crate::toolchain::{self, Compiler, Core};
 
 const TARGET: &str = "bpfel-unknown-none";
-/// Both the name of the program's crate's binary and of the object.
-const PROGRAM: &str = "turnpike-xdp";
+/// The crate's binaries: the server's program, and the one that the benchmark times it with.
+const PROGRAMS: &[&str] = &["turnpike-xdp", "turnpike-bench-xdp"];
 
 const RUSTFLAGS: &[&str] = &[
     // 32-bit jumps and registers. Kernel 5.1; v4 would need 6.6.
@@ -25,20 +25,15 @@ const RUSTFLAGS: &[&str] = &[
     "-Clink-arg=--cpu-features=+allows-misaligned-mem-access",
 ];
 
-/// Where the object lies when it is built; `relay-userspace/build.rs` looks for it there. A directory of its own, so
-/// that cargo can watch it.
-pub(crate) fn path() -> PathBuf {
-    root().join("target/ebpf").join(format!("{PROGRAM}.o"))
-}
-
-/// Builds the object if its sources have changed, and checks it.
+/// Builds the objects whose sources have changed, checks them, and puts them in `target/bpf/PROGRAM.o`, where
+/// `relay-userspace/build.rs` and the benchmark look for them.
 pub(crate) fn build() -> Result<()> {
-    step("build the eBPF object", || {
+    step("build the eBPF objects", || {
         let toolchain = toolchain::find_or_install()?;
         // Two cargos of different versions in one directory would rebuild everything in turn.
-        let target_dir = root().join("target/ebpf-build");
+        let target_dir = root().join("target/bpf-build");
         let mut cargo = cargo(&toolchain.compiler);
-        cargo.args(["build", "--locked", "--package", "relay-ebpf", "--bin", PROGRAM]);
+        cargo.args(["build", "--locked", "--package", "relay-ebpf", "--bins"]);
         cargo.args(["--profile", "bpf", "--target", TARGET, "--target-dir"]).arg(&target_dir);
         if toolchain.compiler.core == Core::FromSource {
             cargo.args(["-Z", "build-std=core"]);
@@ -47,7 +42,11 @@ pub(crate) fn build() -> Result<()> {
         cargo.env("CARGO_ENCODED_RUSTFLAGS", RUSTFLAGS.join("\x1f"));
         cargo.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &toolchain.linker);
         run(&mut cargo)?;
-        publish(&target_dir.join(TARGET).join("bpf").join(PROGRAM))
+        let objects = root().join("target/bpf");
+        fs::create_dir_all(&objects)?;
+        PROGRAMS.iter().try_for_each(|program| {
+            publish(&target_dir.join(TARGET).join("bpf").join(program), &objects.join(format!("{program}.o")))
+        })
     })
 }
 
@@ -78,19 +77,17 @@ pub(crate) fn cargo(compiler: &Compiler) -> Command {
     cargo
 }
 
-/// Puts the object in its place. One that has not changed is left alone, so that nothing is rebuilt for it.
-fn publish(built: &std::path::Path) -> Result<()> {
+/// Puts an object in its place. One that has not changed is left alone, so that nothing is rebuilt for it.
+fn publish(built: &Path, place: &Path) -> Result<()> {
     let bytes = fs::read(built).with_context(|| format!("the linker left no {}", built.display()))?;
     object::check(&bytes).with_context(|| {
         format!(
-            "{} is not a usable eBPF object; remove target/ebpf-build and target/tools and run it again",
+            "{} is not a usable eBPF object; remove target/bpf-build and target/tools and run it again",
             built.display()
         )
     })?;
-    let path = path();
-    if fs::read(&path).is_ok_and(|old| old == bytes) {
+    if fs::read(place).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
-    fs::create_dir_all(path.parent().expect("a file in a directory"))?;
-    fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(place, bytes).with_context(|| format!("cannot write {}", place.display()))
 }

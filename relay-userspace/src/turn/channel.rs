@@ -8,19 +8,13 @@ use super::permission::{self, MOST_PEERS};
 use super::request::{Refusal, Request};
 use super::types::ChannelNumber;
 use crate::stun::ErrorCode;
-use crate::time::Timestamp;
 
 /// RFC 8656 section 12: "A channel binding lasts for 10 minutes unless refreshed".
 const LIFETIME: Duration = Duration::from_secs(600);
 
 impl Core {
     /// Binds or refreshes a channel, and the permission for its peer with it.
-    pub(super) fn channel_bind(
-        &mut self,
-        now: Timestamp,
-        request: &Request<'_>,
-        out: &mut Outputs,
-    ) -> Result<(), Refusal> {
+    pub(super) fn channel_bind(&mut self, request: &Request<'_>, out: &mut Outputs) -> Result<(), Refusal> {
         let slot = self.own_allocation(request)?;
         let number = request.caller.message.channel_number()?.ok_or(ErrorCode::BAD_REQUEST)?;
         let number = ChannelNumber::new(number).ok_or(ErrorCode::BAD_REQUEST)?;
@@ -44,8 +38,8 @@ impl Core {
         }
 
         let allocation = self.allocations.get_mut(slot);
-        allocation.bind(slot, number, peer, now + LIFETIME, &mut self.timers);
-        allocation.permit(slot, peer.0.ip(), now + permission::LIFETIME, &mut self.timers);
+        allocation.bind(slot, number, peer, self.now + LIFETIME, &mut self.timers);
+        allocation.permit(slot, peer.0.ip(), self.now + permission::LIFETIME, &mut self.timers);
         // The permission counts for the other channels to the same address too.
         allocation.settle_peer(peer.0.ip(), &mut self.next_binding, out);
         self.answer(&request.caller, out, |_| {});
