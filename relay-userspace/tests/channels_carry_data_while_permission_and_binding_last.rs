@@ -4,6 +4,7 @@ mod common;
 
 use common::{Client, Seen, Sim, addr, channel_data, dropped, peer, sim, to_client, to_peer};
 use relay_common::reason::Reason;
+use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::stun::{Message, Method};
 use turnpike::turn::{Output, PeerAddr};
 
@@ -220,21 +221,37 @@ fn an_allocation_has_a_bounded_number_of_channels() {
     assert_eq!(client.bind(&mut sim, 0x4000, addr(PEER)).code(), 0);
 }
 
-#[test]
-fn two_clients_of_one_server_reach_each_other_behind_a_nat() {
+/// A server whose relay address is 10.0.0.2 here and 198.51.100.7 to everybody else.
+fn behind_a_nat(deny: &[&str]) -> Sim {
     let mut config = common::config();
     let local = common::ip("10.0.0.2");
     config.relay_addresses[0].local = local;
-    config.peer_rules = turnpike::policy::PeerRules::new(
-        vec![],
-        vec![],
-        turnpike::policy::HostAddresses {
-            own: vec![],
-            relay: vec![local, config.relay_addresses[0].public],
-            relay_ports: config.relay_ports.clone(),
-        },
-    );
-    let mut sim = Sim::new(config, [1; 32]);
+    let host = HostAddresses {
+        own: vec![],
+        relay: vec![local, config.relay_addresses[0].public],
+        relay_ports: config.relay_ports.clone(),
+    };
+    let deny = deny.iter().map(|cidr| cidr.parse().unwrap()).collect();
+    config.peer_rules = PeerRules::new(vec![], deny, host);
+    Sim::new(config, [1; 32])
+}
+
+#[test]
+fn a_relay_address_may_be_denied_by_either_of_its_names() {
+    for deny in ["198.51.100.7/32", "10.0.0.0/8"] {
+        let mut sim = behind_a_nat(&[deny]);
+        let (mut a, mut b) = (Client::new(1), Client::new(2));
+        a.allocated(&mut sim);
+        let relayed = b.allocated(&mut sim);
+        assert_eq!(a.permit(&mut sim, &[relayed]).code(), 403, "{deny}");
+        assert_eq!(a.bind(&mut sim, 0x4000, relayed).code(), 403, "{deny}");
+    }
+}
+
+#[test]
+fn two_clients_of_one_server_reach_each_other_behind_a_nat() {
+    let mut sim = behind_a_nat(&[]);
+    let local = common::ip("10.0.0.2");
     let (mut a, mut b) = (Client::new(1), Client::new(2));
     let (relayed_a, relayed_b) = (a.allocated(&mut sim), b.allocated(&mut sim));
     let bound = |public: std::net::SocketAddr| std::net::SocketAddr::new(local, public.port());

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Client, addr, dropped, peer, sim, to_client, to_peer};
 use relay_common::reason::Reason;
+use turnpike::policy::PeerRules;
 use turnpike::stun::{AttributeType, Message, Method};
 
 const PEER: &str = "203.0.113.1:1000";
@@ -66,11 +67,7 @@ fn a_request_for_several_peers_is_granted_for_all_or_for_none() {
 #[test]
 fn an_allocation_has_a_bounded_number_of_permissions() {
     let mut config = common::config();
-    config.peer_rules = turnpike::policy::PeerRules::new(
-        vec![],
-        vec![],
-        turnpike::policy::HostAddresses { own: vec![], relay: vec![], relay_ports: 50_000..=50_063 },
-    );
+    config.peer_rules = PeerRules::default();
     let mut sim = common::Sim::new(config, [1; 32]);
     let mut client = Client::new(1);
     client.allocated(&mut sim);

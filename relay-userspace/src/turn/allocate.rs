@@ -173,6 +173,7 @@ impl Core {
     /// The address is open: the allocation exists from here on.
     fn allocated(&mut self, id: AllocationId, opening: Opening, out: &mut Outputs) {
         let five_tuple = opening.five_tuple;
+        debug_assert!(self.allocations.of_client(&five_tuple).is_none(), "the caller's part of RelayOpened");
         let token = successor(opening.relayed)
             .filter(|_| opening.port == Port::Pool(Want::Pair))
             .map(|next| self.reserve(next, &opening.quota_user));
