@@ -1,16 +1,11 @@
 //! ChannelBind (RFC 8656 section 12.2).
 
-use std::time::Duration;
-
 use super::core::Core;
 use super::io::Outputs;
-use super::permission::{self, MOST_PEERS};
+use super::permission::MOST_PEERS;
 use super::request::{Refusal, Request};
 use super::types::ChannelNumber;
 use crate::stun::ErrorCode;
-
-/// RFC 8656 section 12: "A channel binding lasts for 10 minutes unless refreshed".
-const LIFETIME: Duration = Duration::from_secs(600);
 
 impl Core {
     /// Binds or refreshes a channel, and the permission for its peer with it.
@@ -37,9 +32,10 @@ impl Core {
             return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
         }
 
+        let lifetimes = self.config.lifetimes;
         let allocation = self.allocations.get_mut(slot);
-        allocation.bind(slot, number, peer, self.now + LIFETIME, &mut self.timers);
-        allocation.permit(slot, peer.0.ip(), self.now + permission::LIFETIME, &mut self.timers);
+        allocation.bind(slot, number, peer, self.now + lifetimes.channel, &mut self.timers);
+        allocation.permit(slot, peer.0.ip(), self.now + lifetimes.permission, &mut self.timers);
         // The permission counts for the other channels to the same address too.
         allocation.settle_peer(peer.0.ip(), &mut self.next_binding, out);
         self.answer(&request.caller, out, |_| {});

@@ -1,14 +1,9 @@
 //! CreatePermission (RFC 8656 section 10).
 
-use std::time::Duration;
-
 use super::core::Core;
 use super::io::Outputs;
 use super::request::{Refusal, Request};
 use crate::stun::ErrorCode;
-
-/// RFC 8656 section 9: "The Permission Lifetime MUST be 300 seconds".
-pub(super) const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Most permissions, and most channels, of one allocation (508 beyond): as many as RFC 8656 section 12 has channel
 /// numbers. They take memory, and nothing else bounds how many an authenticated client asks for.
@@ -21,7 +16,7 @@ impl Core {
         request: &Request<'_>,
         out: &mut Outputs,
     ) -> Result<(), Refusal> {
-        let until = self.now + LIFETIME;
+        let until = self.now + self.config.lifetimes.permission;
         let slot = self.own_allocation(request)?;
         let relayed = self.allocations.get(slot).relayed;
         let mut new = 0;
