@@ -42,7 +42,7 @@ impl FlowKey {
     ///
     /// The last step is a bijection, so it adds no collision. It is there because a linear hash maps the evenly spaced
     /// ports of a fleet to evenly spaced values: at half load, without it, up to eight times as many keys find both of
-    /// their buckets full as random values would; with it, as many (`spread` in `tests/flow_index_spread.rs`).
+    /// their buckets full as random values would; with it, as many (`tests/flow_index_spread.rs`).
     #[inline(always)]
     pub fn hash(&self, seed: &HashSeed) -> u64 {
         let ports = u32::from(self.src_port.0) | u32::from(self.dst_port.0) << 16;

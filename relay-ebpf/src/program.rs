@@ -22,14 +22,18 @@ pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
     if let Some(reason) = packet::parse(&Linear::new(&ctx), &settings, &mut packet) {
         return pass_unmatched(&packet, &settings, reason);
     }
-    let Some(record) = find(&packet, &settings) else {
-        let miss = if packet.key.channel.0 != 0 { Reason::NoBinding } else { Reason::NoPeerBinding };
-        return pass_unmatched(&packet, &settings, miss);
-    };
-    forward(&ctx, &packet, record)
+    let Some(record) = find(&packet, &settings) else { return miss(&packet, &settings) };
+    // The generation before the key: a record that is being reused shows in one of them.
+    // SAFETY: an element of FLOWS; volatile because userspace writes it meanwhile.
+    let generation = unsafe { (&raw const (*record).generation).read_volatile() };
+    // SAFETY: an element of FLOWS.
+    if unsafe { (*record).key } != packet.key {
+        return miss(&packet, &settings);
+    }
+    forward(&ctx, &packet, record, generation)
 }
 
-/// The record whose key is the packet's.
+/// The record that the index names for the packet. Its key is still to be compared.
 #[inline(always)]
 fn find(packet: &Packet, settings: &Settings) -> Option<*mut FlowRecord> {
     let hash = packet.key.hash(&settings.seed);
@@ -38,21 +42,12 @@ fn find(packet: &Packet, settings: &Settings) -> Option<*mut FlowRecord> {
     if number == 0 {
         number = flow::find(maps::FLOW_INDEX.get(flow::other_bucket(hash, settings.bucket_mask))?, hash);
     }
-    if number == 0 {
-        return None;
-    }
-    let record = maps::FLOWS.get_ptr_mut(number)?;
-    // SAFETY: the verifier knows `record` as an element of FLOWS. Userspace may be writing it: then the generation is
-    // odd or the key differs, and `forward` looks at the generation again at the end.
-    let same = unsafe { (*record).key == packet.key };
-    if same { Some(record) } else { None }
+    if number == 0 { None } else { maps::FLOWS.get_ptr_mut(number) }
 }
 
 #[inline(always)]
-fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord) -> u32 {
-    // SAFETY: an element of FLOWS, see `find`; volatile because userspace writes it meanwhile.
-    let generation = unsafe { (&raw const (*record).generation).read_volatile() };
-    // SAFETY: as above.
+fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generation: u32) -> u32 {
+    // SAFETY: an element of FLOWS. Userspace may be writing it: the generation is looked at again at the end.
     let flow = unsafe { &*record };
     let Some(hop) = maps::NEXT_HOPS.get(flow.next_hop) else { return pass(packet, Reason::NextHop) };
     // SAFETY: an element of NEXT_HOPS; volatile for the same reason.
@@ -106,6 +101,12 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord) -> u32 {
         (*record).bytes = (*record).bytes.wrapping_add(u64::from(packet.udp_len));
     }
     verdict
+}
+
+#[inline(always)]
+fn miss(packet: &Packet, settings: &Settings) -> u32 {
+    let reason = if packet.key.channel.0 != 0 { Reason::NoBinding } else { Reason::NoPeerBinding };
+    pass_unmatched(packet, settings, reason)
 }
 
 /// A packet that no flow matched goes up; its reason is counted only when it was addressed to us.

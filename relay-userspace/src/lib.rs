@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod datapath;
+pub mod net;
 pub mod policy;
 pub mod stun;
 pub mod time;

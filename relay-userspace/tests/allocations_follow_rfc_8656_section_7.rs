@@ -278,6 +278,16 @@ fn a_reserved_port_goes_to_who_shows_the_token() {
 }
 
 #[test]
+fn two_cores_that_draw_the_same_token_reserve_two_ports() {
+    let mut one = sim();
+    let mut two = Sim::sharing(one.config.clone(), one.shared.clone(), [7; 32]);
+    let (_, a) = reserve(&mut Client::new(1), &mut one);
+    let (_, b) = reserve(&mut Client::new(1), &mut two);
+    assert_ne!(a, b);
+    assert_eq!(one.shared.reservations(), 2);
+}
+
+#[test]
 fn a_reservation_ends_after_thirty_seconds() {
     let mut sim = sim();
     let (_, token) = reserve(&mut Client::new(1), &mut sim);

@@ -88,11 +88,11 @@ impl Scene {
         }
     }
 
-    fn from_client(&self, data: &[u8]) -> Datagram {
+    fn client_sends(&self, data: &[u8]) -> Datagram {
         Datagram::new(self.client, self.listener, channel_data(CHANNEL, data, 0))
     }
 
-    fn from_peer(&self, data: &[u8]) -> Datagram {
+    fn peer_sends(&self, data: &[u8]) -> Datagram {
         Datagram::new(self.peer, self.relayed, data)
     }
 
@@ -158,7 +158,7 @@ fn channel_data_reaches_the_peer_without_its_header() {
     let mut s = Scene::v4();
     for len in [0, 1, 2, 3, 4, 5, 160, 1199, 1468] {
         let data: Vec<u8> = (0..len).map(|i| (i * 7 + 3) as u8).collect();
-        let frame = s.from_client(&data);
+        let frame = s.client_sends(&data);
         s.tx(&frame, &s.at_peer(&frame, &data), Reason::ToPeer);
     }
 }
@@ -168,7 +168,7 @@ fn a_peers_datagram_reaches_the_client_as_channel_data() {
     let mut s = Scene::v4();
     for len in [0, 1, 2, 3, 4, 5, 160, 1199, 1468] {
         let data: Vec<u8> = (0..len).map(|i| (i * 5 + 1) as u8).collect();
-        let frame = s.from_peer(&data);
+        let frame = s.peer_sends(&data);
         s.tx(&frame, &s.at_client(&frame, &data), Reason::ToClient);
     }
 }
@@ -177,7 +177,7 @@ fn a_peers_datagram_reaches_the_client_as_channel_data() {
 fn a_peers_payload_that_looks_like_channel_data_is_opaque() {
     let mut s = Scene::v4();
     let data = channel_data(CHANNEL, b"inner", 3);
-    let frame = s.from_peer(&data);
+    let frame = s.peer_sends(&data);
     s.tx(&frame, &s.at_client(&frame, &data), Reason::ToClient);
 }
 
@@ -191,9 +191,9 @@ fn every_crossing_of_families_is_rewritten() {
     {
         let mut s = Scene::between(client, listener, relayed, peer);
         for data in [&b"even"[..], b"odd", b""] {
-            let frame = Datagram { tos: 0xb9, ..s.from_client(data) };
+            let frame = Datagram { tos: 0xb9, ..s.client_sends(data) };
             s.tx(&frame, &s.at_peer(&frame, data), Reason::ToPeer);
-            let frame = Datagram { tos: 0x2e, ..s.from_peer(data) };
+            let frame = Datagram { tos: 0x2e, ..s.peer_sends(data) };
             s.tx(&frame, &s.at_client(&frame, data), Reason::ToClient);
         }
     }
@@ -202,12 +202,12 @@ fn every_crossing_of_families_is_rewritten() {
 #[test]
 fn lessons_17_the_ttl_is_decremented_and_one_is_not_forwarded() {
     let mut s = Scene::v4();
-    let frame = Datagram { ttl: 2, ..s.from_client(b"x") };
+    let frame = Datagram { ttl: 2, ..s.client_sends(b"x") };
     s.tx(&frame, &s.at_peer(&frame, b"x"), Reason::ToPeer);
     for ttl in [0, 1] {
-        let frame = Datagram { ttl, ..s.from_client(b"x") }.frame();
+        let frame = Datagram { ttl, ..s.client_sends(b"x") }.frame();
         s.dropped(&frame, Reason::TtlExceeded);
-        let frame = Datagram { ttl, ..s.from_peer(b"x") }.frame();
+        let frame = Datagram { ttl, ..s.peer_sends(b"x") }.frame();
         s.dropped(&frame, Reason::TtlExceeded);
     }
 }
@@ -216,9 +216,9 @@ fn lessons_17_the_ttl_is_decremented_and_one_is_not_forwarded() {
 fn dscp_ecn_and_df_are_kept_and_the_identification_is_zero_with_df() {
     let mut s = Scene::v4();
     for dont_fragment in [true, false] {
-        let frame = Datagram { tos: 0xbb, id: 0x1234, dont_fragment, ..s.from_client(b"media") };
+        let frame = Datagram { tos: 0xbb, id: 0x1234, dont_fragment, ..s.client_sends(b"media") };
         s.tx(&frame, &s.at_peer(&frame, b"media"), Reason::ToPeer);
-        let frame = Datagram { tos: 0x03, id: 0x4321, dont_fragment, ..s.from_peer(b"media") };
+        let frame = Datagram { tos: 0x03, id: 0x4321, dont_fragment, ..s.peer_sends(b"media") };
         s.tx(&frame, &s.at_client(&frame, b"media"), Reason::ToClient);
     }
 }
@@ -226,9 +226,9 @@ fn dscp_ecn_and_df_are_kept_and_the_identification_is_zero_with_df() {
 #[test]
 fn a_zero_udp_checksum_stays_zero_within_ipv4() {
     let mut s = Scene::v4();
-    let frame = Datagram { checksum: false, ..s.from_client(b"media") };
+    let frame = Datagram { checksum: false, ..s.client_sends(b"media") };
     s.tx(&frame, &s.at_peer(&frame, b"media"), Reason::ToPeer);
-    let frame = Datagram { checksum: false, ..s.from_peer(b"media") };
+    let frame = Datagram { checksum: false, ..s.peer_sends(b"media") };
     s.tx(&frame, &s.at_client(&frame, b"media"), Reason::ToClient);
 }
 
@@ -240,7 +240,7 @@ fn lessons_20_a_zero_udp_checksum_towards_ipv6_goes_up_untouched() {
         "[2001:db8:1::1]:50000",
         "[2001:db8:2::9]:6000",
     );
-    let frame = Datagram { checksum: false, ..s.from_client(b"media") }.frame();
+    let frame = Datagram { checksum: false, ..s.client_sends(b"media") }.frame();
     s.passed(&frame, Reason::NoChecksum);
 }
 
@@ -248,11 +248,11 @@ fn lessons_20_a_zero_udp_checksum_towards_ipv6_goes_up_untouched() {
 fn a_udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
     let mut s = Scene::v4();
     let zero_at = |s: &Scene, word: u16| {
-        let out = s.at_peer(&s.from_client(&[0, 0]), &word.to_be_bytes()).frame();
+        let out = s.at_peer(&s.client_sends(&[0, 0]), &word.to_be_bytes()).frame();
         u16::from_be_bytes([out[40], out[41]]) == 0xffff
     };
     let word = (0..=u16::MAX).find(|w| zero_at(&s, *w)).expect("one of all payload words makes the sum zero");
-    let frame = s.from_client(&word.to_be_bytes());
+    let frame = s.client_sends(&word.to_be_bytes());
     let run = s.program.run(&frame.frame());
     assert_eq!(&run.frame[40..42], &[0xff, 0xff], "RFC 768: a computed zero goes out as all ones");
     assert_eq!(Datagram::read(&run.frame), s.at_peer(&frame, &word.to_be_bytes()));
@@ -262,7 +262,7 @@ fn a_udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
 fn a_flow_counts_its_packets_and_bytes() {
     let mut s = Scene::v4();
     for _ in 0..3 {
-        let frame = s.from_client(b"12345").frame();
+        let frame = s.client_sends(b"12345").frame();
         s.program.run(&frame);
     }
     assert_eq!(s.program.counted_by(s.to_peer), (3, 3 * (8 + 4 + 5)));
@@ -273,18 +273,18 @@ fn a_flow_counts_its_packets_and_bytes() {
 fn a_next_hop_behind_another_interface_is_redirected_to_or_counted() {
     let mut s = Scene::v4();
     s.change(|r| r.next_hop = HOP_NO_DEVICE);
-    let run = s.program.run(&s.from_client(b"x").frame());
+    let run = s.program.run(&s.client_sends(b"x").frame());
     assert_eq!((run.verdict, &run.counted[..]), (Verdict::Drop, &[(Reason::NoDevice, 1)][..]));
 
     let barred = NextHop { redirect: 0, ..next_hop(4_000_000, MTU, GATEWAY, NIC, &[], 0x0800) };
     s.program.next_hop(HOP_NO_DEVICE, barred);
-    s.passed(&s.from_client(b"x").frame(), Reason::NextHop);
+    s.passed(&s.client_sends(b"x").frame(), Reason::NextHop);
 
     let other = nix::net::if_::if_nametoindex("eth0").or_else(|_| nix::net::if_::if_nametoindex("ifb0"));
     let other = other.expect("a second interface beside the loopback");
     s.program.device(other);
     s.program.next_hop(HOP_NO_DEVICE, next_hop(other, MTU, GATEWAY, NIC, &[], 0x0800));
-    let frame = s.from_client(b"x");
+    let frame = s.client_sends(b"x");
     s.sent(&frame, Verdict::Redirect, &s.at_peer(&frame, b"x"), Reason::ToPeer);
 }
 
@@ -292,16 +292,22 @@ fn a_next_hop_behind_another_interface_is_redirected_to_or_counted() {
 fn a_miss_is_never_a_drop() {
     let mut s = Scene::v4();
     let other = |a: &str| addr(a);
-    let mut unbound = s.from_client(b"x");
+    let mut unbound = s.client_sends(b"x");
     unbound.payload = channel_data(CHANNEL + 1, b"x", 0);
     s.passed(&unbound.frame(), Reason::NoBinding);
-    s.passed(&Datagram { src: other("198.51.100.7:5001"), ..s.from_client(b"x") }.frame(), Reason::NoBinding);
     s.passed(
-        &Datagram { src: other("203.0.113.9:6001"), ..s.from_peer(b"x") }.frame(),
+        &Datagram { src: other("198.51.100.7:5001"), ..s.client_sends(b"x") }.frame(),
+        Reason::NoBinding,
+    );
+    s.passed(
+        &Datagram { src: other("203.0.113.9:6001"), ..s.peer_sends(b"x") }.frame(),
         Reason::NoPeerBinding,
     );
-    s.passed(&Datagram { dst: other("192.0.2.1:50001"), ..s.from_peer(b"x") }.frame(), Reason::NoPeerBinding);
-    let mut stun = s.from_client(b"");
+    s.passed(
+        &Datagram { dst: other("192.0.2.1:50001"), ..s.peer_sends(b"x") }.frame(),
+        Reason::NoPeerBinding,
+    );
+    let mut stun = s.client_sends(b"");
     stun.payload = vec![0; 20];
     s.passed(&stun.frame(), Reason::Stun);
     for payload in [vec![], vec![0x40], vec![0x40, 1, 0], vec![0x80, 0, 0, 0], vec![0xff; 40]] {
@@ -314,22 +320,22 @@ fn lessons_11_and_18_what_is_not_addressed_to_us_is_untouched_whatever_its_port(
     let mut s = Scene::v4();
     let elsewhere = |port: u16| addr(&format!("192.0.2.99:{port}"));
     for port in [53, 123, 443, 3478, 49152, 50000, 65535] {
-        let frame = Datagram { dst: elsewhere(port), ..s.from_peer(b"answer") }.frame();
+        let frame = Datagram { dst: elsewhere(port), ..s.peer_sends(b"answer") }.frame();
         s.passed(&frame, Reason::NotOurs);
-        let frame = Datagram { dst: elsewhere(port), ..s.from_client(b"answer") }.frame();
+        let frame = Datagram { dst: elsewhere(port), ..s.client_sends(b"answer") }.frame();
         s.passed(&frame, Reason::NotOurs);
     }
     for port in [53, 123, 443] {
-        let frame = Datagram { dst: addr(&format!("192.0.2.1:{port}")), ..s.from_peer(b"answer") }.frame();
+        let frame = Datagram { dst: addr(&format!("192.0.2.1:{port}")), ..s.peer_sends(b"answer") }.frame();
         s.passed(&frame, Reason::NotOurs);
     }
-    let mut tcp = s.from_client(b"x").frame();
+    let mut tcp = s.client_sends(b"x").frame();
     tcp[23] = 6;
     s.passed(&tcp, Reason::NotOurs);
-    let mut arp = s.from_client(b"x").frame();
+    let mut arp = s.client_sends(b"x").frame();
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     s.passed(&arp, Reason::NotOurs);
-    let mut broadcast = s.from_client(b"x").frame();
+    let mut broadcast = s.client_sends(b"x").frame();
     broadcast[..6].fill(0xff);
     s.passed(&broadcast, Reason::NotOurs);
 }
@@ -339,15 +345,15 @@ fn an_expired_client_is_dropped_and_an_expired_peer_goes_up_for_its_permission()
     let mut s = Scene::v4();
     for deadline in [0, 1] {
         s.change(|r| r.deadline = deadline);
-        s.dropped(&s.from_client(b"x").frame(), Reason::Expired);
-        s.passed(&s.from_peer(b"x").frame(), Reason::Expired);
+        s.dropped(&s.client_sends(b"x").frame(), Reason::Expired);
+        s.passed(&s.peer_sends(b"x").frame(), Reason::Expired);
     }
 }
 
 #[test]
 fn lessons_14_fragments_go_up_untouched() {
     let mut s = Scene::v4();
-    for frame in [s.from_client(b"0123456789").frame(), s.from_peer(b"0123456789").frame()] {
+    for frame in [s.client_sends(b"0123456789").frame(), s.peer_sends(b"0123456789").frame()] {
         for fragment in [[0x20, 0], [0, 1], [0x20, 1], [0x1f, 0xff]] {
             let mut frame = frame.clone();
             frame[20..22].copy_from_slice(&fragment);
@@ -359,7 +365,7 @@ fn lessons_14_fragments_go_up_untouched() {
 #[test]
 fn ip_options_go_up_untouched() {
     let mut s = Scene::v4();
-    let plain = s.from_client(b"x").frame();
+    let plain = s.client_sends(b"x").frame();
     let mut frame = plain[..34].to_vec();
     frame.extend_from_slice(&[1, 1, 1, 0]);
     frame.extend_from_slice(&plain[34..]);
@@ -370,7 +376,7 @@ fn ip_options_go_up_untouched() {
 #[test]
 fn lessons_15_lengths_that_contradict_each_other_go_up_untouched() {
     let mut s = Scene::v4();
-    for plain in [s.from_client(b"0123").frame(), s.from_peer(b"01234567").frame()] {
+    for plain in [s.client_sends(b"0123").frame(), s.peer_sends(b"01234567").frame()] {
         for udp_len in [0_u16, 1, 7, 21, 0xffff] {
             let mut frame = plain.clone();
             frame[38..40].copy_from_slice(&udp_len.to_be_bytes());
@@ -388,7 +394,7 @@ fn lessons_15_lengths_that_contradict_each_other_go_up_untouched() {
 #[test]
 fn a_wrong_ip_header_checksum_goes_up_untouched() {
     let mut s = Scene::v4();
-    let mut frame = s.from_client(b"0123").frame();
+    let mut frame = s.client_sends(b"0123").frame();
     frame[24] ^= 1;
     s.passed(&frame, Reason::BadChecksum);
 }
@@ -396,7 +402,7 @@ fn a_wrong_ip_header_checksum_goes_up_untouched() {
 #[test]
 fn padded_channel_data_goes_up_and_short_channel_data_is_dropped() {
     let mut s = Scene::v4();
-    let mut frame = s.from_client(b"");
+    let mut frame = s.client_sends(b"");
     frame.payload = channel_data(CHANNEL, b"12345", 3);
     s.passed(&frame.frame(), Reason::Padding);
     frame.payload = channel_data(CHANNEL, b"12345", 0);
@@ -410,15 +416,15 @@ fn padded_channel_data_goes_up_and_short_channel_data_is_dropped() {
 fn lessons_16_what_the_next_hop_cannot_carry_goes_up_untouched() {
     let mut s = Scene::v4();
     let fits = vec![7; usize::from(MTU) - 28 - 4];
-    let frame = s.from_peer(&fits);
+    let frame = s.peer_sends(&fits);
     s.tx(&frame, &s.at_client(&frame, &fits), Reason::ToClient);
-    let frame = s.from_peer(&vec![7; fits.len() + 1]).frame();
+    let frame = s.peer_sends(&vec![7; fits.len() + 1]).frame();
     s.passed(&frame, Reason::TooBig);
 
     let fits = vec![7; usize::from(MTU) - 28];
-    let frame = s.from_client(&fits);
+    let frame = s.client_sends(&fits);
     s.tx(&frame, &s.at_peer(&frame, &fits), Reason::ToPeer);
-    let frame = s.from_client(&vec![7; fits.len() + 1]).frame();
+    let frame = s.client_sends(&vec![7; fits.len() + 1]).frame();
     s.passed(&frame, Reason::TooBig);
 }
 
@@ -427,8 +433,8 @@ fn an_unresolved_next_hop_goes_up_untouched() {
     let mut s = Scene::v4();
     for hop in [HOP_UNRESOLVED, 0, 15, 16, u32::MAX] {
         s.change(|r| r.next_hop = hop);
-        s.passed(&s.from_client(b"x").frame(), Reason::NextHop);
-        s.passed(&s.from_peer(b"x").frame(), Reason::NextHop);
+        s.passed(&s.client_sends(b"x").frame(), Reason::NextHop);
+        s.passed(&s.peer_sends(b"x").frame(), Reason::NextHop);
     }
 }
 
@@ -436,12 +442,12 @@ fn an_unresolved_next_hop_goes_up_untouched() {
 fn a_record_or_next_hop_that_is_being_written_goes_up_untouched() {
     let mut s = Scene::v4();
     s.change(|r| r.generation = 7);
-    s.passed(&s.from_client(b"x").frame(), Reason::Changed);
+    s.passed(&s.client_sends(b"x").frame(), Reason::Changed);
     s.change(|r| r.generation = 8);
     let mut hop = next_hop(INGRESS, MTU, GATEWAY, NIC, &[], 0x0800);
     hop.generation = 1;
     s.program.next_hop(HOP_V4, hop);
-    s.passed(&s.from_client(b"x").frame(), Reason::Changed);
+    s.passed(&s.client_sends(b"x").frame(), Reason::Changed);
 }
 
 #[test]
@@ -450,15 +456,15 @@ fn vlan_tags_are_looked_behind_and_the_next_hops_tags_put_on() {
     for tags in [vec![], vec![VLAN_7], vec![SERVICE_9, VLAN_7]] {
         for (hop, out) in [(HOP_V4, vec![]), (HOP_VLAN, vec![VLAN_7]), (HOP_QINQ, vec![SERVICE_9, VLAN_7])] {
             s.change(|r| r.next_hop = hop);
-            let frame = Datagram { tags: tags.clone(), ..s.from_client(b"tagged") };
+            let frame = Datagram { tags: tags.clone(), ..s.client_sends(b"tagged") };
             let expected = Datagram { tags: out.clone(), ..s.at_peer(&frame, b"tagged") };
             s.tx(&frame, &expected, Reason::ToPeer);
-            let frame = Datagram { tags: tags.clone(), ..s.from_peer(b"tagged") };
+            let frame = Datagram { tags: tags.clone(), ..s.peer_sends(b"tagged") };
             let expected = Datagram { tags: out, ..s.at_client(&frame, b"tagged") };
             s.tx(&frame, &expected, Reason::ToClient);
         }
     }
-    let frame = Datagram { tags: vec![SERVICE_9, VLAN_7, VLAN_7], ..s.from_client(b"x") }.frame();
+    let frame = Datagram { tags: vec![SERVICE_9, VLAN_7, VLAN_7], ..s.client_sends(b"x") }.frame();
     s.passed(&frame, Reason::NotOurs);
 }
 
@@ -466,8 +472,8 @@ fn vlan_tags_are_looked_behind_and_the_next_hops_tags_put_on() {
 fn ethernet_padding_is_not_payload() {
     let mut s = Scene::v4();
     for (frame, out, reason) in [
-        (s.from_client(b"x"), s.at_peer(&s.from_client(b"x"), b"x"), Reason::ToPeer),
-        (s.from_peer(b"x"), s.at_client(&s.from_peer(b"x"), b"x"), Reason::ToClient),
+        (s.client_sends(b"x"), s.at_peer(&s.client_sends(b"x"), b"x"), Reason::ToPeer),
+        (s.peer_sends(b"x"), s.at_client(&s.peer_sends(b"x"), b"x"), Reason::ToClient),
     ] {
         let mut bytes = frame.frame();
         bytes.resize(60, 0xaa);

@@ -85,6 +85,7 @@ mod tests {
             up: true,
             loopback: name == "lo",
             vlan: None,
+            far_end: None,
         };
         let at = |index, ip: &str| (index, ip.parse().unwrap());
         Network {

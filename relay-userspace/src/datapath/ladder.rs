@@ -151,6 +151,7 @@ mod tests {
             up: true,
             loopback: false,
             vlan: None,
+            far_end: None,
         }
     }
 

@@ -9,7 +9,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -76,6 +76,17 @@ pub(super) struct Link {
     pub(super) loopback: bool,
     /// When it is a VLAN on top of another interface.
     pub(super) vlan: Option<Vlan>,
+    /// When it is one end of a veth: the other.
+    pub(super) far_end: Option<FarEnd>,
+}
+
+/// The other end of a veth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct FarEnd {
+    /// Its index, in its network namespace.
+    pub(super) index: u32,
+    /// Our number for that namespace; `None` for our own.
+    pub(super) netns: Option<i32>,
 }
 
 /// A VLAN interface's place.
@@ -133,6 +144,20 @@ impl Netlink {
             Some((message.header.index, ip))
         };
         Ok(answers.into_iter().filter_map(local).collect())
+    }
+
+    /// Whether the other end of a veth runs an XDP program in driver mode; `false` when that cannot be told: asking
+    /// about another namespace's interface needs CAP_NET_ADMIN there.
+    pub(super) fn far_end_has_xdp(&mut self, far_end: FarEnd) -> bool {
+        let mut message = LinkMessage::default();
+        message.header.index = far_end.index;
+        message.attributes.extend(far_end.netns.map(LinkAttribute::IfNetnsId));
+        let driver = LinkXdp::Attached(XdpAttached::Driver);
+        let has = |answer: RouteNetlinkMessage| {
+            let RouteNetlinkMessage::NewLink(message) = answer else { return false };
+            message.attributes.iter().any(|a| matches!(a, LinkAttribute::Xdp(xdp) if xdp.contains(&driver)))
+        };
+        self.request(RouteNetlinkMessage::GetLink(message), 0).is_ok_and(|a| a.into_iter().any(has))
     }
 
     /// Makes the kernel look for a neighbour; it is not waited for.
@@ -323,14 +348,16 @@ fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
         up: flags.contains(LinkFlags::Up | LinkFlags::Running),
         loopback: flags.contains(LinkFlags::Loopback),
         vlan: None,
+        far_end: None,
     };
-    let (mut lower, mut tag) = (None, None);
+    let (mut lower, mut tag, mut netns) = (None, None, None);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(bytes) if ethernet => link.mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::Link(index) => lower = Some(index),
+            LinkAttribute::LinkNetNsId(id) => netns = Some(id),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     match info {
@@ -344,6 +371,9 @@ fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
         }
     }
     link.vlan = lower.zip(tag).map(|(lower, (ethertype, id))| Vlan { lower, ethertype, id });
+    if link.kind.as_deref() == Some("veth") {
+        link.far_end = lower.map(|index| FarEnd { index, netns });
+    }
     Some(link)
 }
 

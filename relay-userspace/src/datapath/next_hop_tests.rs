@@ -55,6 +55,7 @@ fn link(index: u32) -> Link {
         up: true,
         loopback: false,
         vlan: None,
+        far_end: None,
     }
 }
 

@@ -73,6 +73,8 @@ impl Program {
             .map_max_entries(NEXT_HOPS, NEXT_HOP_ROWS)
             .map_max_entries(LOCALS, plan.locals.len().max(1) as u32)
             .load(object)?;
+        // Before any table is taken out: its descriptor closes when it is mapped, and the program's code names it.
+        xdp(&mut ebpf)?.load()?;
 
         let mut locals = HashMap::<_, Pod<LocalKey>, Pod<Local>>::try_from(take(&mut ebpf, LOCALS)?)?;
         for &key in &plan.locals {
@@ -88,14 +90,12 @@ impl Program {
             counters: Counters::new(PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)?),
         };
         let devices = DevMapHash::try_from(take(&mut ebpf, DEVICES)?)?;
-        let mut program = Self { ebpf, devices, links: Vec::new() };
-        program.xdp()?.load()?;
-        Ok((program, tables))
+        Ok((Self { ebpf, devices, links: Vec::new() }, tables))
     }
 
     /// Attaches to an interface in exactly this mode.
     pub(super) fn attach(&mut self, ifindex: u32, mode: XdpMode) -> Result<(), ProgramError> {
-        let link = self.xdp()?.attach_to_if_index(ifindex, mode)?;
+        let link = xdp(&mut self.ebpf)?.attach_to_if_index(ifindex, mode)?;
         self.links.push(link);
         Ok(())
     }
@@ -104,22 +104,22 @@ impl Program {
     pub(super) fn add_device(&mut self, ifindex: u32) -> Result<(), XdpMapError> {
         self.devices.insert(ifindex, ifindex, None, 0)
     }
-
-    fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
-        let program = self.ebpf.program_mut(PROGRAM);
-        program.ok_or_else(|| ProgramError::InvalidName { name: PROGRAM.into() })?.try_into()
-    }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         for link in std::mem::take(&mut self.links) {
             // An interface that is gone took its program along.
-            if let Err(error) = self.xdp().and_then(|xdp| xdp.detach(link)) {
+            if let Err(error) = xdp(&mut self.ebpf).and_then(|xdp| xdp.detach(link)) {
                 tracing::debug!(%error, "detaching failed");
             }
         }
     }
+}
+
+fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
+    let program = ebpf.program_mut(PROGRAM);
+    program.ok_or_else(|| ProgramError::InvalidName { name: PROGRAM.into() })?.try_into()
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, LoadError> {

@@ -207,10 +207,24 @@ fn raise(request: Request, link: &Link, loaded: &mut Result<(Program, Tables), S
             return Err("what is sent over the loopback never comes to a network card".into());
         }
         let (program, _) = loaded.as_mut().map_err(|reason| reason.clone())?;
+        if request == Request::Auto && mode == Mode::Xdp && is_deaf(link) {
+            return Err(format!(
+                "the other end of {} runs no XDP program that can be seen, and a veth then delivers what XDP sends to \
+                 it late or never: attach one there, or insist with --datapath xdp",
+                link.name
+            ));
+        }
         let xdp_mode = if mode == Mode::Xdp { XdpMode::Driver } else { XdpMode::Skb };
         program.attach(link.index, xdp_mode).map_err(|e| attach_reason(mode, link, &e))
     });
     InterfaceStatus { name: link.name.clone(), index: link.index, mode, reasons }
+}
+
+/// Whether frames that XDP sends would get stuck: the kernel's veth driver tells the receiving end of them only when
+/// that has a program itself (`veth_xdp_flush`). The usual container is attached like this.
+fn is_deaf(link: &Link) -> bool {
+    link.far_end
+        .is_some_and(|far_end| !Netlink::open().is_ok_and(|mut netlink| netlink.far_end_has_xdp(far_end)))
 }
 
 /// Refuses to run otherwise than the operator insists.

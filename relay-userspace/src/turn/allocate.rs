@@ -16,7 +16,6 @@ use super::sorted_map::SortedMap;
 use super::timers::Timer;
 use super::types::{AllocationId, FiveTuple, RelayAddr};
 use crate::stun::{AddressFamily, AttributeType, ErrorCode, Key, Message};
-use crate::time::Timestamp;
 
 /// UDP in REQUESTED-TRANSPORT (RFC 8656 section 18.8).
 const UDP: u8 = 17;
@@ -120,14 +119,13 @@ impl Core {
     /// The driver's word on the address asked for.
     pub(super) fn relay_opened(
         &mut self,
-        now: Timestamp,
         id: AllocationId,
         outcome: Result<(), RelayRefused>,
         out: &mut Outputs,
     ) {
         let Some(mut opening) = self.opening.remove(&id) else { return };
         let refused = match outcome {
-            Ok(()) => return self.allocated(now, id, opening, out),
+            Ok(()) => return self.allocated(id, opening, out),
             Err(refused) => refused,
         };
 
@@ -136,7 +134,7 @@ impl Core {
         }
         match refused {
             RelayRefused::InUse => {
-                self.timers.start(now + FOREIGN_PORT_REST, Timer::ForeignPort(opening.relayed));
+                self.timers.start(self.now + FOREIGN_PORT_REST, Timer::ForeignPort(opening.relayed));
             }
             RelayRefused::NoResources => self.shared.ports.release(opening.relayed),
         }
@@ -149,7 +147,7 @@ impl Core {
             return self.ask_to_open(id, opening, out);
         }
         self.shared.quotas.give_back(&opening.quota_user, opening.places());
-        self.refuse(now, &opening.caller(), ErrorCode::INSUFFICIENT_CAPACITY, out);
+        self.refuse(&opening.caller(), ErrorCode::INSUFFICIENT_CAPACITY, out);
     }
 
     fn ask_to_open(&mut self, allocation: AllocationId, opening: Opening, out: &mut Outputs) {
@@ -173,11 +171,12 @@ impl Core {
     }
 
     /// The address is open: the allocation exists from here on.
-    fn allocated(&mut self, now: Timestamp, id: AllocationId, opening: Opening, out: &mut Outputs) {
+    fn allocated(&mut self, id: AllocationId, opening: Opening, out: &mut Outputs) {
         let five_tuple = opening.five_tuple;
+        debug_assert!(self.allocations.of_client(&five_tuple).is_none(), "the caller's part of RelayOpened");
         let token = successor(opening.relayed)
             .filter(|_| opening.port == Port::Pool(Want::Pair))
-            .map(|next| self.reserve(now, next, &opening.quota_user));
+            .map(|next| self.reserve(next, &opening.quota_user));
 
         let public = self.public(opening.relayed.0);
         let answer = self.answer(&opening.caller(), out, |answer| {
@@ -189,7 +188,7 @@ impl Core {
             answer.xor_mapped_address(five_tuple.client.0);
         });
 
-        let expires = now + opening.lifetime;
+        let expires = self.now + opening.lifetime;
         let username = String::from(&*opening.username);
         let slot = self.allocations.insert(Allocation {
             id,
@@ -215,10 +214,10 @@ impl Core {
     }
 
     /// Keeps the second port of a pair for a later Allocate request of the same user.
-    fn reserve(&mut self, now: Timestamp, relayed: RelayAddr, quota_user: &str) -> Token {
-        let token: Token = self.rng.random();
-        self.shared.reservations.insert(token, Reservation { relayed, quota_user: quota_user.into() });
-        self.timers.start(now + reservations::LIFETIME, Timer::Reservation(token));
+    fn reserve(&mut self, relayed: RelayAddr, quota_user: &str) -> Token {
+        let reservation = Reservation { relayed, quota_user: quota_user.into() };
+        let token = self.shared.reservations.insert(reservation, || self.rng.random());
+        self.timers.start(self.now + reservations::LIFETIME, Timer::Reservation(token));
         token
     }
 }

@@ -61,16 +61,19 @@ pub(super) struct Installed {
 }
 
 impl Allocation {
-    /// Installs or refreshes a permission.
-    pub(super) fn permit(&mut self, slot: Slot, peer: IpAddr, until: Timestamp, timers: &mut Timers) {
+    /// Installs or refreshes a permission. Says whether that changed anything: a request may name an address many
+    /// times over.
+    pub(super) fn permit(&mut self, slot: Slot, peer: IpAddr, until: Timestamp, timers: &mut Timers) -> bool {
         let timer = Timer::Permission(slot, peer);
         match self.permissions.get_mut(&peer) {
+            Some(expires) if *expires == until => return false,
             Some(expires) => timers.restart(expires, until, timer),
             None => {
                 self.permissions.insert(peer, until);
                 timers.start(until, timer);
             }
         }
+        true
     }
 
     /// Binds or refreshes a channel; number and peer are known to belong together or to nobody.
@@ -165,9 +168,8 @@ impl Allocation {
         })
     }
 
-    /// Stops every timer of the allocation.
+    /// Stops the timers of everything that belongs to the allocation.
     pub(super) fn cancel_timers(&self, slot: Slot, timers: &mut Timers) {
-        timers.cancel(self.expires, Timer::Allocation(slot));
         for (peer, expires) in self.permissions.iter() {
             timers.cancel(*expires, Timer::Permission(slot, *peer));
         }

@@ -1,26 +1,15 @@
 //! ChannelBind (RFC 8656 section 12.2).
 
-use std::time::Duration;
-
 use super::core::Core;
 use super::io::Outputs;
-use super::permission::{self, MOST_PEERS};
+use super::permission::MOST_PEERS;
 use super::request::{Refusal, Request};
 use super::types::ChannelNumber;
 use crate::stun::ErrorCode;
-use crate::time::Timestamp;
-
-/// RFC 8656 section 12: "A channel binding lasts for 10 minutes unless refreshed".
-const LIFETIME: Duration = Duration::from_secs(600);
 
 impl Core {
     /// Binds or refreshes a channel, and the permission for its peer with it.
-    pub(super) fn channel_bind(
-        &mut self,
-        now: Timestamp,
-        request: &Request<'_>,
-        out: &mut Outputs,
-    ) -> Result<(), Refusal> {
+    pub(super) fn channel_bind(&mut self, request: &Request<'_>, out: &mut Outputs) -> Result<(), Refusal> {
         let slot = self.own_allocation(request)?;
         let number = request.caller.message.channel_number()?.ok_or(ErrorCode::BAD_REQUEST)?;
         let number = ChannelNumber::new(number).ok_or(ErrorCode::BAD_REQUEST)?;
@@ -43,9 +32,10 @@ impl Core {
             return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
         }
 
+        let lifetimes = self.config.lifetimes;
         let allocation = self.allocations.get_mut(slot);
-        allocation.bind(slot, number, peer, now + LIFETIME, &mut self.timers);
-        allocation.permit(slot, peer.0.ip(), now + permission::LIFETIME, &mut self.timers);
+        allocation.bind(slot, number, peer, self.now + lifetimes.channel, &mut self.timers);
+        allocation.permit(slot, peer.0.ip(), self.now + lifetimes.permission, &mut self.timers);
         // The permission counts for the other channels to the same address too.
         allocation.settle_peer(peer.0.ip(), &mut self.next_binding, out);
         self.answer(&request.caller, out, |_| {});

@@ -22,10 +22,28 @@ pub struct CoreConfig {
     pub relay_ports: RangeInclusive<u16>,
     /// The longest lifetime a client is given (RFC 8656 section 7.2 recommends 3600 s).
     pub max_lifetime: Duration,
+    /// How long permissions and channels last.
+    pub lifetimes: Lifetimes,
     /// Most allocations of one user at a time, over all shards (486 beyond).
     pub user_quota: Option<u32>,
     /// Most allocations at a time, over all users and shards (486 beyond).
     pub total_quota: Option<u32>,
     /// SOFTWARE attribute of responses; hidden when `None`.
     pub software: Option<String>,
+}
+
+/// How long permissions and channels last unless refreshed. The RFC leaves no choice; tests and laboratories do not
+/// always have five minutes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lifetimes {
+    /// RFC 8656 section 9: "The Permission Lifetime MUST be 300 seconds".
+    pub permission: Duration,
+    /// RFC 8656 section 12: "A channel binding lasts for 10 minutes unless refreshed".
+    pub channel: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self { permission: Duration::from_secs(300), channel: Duration::from_secs(600) }
+    }
 }

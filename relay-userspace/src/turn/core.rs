@@ -36,9 +36,10 @@ pub struct Core {
     pub(super) given_up: Vec<RelayAddr>,
     pub(super) next_allocation: u64,
     pub(super) next_binding: u64,
-    now: Timestamp,
+    /// The time of the input in hand.
+    pub(super) now: Timestamp,
     /// When the driver last told the time of day, and what it was.
-    unix_time: (Timestamp, u64),
+    unix_time: Option<(Timestamp, u64)>,
 }
 
 /// How full a core's tables are.
@@ -59,7 +60,8 @@ pub struct Occupancy {
 }
 
 impl Core {
-    /// A core without allocations. `seed` must be secret and random: ports, tokens and transaction ids come from it.
+    /// A core without allocations. `seed` must be secret, random and another for each core: ports, tokens and
+    /// transaction ids come from it.
     pub fn new(config: Arc<CoreConfig>, shared: Arc<Shared>, seed: [u8; 32]) -> Self {
         Self {
             config,
@@ -74,7 +76,7 @@ impl Core {
             next_allocation: 1,
             next_binding: 1,
             now: Timestamp::default(),
-            unix_time: (Timestamp::default(), 0),
+            unix_time: None,
         }
     }
 
@@ -84,13 +86,11 @@ impl Core {
         out.clear();
         self.now = now;
         self.return_ports();
-        self.expire(now, out);
+        self.expire(out);
         match input {
-            Input::FromClient { five_tuple, datagram } => {
-                self.client_datagram(now, five_tuple, datagram, out)
-            }
+            Input::FromClient { five_tuple, datagram } => self.client_datagram(five_tuple, datagram, out),
             Input::FromPeer { relayed, peer, datagram } => self.peer_datagram(relayed, peer, datagram, out),
-            Input::RelayOpened { allocation, outcome } => self.relay_opened(now, allocation, outcome, out),
+            Input::RelayOpened { allocation, outcome } => self.relay_opened(allocation, outcome, out),
             Input::Wakeup => {}
         }
     }
@@ -103,7 +103,7 @@ impl Core {
     /// Tells the time of day, in seconds since 1970, by which time-limited credentials expire. To be called before
     /// the first input and once a second or so, as that clock may be set.
     pub fn set_unix_time(&mut self, now: Timestamp, unix_seconds: u64) {
-        self.unix_time = (now, unix_seconds);
+        self.unix_time = Some((now, unix_seconds));
     }
 
     /// How full the tables are. Walks over all allocations.
@@ -128,10 +128,9 @@ impl Core {
         self.allocations.iter().flat_map(|a| a.bindings())
     }
 
-    /// The time of day in seconds since 1970.
-    pub(super) fn unix_seconds(&self, now: Timestamp) -> u64 {
-        let (told, seconds) = self.unix_time;
-        seconds + now.since(told).as_secs()
+    /// The time of day in seconds since 1970. Without one, every time-limited credential has expired.
+    pub(super) fn unix_seconds(&self) -> u64 {
+        self.unix_time.map_or(u64::MAX, |(told, seconds)| seconds + self.now.since(told).as_secs())
     }
 
     pub(super) fn digest(&self, datagram: &[u8]) -> u64 {
@@ -139,12 +138,12 @@ impl Core {
     }
 
     /// The two top bits tell STUN from ChannelData (RFC 8656 section 12).
-    fn client_datagram(&mut self, now: Timestamp, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
+    fn client_datagram(&mut self, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
         match datagram {
             [a, b, ..] if is_channel(u16::from_be_bytes([*a, *b])) => {
                 self.channel_data(five_tuple, datagram, out);
             }
-            [0..=0x3f, ..] => self.stun(now, five_tuple, datagram, out),
+            [0..=0x3f, ..] => self.stun(five_tuple, datagram, out),
             _ => out.items.push(Output::Dropped(Reason::Malformed)),
         }
     }

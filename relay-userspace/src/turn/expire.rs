@@ -9,7 +9,6 @@ use super::core::Core;
 use super::io::{EndCause, Event, Output, Outputs};
 use super::timers::Timer;
 use super::types::ChannelNumber;
-use crate::time::Timestamp;
 
 /// How long the number and the peer of an expired channel binding stay together. RFC 8656 section 12 has the client
 /// wait as long before it binds either elsewhere, so that no packet under way is taken for the new peer's.
@@ -17,14 +16,10 @@ const CHANNEL_REST: Duration = Duration::from_secs(300);
 
 impl Core {
     /// Ends everything whose time has come, so that whatever the tables hold is alive.
-    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Outputs) {
-        while let Some((at, timer)) = self.timers.pop_due(now) {
+    pub(super) fn expire(&mut self, out: &mut Outputs) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
-                Timer::Allocation(slot) => {
-                    // The timer in hand is the one that ending the allocation cancels.
-                    self.timers.start(at, timer);
-                    self.end(slot, EndCause::Expired, out);
-                }
+                Timer::Allocation(slot) => self.end(slot, EndCause::Expired, out),
                 Timer::Permission(slot, peer) => self.permission_expired(slot, peer, out),
                 Timer::Channel(slot, number) => self.channel_expired(slot, number, out),
                 Timer::Reservation(token) => {
@@ -35,14 +30,14 @@ impl Core {
                 }
                 Timer::ForeignPort(relayed) => self.shared.ports.release(relayed),
                 Timer::Answers => {
-                    self.answers.expire(now);
+                    self.answers.expire(self.now);
                     self.start_answers_timer();
                 }
             }
         }
     }
 
-    /// Ends an allocation and everything that belongs to it.
+    /// Ends an allocation and everything that belongs to it. Its own timer has run or been cancelled.
     pub(super) fn end(&mut self, slot: Slot, cause: EndCause, out: &mut Outputs) {
         let ended = self.allocations.remove(slot);
         ended.cancel_timers(slot, &mut self.timers);
@@ -58,11 +53,11 @@ impl Core {
     }
 
     /// Keeps an answer for retransmissions of its request.
-    pub(super) fn keep_answer(&mut self, now: Timestamp, request: RequestKey, answer: Box<[u8]>) {
+    pub(super) fn keep_answer(&mut self, request: RequestKey, answer: Box<[u8]>) {
         if let Some(at) = self.answers.next_expiry() {
             self.timers.cancel(at, Timer::Answers);
         }
-        self.answers.insert(now, request, answer);
+        self.answers.insert(self.now, request, answer);
         self.start_answers_timer();
     }
 

@@ -25,7 +25,7 @@ mod timers;
 mod types;
 
 pub use self::core::{Core, Occupancy};
-pub use config::CoreConfig;
+pub use config::{CoreConfig, Lifetimes};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
 pub use shared::Shared;
 pub use types::{

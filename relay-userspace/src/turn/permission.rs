@@ -1,15 +1,9 @@
 //! CreatePermission (RFC 8656 section 10).
 
-use std::time::Duration;
-
 use super::core::Core;
 use super::io::Outputs;
 use super::request::{Refusal, Request};
 use crate::stun::ErrorCode;
-use crate::time::Timestamp;
-
-/// RFC 8656 section 9: "The Permission Lifetime MUST be 300 seconds".
-pub(super) const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Most permissions, and most channels, of one allocation (508 beyond): as many as RFC 8656 section 12 has channel
 /// numbers. They take memory, and nothing else bounds how many an authenticated client asks for.
@@ -19,10 +13,10 @@ impl Core {
     /// Installs or refreshes the permissions of all peers named, or of none.
     pub(super) fn create_permission(
         &mut self,
-        now: Timestamp,
         request: &Request<'_>,
         out: &mut Outputs,
     ) -> Result<(), Refusal> {
+        let until = self.now + self.config.lifetimes.permission;
         let slot = self.own_allocation(request)?;
         let relayed = self.allocations.get(slot).relayed;
         let mut new = 0;
@@ -42,8 +36,9 @@ impl Core {
         for peer in request.caller.message.xor_peer_addresses() {
             let ip = self.canonical(peer?).0.ip();
             let allocation = self.allocations.get_mut(slot);
-            allocation.permit(slot, ip, now + LIFETIME, &mut self.timers);
-            allocation.settle_peer(ip, &mut self.next_binding, out);
+            if allocation.permit(slot, ip, until, &mut self.timers) {
+                allocation.settle_peer(ip, &mut self.next_binding, out);
+            }
         }
         self.answer(&request.caller, out, |_| {});
         Ok(())

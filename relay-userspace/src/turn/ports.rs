@@ -1,7 +1,7 @@
 //! The pool of relayed ports: a bit for each port of each relay address, claimed and released without locks, so that
 //! a port reserved on one core can be claimed on another.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,18 +46,14 @@ impl Ports {
 
     /// Gives a port back.
     pub(super) fn release(&self, relayed: RelayAddr) {
-        if let Some(pool) = self.pool(relayed.0.ip()) {
-            pool.release(relayed.0.port());
-        }
+        let pool = self.pools.iter().find(|(address, _)| address.local == relayed.0.ip());
+        let (_, pool) = pool.expect("only claimed ports are released");
+        pool.release(relayed.0.port());
     }
 
     /// How many ports are free, over all addresses.
     pub(super) fn free(&self) -> usize {
         self.pools.iter().map(|(_, pool)| pool.free()).sum()
-    }
-
-    fn pool(&self, local: IpAddr) -> Option<&Pool> {
-        self.pools.iter().find(|(address, _)| address.local == local).map(|(_, pool)| pool)
     }
 }
 
@@ -141,6 +137,7 @@ fn nth_set_bit(mut bits: u64, n: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::net::IpAddr;
 
     use rand::SeedableRng;
     use rand::rngs::StdRng;

@@ -7,19 +7,13 @@ use super::io::{EndCause, Outputs};
 use super::request::{Refusal, Request};
 use super::timers::Timer;
 use crate::stun::{AddressFamily, ErrorCode};
-use crate::time::Timestamp;
 
 /// What a client gets that asks for less, or for nothing (RFC 8656 section 3.2).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
 impl Core {
     /// Prolongs an allocation, or ends it when the client wishes a lifetime of zero.
-    pub(super) fn refresh(
-        &mut self,
-        now: Timestamp,
-        request: &Request<'_>,
-        out: &mut Outputs,
-    ) -> Result<(), Refusal> {
+    pub(super) fn refresh(&mut self, request: &Request<'_>, out: &mut Outputs) -> Result<(), Refusal> {
         let slot = self.own_allocation(request)?;
         let wished = request.caller.message.lifetime()?;
         let allocation = self.allocations.get_mut(slot);
@@ -33,18 +27,19 @@ impl Core {
         if wished == Some(Duration::ZERO) {
             // A late duplicate of the Allocate request must not make an allocation that nobody uses.
             let allocate_answer = (allocation.request, std::mem::take(&mut allocation.answer));
+            self.timers.cancel(allocation.expires, Timer::Allocation(slot));
             self.end(slot, EndCause::Deleted, out);
             let answer = self.answer(&request.caller, out, |answer| {
                 answer.lifetime(Duration::ZERO);
             });
             for (digest, answer) in [allocate_answer, (request.caller.digest, out.bytes[answer].into())] {
-                self.keep_answer(now, request.caller.key_of(digest), answer);
+                self.keep_answer(request.caller.key_of(digest), answer);
             }
             return Ok(());
         }
 
         let lifetime = granted_lifetime(wished, self.config.max_lifetime);
-        self.timers.restart(&mut allocation.expires, now + lifetime, Timer::Allocation(slot));
+        self.timers.restart(&mut allocation.expires, self.now + lifetime, Timer::Allocation(slot));
         allocation.settle_all(&mut self.next_binding, out);
         self.answer(&request.caller, out, |answer| {
             answer.lifetime(lifetime);

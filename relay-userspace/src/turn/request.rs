@@ -11,7 +11,6 @@ use super::core::Core;
 use super::io::{Event, Output, Outputs};
 use super::types::FiveTuple;
 use crate::stun::{AttributeType, BadAttribute, Builder, Class, ErrorCode, Key, Message, Method};
-use crate::time::Timestamp;
 
 /// Whom an answer goes to, and what it answers.
 #[derive(Clone, Debug)]
@@ -51,7 +50,7 @@ impl From<BadAttribute> for Refusal {
 
 impl Core {
     /// A datagram that begins like a STUN message.
-    pub(super) fn stun(&mut self, now: Timestamp, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
+    pub(super) fn stun(&mut self, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
         let Ok(message) = Message::parse(datagram) else {
             return out.items.push(Output::Dropped(Reason::Malformed));
         };
@@ -68,7 +67,7 @@ impl Core {
                 Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND,
             ) => {
                 let digest = self.digest(datagram);
-                self.request(now, Caller { five_tuple, message, digest, key: None }, out);
+                self.request(Caller { five_tuple, message, digest, key: None }, out);
             }
             _ => out.items.push(Output::Dropped(Reason::Unexpected)),
         }
@@ -102,7 +101,7 @@ impl Core {
 
     /// Sends an error response. A refused Allocate is kept: carried out again it might be granted, to a client that
     /// has already given up.
-    pub(super) fn refuse(&mut self, now: Timestamp, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+    pub(super) fn refuse(&mut self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
         // Without a reason phrase to a stranger, who may not be who the packet says.
         let reason = if caller.key.is_some() { code.reason() } else { "" };
         let mut answer = Builder::error(&mut out.bytes, &caller.message, code, reason);
@@ -111,7 +110,7 @@ impl Core {
         }
         let range = self.seal(caller, answer);
         if caller.key.is_some() && caller.message.method() == Method::ALLOCATE {
-            self.keep_answer(now, caller.key_of(caller.digest), out.bytes[range.clone()].into());
+            self.keep_answer(caller.key_of(caller.digest), out.bytes[range.clone()].into());
         }
         self.push_answer(caller, range, out);
         self.push_refused(caller, code, out);
@@ -121,7 +120,7 @@ impl Core {
     /// another's name.
     fn binding(&mut self, caller: &Caller<'_>, out: &mut Outputs) {
         if unknown(&caller.message).next().is_some() {
-            return self.refuse(Timestamp::default(), caller, ErrorCode::UNKNOWN_ATTRIBUTE, out);
+            return self.refuse(caller, ErrorCode::UNKNOWN_ATTRIBUTE, out);
         }
         self.answer(caller, out, |answer| {
             answer.xor_mapped_address(caller.five_tuple.client.0);
@@ -129,36 +128,36 @@ impl Core {
     }
 
     /// A request that needs credentials.
-    fn request(&mut self, now: Timestamp, mut caller: Caller<'_>, out: &mut Outputs) {
+    fn request(&mut self, mut caller: Caller<'_>, out: &mut Outputs) {
         if let Some(answer) = self.known_answer(&caller) {
             let start = out.bytes.len();
             out.bytes.extend_from_slice(answer);
             let range = start..out.bytes.len();
             return self.push_answer(&caller, range, out);
         }
-        let (username, account) = match self.authenticate(now, &mut caller) {
+        let (username, account) = match self.authenticate(&mut caller) {
             Ok(user) => user,
             Err(code @ (ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE)) => {
-                return self.challenge(now, &caller, code, out);
+                return self.challenge(&caller, code, out);
             }
-            Err(code) => return self.refuse(now, &caller, code, out),
+            Err(code) => return self.refuse(&caller, code, out),
         };
         let request = Request { caller, username, account };
-        if let Err(Refusal(code)) = self.carry_out(now, &request, out) {
-            self.refuse(now, &request.caller, code, out);
+        if let Err(Refusal(code)) = self.carry_out(&request, out) {
+            self.refuse(&request.caller, code, out);
         }
     }
 
-    fn carry_out(&mut self, now: Timestamp, request: &Request<'_>, out: &mut Outputs) -> Result<(), Refusal> {
+    fn carry_out(&mut self, request: &Request<'_>, out: &mut Outputs) -> Result<(), Refusal> {
         // After authentication, as RFC 8489 section 6.3.1 has it.
         if unknown(&request.caller.message).next().is_some() {
             return Err(ErrorCode::UNKNOWN_ATTRIBUTE.into());
         }
         match request.caller.message.method() {
             Method::ALLOCATE => self.allocate(request, out),
-            Method::REFRESH => self.refresh(now, request, out),
-            Method::CREATE_PERMISSION => self.create_permission(now, request, out),
-            _ => self.channel_bind(now, request, out),
+            Method::REFRESH => self.refresh(request, out),
+            Method::CREATE_PERMISSION => self.create_permission(request, out),
+            _ => self.channel_bind(request, out),
         }
     }
 
@@ -177,11 +176,7 @@ impl Core {
 
     /// The long-term credential mechanism (RFC 8489 section 9.2.4). The nonce comes before the password, so that
     /// nobody makes us compute hashes who has not been answered at its address.
-    fn authenticate<'a>(
-        &self,
-        now: Timestamp,
-        caller: &mut Caller<'a>,
-    ) -> Result<(&'a str, &'a str), ErrorCode> {
+    fn authenticate<'a>(&self, caller: &mut Caller<'a>) -> Result<(&'a str, &'a str), ErrorCode> {
         let message = caller.message;
         if !message.has_integrity() {
             return Err(ErrorCode::UNAUTHENTICATED);
@@ -190,7 +185,7 @@ impl Core {
         let username = message.username().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
         let realm = message.realm().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
         let nonce = message.nonce().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
-        if !self.shared.nonces.is_valid(nonce, now, &caller.five_tuple.client.0) {
+        if !self.shared.nonces.is_valid(nonce, self.now, &caller.five_tuple.client.0) {
             return Err(ErrorCode::STALE_NONCE);
         }
         if realm != self.config.realm {
@@ -199,7 +194,7 @@ impl Core {
         let user = self
             .config
             .credentials
-            .authenticate(&message, username, realm, self.unix_seconds(now))
+            .authenticate(&message, username, realm, self.unix_seconds())
             .map_err(|_| ErrorCode::UNAUTHENTICATED)?;
         caller.key = Some(user.key);
         Ok((user.username, user.account))
@@ -207,8 +202,8 @@ impl Core {
 
     /// 401 or 438 with what the client needs to try again, and nothing else: nothing is remembered, and it may go to
     /// somebody who never asked.
-    fn challenge(&self, now: Timestamp, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
-        let nonce = self.shared.nonces.issue(now, &caller.five_tuple.client.0);
+    fn challenge(&self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+        let nonce = self.shared.nonces.issue(self.now, &caller.five_tuple.client.0);
         let mut answer = Builder::error(&mut out.bytes, &caller.message, code, "");
         answer.realm(&self.config.realm).nonce(nonce.as_bytes());
         let range = self.seal(caller, answer);

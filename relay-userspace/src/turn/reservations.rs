@@ -1,6 +1,7 @@
 //! Ports kept for the second half of an RTP/RTCP pair (EVEN-PORT with R = 1, RFC 8656 section 7.2), over all cores.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +26,16 @@ pub(super) struct Reservation {
 pub(super) struct Reservations(Mutex<HashMap<Token, Reservation>>);
 
 impl Reservations {
-    pub(super) fn insert(&self, token: Token, reservation: Reservation) {
-        self.map().insert(token, reservation);
+    /// Keeps a reservation under a token from `draw`, which is asked again should the token be taken.
+    pub(super) fn insert(&self, reservation: Reservation, mut draw: impl FnMut() -> Token) -> Token {
+        let mut map = self.map();
+        loop {
+            if let Entry::Vacant(vacant) = map.entry(draw()) {
+                let token = *vacant.key();
+                vacant.insert(reservation);
+                return token;
+            }
+        }
     }
 
     /// The reservation, when it belongs to this user; it is gone then.

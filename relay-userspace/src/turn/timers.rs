@@ -54,13 +54,13 @@ impl Timers {
     }
 
     /// Takes one timer whose time has come.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, Timer)> {
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Timer> {
         if self.next? > now {
             return None;
         }
-        let first = self.set.pop_first();
+        let (_, due) = self.set.pop_first()?;
         self.next = self.set.first().map(|(at, _)| *at);
-        first
+        Some(due)
     }
 
     pub(super) fn next(&self) -> Option<Timestamp> {

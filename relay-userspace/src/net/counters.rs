@@ -1,0 +1,211 @@
+//! What a shard counts, and the sums over all shards that others may read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use relay_common::reason::Reason;
+use relay_common::tables::Count;
+
+use crate::datapath::NotInstalled;
+use crate::stun::Method;
+
+/// What the sockets of a server have done since it started.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Datagrams by what became of them, indexed by [`Reason`]. Bytes are those of the IP packets as they arrived
+    /// (without options), as in the XDP counters.
+    pub reasons: [Count; Reason::COUNT],
+    /// Responses sent, by method and code; only those that occurred.
+    pub responses: Vec<Responses>,
+    /// Allocations made.
+    pub allocations_created: u64,
+    /// Allocations that ended.
+    pub allocations_ended: u64,
+    /// Relayed transport addresses that another program held, so that another port was tried.
+    pub ports_in_use: u64,
+    /// Relayed transport addresses that could not be opened for want of descriptors or memory.
+    pub ports_without_resources: u64,
+    /// Channel bindings installed in the fast path.
+    pub bindings_installed: u64,
+    /// Channel bindings left on the slow path because the tables were full.
+    pub bindings_refused_full: u64,
+    /// Channel bindings left on the slow path because there is no fast path.
+    pub bindings_without_fast_path: u64,
+    /// Datagrams that the kernel dropped because a listener's receive buffer was full.
+    pub listener_drops: u64,
+    /// Datagrams that the kernel dropped because the receive buffer of a relayed transport address was full.
+    pub relay_drops: u64,
+}
+
+impl Stats {
+    /// Datagrams of one fate.
+    pub fn reason(&self, reason: Reason) -> Count {
+        self.reasons[reason as usize]
+    }
+
+    /// Allocations alive now.
+    pub fn allocations(&self) -> u64 {
+        self.allocations_created.saturating_sub(self.allocations_ended)
+    }
+
+    /// Responses to one method with one code (`None`: success).
+    pub fn responses(&self, method: &str, code: Option<u16>) -> u64 {
+        self.responses.iter().filter(|r| r.method == method && r.code == code).map(|r| r.count).sum()
+    }
+}
+
+/// How often a method was answered in one way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Responses {
+    /// The method's name in lower case, words joined by `_`; `other` for one that is not known.
+    pub method: &'static str,
+    /// The error code; `None` for success, 0 for a code that is not counted apart.
+    pub code: Option<u16>,
+    /// How often.
+    pub count: u64,
+}
+
+/// Methods counted apart; the last takes the rest.
+const METHODS: [(u16, &str); 6] = [
+    (Method::BINDING.get(), "binding"),
+    (Method::ALLOCATE.get(), "allocate"),
+    (Method::REFRESH.get(), "refresh"),
+    (Method::CREATE_PERMISSION.get(), "create_permission"),
+    (Method::CHANNEL_BIND.get(), "channel_bind"),
+    (0, "other"),
+];
+
+/// Outcomes counted apart: success and the error codes of RFC 8489 section 14.8 and RFC 8656 section 19; the last takes
+/// the rest.
+const CODES: [Option<u16>; 18] = [
+    None,
+    Some(300),
+    Some(400),
+    Some(401),
+    Some(403),
+    Some(420),
+    Some(437),
+    Some(438),
+    Some(440),
+    Some(441),
+    Some(442),
+    Some(443),
+    Some(446),
+    Some(447),
+    Some(486),
+    Some(500),
+    Some(508),
+    Some(0),
+];
+
+/// The counters of one shard. Only its thread writes, others read at any time: no locked instruction is needed.
+#[derive(Default, Debug)]
+pub(super) struct Counters {
+    packets: [Counter; Reason::COUNT],
+    bytes: [Counter; Reason::COUNT],
+    responses: [[Counter; CODES.len()]; METHODS.len()],
+    pub(super) allocations_created: Counter,
+    pub(super) allocations_ended: Counter,
+    pub(super) ports_in_use: Counter,
+    pub(super) ports_without_resources: Counter,
+    pub(super) bindings_installed: Counter,
+    bindings_refused_full: Counter,
+    bindings_without_fast_path: Counter,
+    pub(super) listener_drops: Counter,
+    pub(super) relay_drops: Counter,
+}
+
+impl Counters {
+    /// A datagram met its fate; `bytes` are those of the IP packet that brought it.
+    pub(super) fn datagram(&self, reason: Reason, bytes: u64) {
+        self.packets[reason as usize].add(1);
+        self.bytes[reason as usize].add(bytes);
+    }
+
+    /// A request was answered, with an error code or with success.
+    pub(super) fn response(&self, method: u16, code: Option<u16>) {
+        let method = METHODS.iter().position(|(m, _)| *m == method).unwrap_or(METHODS.len() - 1);
+        let code = CODES.iter().position(|c| *c == code).unwrap_or(CODES.len() - 1);
+        self.responses[method][code].add(1);
+    }
+
+    /// A binding stays on the slow path.
+    pub(super) fn not_installed(&self, why: NotInstalled) {
+        match why {
+            NotInstalled::Full => self.bindings_refused_full.add(1),
+            NotInstalled::NoFastPath => self.bindings_without_fast_path.add(1),
+        }
+    }
+
+    /// Adds this shard's counters to the sums.
+    pub(super) fn add_to(&self, sums: &mut Stats) {
+        for (sum, (packets, bytes)) in sums.reasons.iter_mut().zip(self.packets.iter().zip(&self.bytes)) {
+            sum.packets += packets.get();
+            sum.bytes += bytes.get();
+        }
+        for ((_, method), counters) in METHODS.iter().zip(&self.responses) {
+            for (&code, counter) in CODES.iter().zip(counters).filter(|(_, counter)| counter.get() > 0) {
+                sums.add_responses(Responses { method, code, count: counter.get() });
+            }
+        }
+        sums.allocations_created += self.allocations_created.get();
+        sums.allocations_ended += self.allocations_ended.get();
+        sums.ports_in_use += self.ports_in_use.get();
+        sums.ports_without_resources += self.ports_without_resources.get();
+        sums.bindings_installed += self.bindings_installed.get();
+        sums.bindings_refused_full += self.bindings_refused_full.get();
+        sums.bindings_without_fast_path += self.bindings_without_fast_path.get();
+        sums.listener_drops += self.listener_drops.get();
+        sums.relay_drops += self.relay_drops.get();
+    }
+}
+
+impl Stats {
+    fn add_responses(&mut self, more: Responses) {
+        match self.responses.iter_mut().find(|r| (r.method, r.code) == (more.method, more.code)) {
+            Some(known) => known.count += more.count,
+            None => self.responses.push(more),
+        }
+    }
+}
+
+/// A number with one writer.
+#[derive(Default, Debug)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, more: u64) {
+        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stats_are_the_sums_over_all_shards() {
+        let shards = [Counters::default(), Counters::default()];
+        for shard in &shards {
+            shard.datagram(Reason::ToPeer, 128);
+            shard.response(0x003, None);
+            shard.response(0x003, Some(401));
+            shard.response(0x0bb, Some(499));
+            shard.allocations_created.add(2);
+            shard.allocations_ended.add(1);
+            shard.not_installed(NotInstalled::Full);
+        }
+        let mut stats = Stats::default();
+        shards.iter().for_each(|shard| shard.add_to(&mut stats));
+        assert_eq!(stats.reason(Reason::ToPeer), Count { packets: 2, bytes: 256 });
+        assert_eq!(stats.reason(Reason::ToClient), Count::default());
+        assert_eq!(stats.responses("allocate", None), 2);
+        assert_eq!(stats.responses("allocate", Some(401)), 2);
+        assert_eq!(stats.responses("other", Some(0)), 2);
+        assert_eq!(stats.responses.len(), 3);
+        assert_eq!((stats.allocations(), stats.bindings_refused_full), (2, 2));
+    }
+}

@@ -1,0 +1,124 @@
+//! Carrying out what the protocol core decided.
+
+use std::io;
+use std::mem;
+
+use relay_common::reason::Reason;
+
+use super::batch::{Arrival, Route};
+use super::shard::{Shard, readable};
+use super::token::Token;
+use crate::datapath::NotInstalled;
+use crate::time::Timestamp;
+use crate::turn::{Binding, Event, Input, Output, RelayAddr, RelayRefused};
+
+impl Shard {
+    /// Carries out the outputs of one input, in order, and those of the answers that they ask for.
+    pub(super) fn carry_out(&mut self, now: Timestamp, arrival: Arrival) {
+        loop {
+            let mut outputs = mem::take(&mut self.outputs);
+            for output in outputs.items.drain(..) {
+                self.effect(now, output, &outputs.bytes, arrival);
+            }
+            self.outputs = outputs;
+            let Some((allocation, outcome)) = self.opened.pop_front() else { return };
+            self.core.handle(now, Input::RelayOpened { allocation, outcome }, &mut self.outputs);
+        }
+    }
+
+    /// Sends all that is queued and frees the buffers of what was received.
+    pub(super) fn flush(&mut self) {
+        self.send_queued();
+        self.batch.reuse_buffers();
+    }
+
+    fn effect(&mut self, now: Timestamp, output: Output, bytes: &[u8], arrival: Arrival) {
+        match output {
+            Output::ToClient { five_tuple, head, body } => {
+                let index = self.listeners.iter().position(|l| l.address == five_tuple.listener);
+                let socket = index.map(|index| Token::Listener(index as u16));
+                let relayed = arrival.from_peer.then_some(Reason::ToClient);
+                self.batch.push(
+                    Route { socket, to: five_tuple.client.0, relayed },
+                    &bytes[head],
+                    body,
+                    arrival,
+                );
+            }
+            Output::ToPeer { relayed, peer, payload } => {
+                let socket = self.relays.token(relayed).map(Token::Relay);
+                let route = Route { socket, to: peer.0, relayed: Some(Reason::ToPeer) };
+                self.batch.push(route, &[], payload, arrival);
+            }
+            Output::OpenRelay { allocation, relayed } => {
+                let outcome = self.open_relay(now, relayed);
+                self.opened.push_back((allocation, outcome));
+            }
+            Output::CloseRelay { relayed } => {
+                // What was relayed before leaves before.
+                self.send_queued();
+                self.relays.close(relayed);
+            }
+            Output::Bind(binding) => self.bind(now, &binding),
+            Output::Extend { binding, deadline } => self.fast_path.extend(binding, deadline),
+            Output::Unbind { binding } => self.fast_path.unbind(binding),
+            Output::Dropped(reason) => self.counters.datagram(reason, arrival.bytes),
+            Output::Event(event) => self.event(now, &event),
+        }
+    }
+
+    fn send_queued(&mut self) {
+        let (listeners, relays) = (&self.listeners, &self.relays);
+        let socket = |token| match token {
+            Token::Listener(index) => Some(&listeners[usize::from(index)].socket),
+            Token::Relay(relay) => relays.get(relay).map(|relay| &relay.socket),
+            Token::Stop => None,
+        };
+        self.batch.send(socket, &self.counters);
+    }
+
+    fn open_relay(&mut self, now: Timestamp, relayed: RelayAddr) -> Result<(), RelayRefused> {
+        self.open_and_register(relayed).map_err(|error| {
+            if error.kind() == io::ErrorKind::AddrInUse {
+                self.counters.ports_in_use.add(1);
+                return RelayRefused::InUse;
+            }
+            self.counters.ports_without_resources.add(1);
+            self.log.no_relay(now, relayed, &error);
+            RelayRefused::NoResources
+        })
+    }
+
+    fn open_and_register(&mut self, relayed: RelayAddr) -> io::Result<()> {
+        let token = self.relays.open(relayed)?;
+        let relay = self.relays.get(token).expect("just opened");
+        let registered = self.epoll.add(&relay.socket, readable(Token::Relay(token)));
+        registered.map_err(|error| {
+            self.relays.close(relayed);
+            error.into()
+        })
+    }
+
+    /// The fast path has the binding before its response is sent, as outputs are in order.
+    fn bind(&mut self, now: Timestamp, binding: &Binding) {
+        match self.fast_path.bind(binding) {
+            Ok(()) => self.counters.bindings_installed.add(1),
+            Err(why) => {
+                self.counters.not_installed(why);
+                if why == NotInstalled::Full {
+                    self.log.fast_path_full(now, binding);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, now: Timestamp, event: &Event) {
+        match event {
+            Event::AllocationCreated { .. } => self.counters.allocations_created.add(1),
+            Event::AllocationEnded { .. } => self.counters.allocations_ended.add(1),
+            Event::Refused { method, code } => self.counters.response(*method, Some(*code)),
+            Event::Answered { method } => self.counters.response(*method, None),
+        }
+        self.log.event(now, event);
+    }
+}

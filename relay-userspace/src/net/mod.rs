@@ -1,0 +1,25 @@
+//! The sockets: UDP listeners, relayed transport addresses, and the shards that serve them.
+//!
+//! A [`Server`] runs one thread per shard. A shard owns a protocol core ([`crate::turn::Core`]), a socket of its own
+//! for every listener (`SO_REUSEPORT`: the kernel hashes the 5-tuple, so a client always meets the same shard) and a
+//! socket for every allocation it made. Nothing on the packet path is locked, allocated or logged.
+//!
+//! This is the relay that works everywhere, without XDP and without privileges; it also serves whatever XDP passes
+//! up.
+
+mod batch;
+mod counters;
+mod effects;
+mod limits;
+mod listeners;
+mod log;
+mod relays;
+mod server;
+mod shard;
+mod sockets;
+mod sys;
+mod throttle;
+mod token;
+
+pub use counters::{Responses, Stats};
+pub use server::{Server, ServerConfig};

@@ -1,0 +1,117 @@
+//! Starting and stopping the shards.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::counters::{Counters, Stats};
+use super::shard::{Parts, Shard};
+use super::{limits, listeners};
+use crate::datapath::FastPath;
+use crate::turn::{Core, CoreConfig, Shared};
+
+/// What a server needs to start.
+pub struct ServerConfig {
+    /// UDP addresses to listen on; concrete ones, so that answers leave from where the client asked. Port 0 takes any
+    /// free port.
+    pub listeners: Vec<SocketAddr>,
+    /// How many threads serve; best one for each CPU.
+    pub shards: usize,
+    /// The settings of the protocol.
+    pub core: Arc<CoreConfig>,
+    /// What the protocol cores share.
+    pub shared: Arc<Shared>,
+    /// Makes the table writer of a shard, given its number from zero.
+    pub fast_path: Box<dyn FnMut(usize) -> Box<dyn FastPath>>,
+}
+
+/// A running server. Dropping it stops it too.
+pub struct Server {
+    listeners: Vec<SocketAddr>,
+    stop: Arc<EventFd>,
+    threads: Vec<JoinHandle<()>>,
+    counters: Vec<Arc<Counters>>,
+}
+
+impl Server {
+    /// Opens the listeners and starts a thread for each shard. Fails when an address cannot be listened on, or is
+    /// taken, or is a wildcard.
+    pub fn start(mut config: ServerConfig) -> Result<Server> {
+        ensure!(config.shards > 0, "a server needs at least one shard");
+        limits::raise_open_files();
+        let by_shard = listeners::open(&config.listeners, config.shards)?;
+        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .context("no event descriptor to stop the shards with")?;
+        let mut server = Server {
+            listeners: by_shard[0].iter().map(|listener| listener.address).collect(),
+            stop: Arc::new(stop),
+            threads: Vec::with_capacity(config.shards),
+            counters: Vec::with_capacity(config.shards),
+        };
+        for (number, listeners) in by_shard.into_iter().enumerate() {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).context("the kernel gave no random numbers")?;
+            let counters = Arc::new(Counters::default());
+            server.counters.push(Arc::clone(&counters));
+            let parts = Parts {
+                number,
+                core: Core::new(Arc::clone(&config.core), Arc::clone(&config.shared), seed),
+                listeners,
+                fast_path: (config.fast_path)(number),
+                counters,
+                stop: Arc::clone(&server.stop),
+            };
+            let thread = thread::Builder::new()
+                .name(format!("shard-{number}"))
+                .spawn(move || serve(parts))
+                .context("cannot start a thread for a shard")?;
+            server.threads.push(thread);
+        }
+        Ok(server)
+    }
+
+    /// The addresses that the server listens on, with the ports it was given.
+    pub fn listeners(&self) -> &[SocketAddr] {
+        &self.listeners
+    }
+
+    /// What all shards have counted so far.
+    pub fn stats(&self) -> Stats {
+        let mut sums = Stats::default();
+        self.counters.iter().for_each(|counters| counters.add_to(&mut sums));
+        sums
+    }
+
+    /// Stops all shards: their sockets are closed when this returns. Entries of the fast path stay; they end by their
+    /// deadlines or with the program.
+    pub fn stop(self) {}
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails only when 2^64 - 2 stops are pending already.
+        let _ = self.stop.write(1);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a shard's thread had panicked; its clients were not served since");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+/// A shard without its epoll is a bug or a host out of memory, and clients hashed to it would wait for ever: better
+/// that the process ends and its supervisor starts it again.
+fn serve(parts: Parts) {
+    let served = Shard::new(parts).and_then(Shard::run);
+    served.expect("a shard can wait for its sockets");
+}

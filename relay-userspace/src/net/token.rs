@@ -1,0 +1,58 @@
+//! Names for what a shard's epoll reports, and for the sockets that datagrams are queued for.
+
+/// One source of events, as the 64 bits that epoll keeps for us.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Token {
+    /// The server stops.
+    Stop,
+    /// The listener at this place in the list of listeners.
+    Listener(u16),
+    /// A relayed transport address.
+    Relay(RelayToken),
+}
+
+/// A relayed transport address and the socket that was opened for it. The port may be given to another allocation,
+/// with another socket, while an event or a datagram for the old one is still on its way: the generation tells them
+/// apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct RelayToken {
+    /// The place of the IP address among the relay addresses.
+    pub(super) address: u16,
+    pub(super) port: u16,
+    pub(super) generation: u32,
+}
+
+const STOP: u16 = u16::MAX;
+const LISTENER: u16 = u16::MAX - 1;
+
+impl Token {
+    pub(super) fn to_bits(self) -> u64 {
+        let (kind, number, generation) = match self {
+            Token::Stop => (STOP, 0, 0),
+            Token::Listener(index) => (LISTENER, index, 0),
+            Token::Relay(relay) => (relay.address, relay.port, relay.generation),
+        };
+        u64::from(kind) << 48 | u64::from(number) << 32 | u64::from(generation)
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Self {
+        match ((bits >> 48) as u16, (bits >> 32) as u16) {
+            (STOP, _) => Token::Stop,
+            (LISTENER, index) => Token::Listener(index),
+            (address, port) => Token::Relay(RelayToken { address, port, generation: bits as u32 }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_epoll() {
+        let relay = RelayToken { address: 3, port: 65_535, generation: u32::MAX };
+        for token in [Token::Stop, Token::Listener(0), Token::Listener(65_535), Token::Relay(relay)] {
+            assert_eq!(Token::from_bits(token.to_bits()), token);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Out of file descriptors. Its own process, because the limit is one for the process.
+
+#[path = "sockets/client.rs"]
+#[allow(dead_code, reason = "shared with the other tests of the sockets")]
+mod client;
+#[path = "sockets/server.rs"]
+#[allow(dead_code, reason = "shared with the other tests of the sockets")]
+mod server;
+
+use client::Client;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use turnpike::stun::ErrorCode;
+
+#[test]
+fn without_descriptors_clients_are_told_so_and_served_again_later() {
+    // The server raises the soft limit to the hard one.
+    setrlimit(Resource::RLIMIT_NOFILE, 20, 100).unwrap();
+    let server = server::start(1);
+    assert_eq!(getrlimit(Resource::RLIMIT_NOFILE), Ok((100, 100)));
+
+    let mut clients: Vec<_> = (0..60).map(|_| Client::new(server.listeners()[0])).collect();
+    let mut last = None;
+    let mut served = 0;
+    for client in &mut clients {
+        match client.allocate() {
+            Ok(_) => (served, last) = (served + 1, Some(client)),
+            Err(code) => assert_eq!(code, ErrorCode::INSUFFICIENT_CAPACITY),
+        }
+    }
+    assert!((1..60).contains(&served), "{served} of 60 got a socket");
+    assert!(server.stats().ports_without_resources > 0);
+
+    last.expect("some were served").release();
+    let mut waiting = clients.pop().expect("the last came too late");
+    waiting.allocate().expect("a descriptor is free again");
+}

@@ -1,0 +1,69 @@
+//! The packet path allocates nothing: ChannelData, Send and Data indications, in both directions, and drops.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::{Client, addr, channel_data, peer, sim};
+use turnpike::stun::{Class, Method};
+use turnpike::turn::{Input, Output, Outputs, RelayAddr};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system allocator as it is; counting touches only a thread-local of plain data.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn in_either_direction_or_when_it_is_dropped() {
+    let mut sim = sim();
+    let mut client = Client::new(1);
+    let relayed = RelayAddr(client.allocated(&mut sim));
+    let (with_channel, without, forbidden) =
+        (peer("203.0.113.1:1"), peer("203.0.113.1:2"), peer("203.0.113.2:1"));
+    client.bind(&mut sim, 0x4000, with_channel.0);
+    let five_tuple = client.five_tuple;
+    let channel = channel_data(0x4000, &[7; 1200]);
+    let send = client.plain(Method::SEND, Class::Indication, |b| {
+        b.xor_peer_address(addr("203.0.113.1:2")).data(&[7; 1200]).unwrap();
+    });
+    let datagram = &[7; 1200][..];
+    let inputs = [
+        Input::FromClient { five_tuple, datagram: &channel },
+        Input::FromClient { five_tuple, datagram: &send },
+        Input::FromPeer { relayed, peer: with_channel, datagram },
+        Input::FromPeer { relayed, peer: without, datagram },
+        Input::FromPeer { relayed, peer: forbidden, datagram },
+    ];
+    let mut out = Outputs::default();
+    let mut relay = |rounds: usize| {
+        let mut relayed = 0;
+        for input in std::iter::repeat_n(inputs, rounds).flatten() {
+            sim.core.handle(sim.now, input, &mut out);
+            relayed += out.items.iter().filter(|o| !matches!(o, Output::Dropped(_))).count();
+        }
+        relayed
+    };
+    relay(1);
+    let before = ALLOCATIONS.get();
+    assert_eq!(relay(1000), 4000);
+    assert_eq!(ALLOCATIONS.get(), before);
+}

@@ -1,0 +1,8 @@
+//! The userspace relay over real sockets, on the loopback.
+
+mod client;
+mod hot_path;
+mod lifecycle;
+mod load;
+mod relaying;
+mod server;

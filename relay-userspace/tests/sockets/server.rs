@@ -1,0 +1,113 @@
+//! Servers on the loopback.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::process;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use turnpike::auth::Credentials;
+use turnpike::datapath::{FastPath, Forwarded, NoFastPath, NotInstalled};
+use turnpike::net::{Server, ServerConfig, Stats};
+use turnpike::policy::{Cidr, HostAddresses, PeerRules};
+use turnpike::time::Timestamp;
+use turnpike::turn::{Binding, BindingId, CoreConfig, RelayAddress, Shared};
+
+pub(crate) const REALM: &str = "example.org";
+pub(crate) const USER: &str = "alice";
+pub(crate) const PASSWORD: &str = "wonderland";
+
+/// The ports of relayed addresses, where a test does not mind.
+pub(crate) const ANY_PORT: RangeInclusive<u16> = 49_152..=65_535;
+
+/// Settings for a server that listens and relays on a loopback address that it has for itself, so that tests, also
+/// those of another process, do not take each other's ports. All peers on the loopback are allowed.
+pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerConfig {
+    let ip = own_address();
+    let host = HostAddresses { own: vec![], relay: vec![ip], relay_ports: relay_ports.clone() };
+    let allow = vec!["127.0.0.0/8".parse().unwrap(), Cidr::host(ip)];
+    let core = CoreConfig {
+        realm: REALM.into(),
+        credentials: Credentials::new([(USER.into(), PASSWORD.into())], []).unwrap(),
+        peer_rules: PeerRules::new(allow, vec![], host),
+        relay_addresses: vec![RelayAddress { public: ip, local: ip }],
+        relay_ports,
+        max_lifetime: Duration::from_secs(3600),
+        lifetimes: Default::default(),
+        user_quota: None,
+        total_quota: None,
+        software: None,
+    };
+    ServerConfig {
+        listeners: vec![SocketAddr::new(ip, 0)],
+        shards,
+        shared: Arc::new(Shared::new(&core, [7; 32])),
+        core: Arc::new(core),
+        fast_path: Box::new(|_| Box::new(NoFastPath)),
+    }
+}
+
+/// Starts a server with all the ports that clients may be relayed from.
+pub(crate) fn start(shards: usize) -> Server {
+    Server::start(config(shards, ANY_PORT)).unwrap()
+}
+
+fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(2);
+    let [.., b, c] = process::id().to_be_bytes();
+    Ipv4Addr::new(127, b, c, NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// Waits until the counters satisfy a condition: they are written after datagrams are sent.
+pub(crate) fn wait_for(server: &Server, what: &str, condition: impl Fn(&Stats) -> bool) -> Stats {
+    let start = Instant::now();
+    loop {
+        let stats = server.stats();
+        if condition(&stats) {
+            return stats;
+        }
+        assert!(start.elapsed() < super::client::PATIENCE, "{what} never came: {stats:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A fast path that takes every binding and remembers it.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder {
+    pub(crate) bound: Arc<Mutex<Vec<(usize, Binding)>>>,
+    pub(crate) unbound: Arc<Mutex<Vec<BindingId>>>,
+    /// How long each binding takes to install.
+    pub(crate) delay: Duration,
+}
+
+impl Recorder {
+    /// One writer for each shard, all with the same memory.
+    pub(crate) fn writers(&self) -> Box<dyn FnMut(usize) -> Box<dyn FastPath>> {
+        let recorder = self.clone();
+        Box::new(move |shard| Box::new(Writer { shard, recorder: recorder.clone() }))
+    }
+}
+
+struct Writer {
+    shard: usize,
+    recorder: Recorder,
+}
+
+impl FastPath for Writer {
+    fn bind(&mut self, binding: &Binding) -> Result<(), NotInstalled> {
+        std::thread::sleep(self.recorder.delay);
+        self.recorder.bound.lock().unwrap().push((self.shard, *binding));
+        Ok(())
+    }
+
+    fn extend(&mut self, _: BindingId, _: Timestamp) {}
+
+    fn unbind(&mut self, binding: BindingId) {
+        self.recorder.unbound.lock().unwrap().push(binding);
+    }
+
+    fn forwarded(&self, _: BindingId) -> Option<Forwarded> {
+        None
+    }
+}
