@@ -4,6 +4,7 @@
 //! input with data. [`net`] carries its datagrams, [`datapath`] carries its bindings into the XDP tables.
 
 pub mod auth;
+pub mod config;
 pub mod datapath;
 pub mod net;
 pub mod policy;

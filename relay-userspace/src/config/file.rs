@@ -1,0 +1,84 @@
+//! Reading the file, and the files of users and secrets that it names. Every complaint says where.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::ConfigError;
+use super::layer::Layer;
+
+/// Reads a TOML file. Paths in it are relative to the folder that it is in.
+pub fn read(path: &Path) -> Result<Layer, ConfigError> {
+    let mut layer = parse(path, &text_of(path)?)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for file in [&mut layer.auth.users_file, &mut layer.auth.secrets_file].into_iter().flatten() {
+        *file = folder.join(&*file);
+    }
+    Ok(layer)
+}
+
+/// Reads TOML text; `path` is for the complaints only.
+pub fn parse(path: &Path, text: &str) -> Result<Layer, ConfigError> {
+    toml::from_str(text).map_err(|e| {
+        let (line, column) = position(text, e.span().map_or(0, |span| span.start));
+        ConfigError::At { path: path.into(), line, column, what: explain(e.message()) }
+    })
+}
+
+/// Reads a file of one value a line; empty lines and those that begin with `#` are skipped.
+pub(super) fn read_lines<T>(path: &Path) -> Result<Vec<T>, ConfigError>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = text_of(path)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|(n, line)| {
+            line.parse().map_err(|e: T::Err| ConfigError::At {
+                path: path.into(),
+                line: n + 1,
+                column: 1,
+                what: e.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// What to say about a file of secrets that everybody on the host may read.
+pub(super) fn readable_by_all(path: &Path) -> Option<String> {
+    let is_so = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0);
+    is_so.then(|| {
+        format!("{0} holds secrets and every user of this host can read it: chmod o-r {0}", path.display())
+    })
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|source| ConfigError::Read { path: PathBuf::from(path), source })
+}
+
+/// Line and column, both from 1, the column in characters.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The reader's message in the operator's words: an unknown key with the nearest known one.
+fn explain(message: &str) -> String {
+    // "unknown field `lisen`, expected one of `listen`, `realm`": every second piece is a name.
+    let Some(names) = message.strip_prefix("unknown field ") else {
+        return message.trim_end().replace('\n', "; ");
+    };
+    let mut names = names.split('`').skip(1).step_by(2);
+    let unknown = names.next().unwrap_or_default();
+    let mut known: Vec<_> = names.filter(|name| !name.contains('_')).collect();
+    known.sort_by_key(|name| strsim::damerau_levenshtein(name, unknown));
+    match known.first() {
+        Some(near) if strsim::damerau_levenshtein(near, unknown) <= 2 => {
+            format!("unknown key {unknown:?}: did you mean {near:?}?")
+        }
+        _ => format!("unknown key {unknown:?}: known here are {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,195 @@
+//! What one source of settings says: the file, or the flags. Nothing is filled in yet.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::values::{AdminListen, Listen, PortRange, Realm, Secret, Span, User};
+use crate::datapath::Request;
+use crate::policy::Cidr;
+use crate::turn::RelayAddress;
+
+/// The settings that one source gives, in the shape of the file.
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Layer {
+    /// Where to listen.
+    pub listen: Vec<Listen>,
+    /// REALM of the credentials.
+    pub realm: Option<Realm>,
+    /// Threads that serve clients.
+    pub shards: Option<usize>,
+    /// `[relay]`.
+    pub relay: Relay,
+    /// `[auth]`.
+    pub auth: Auth,
+    /// `[datapath]`.
+    pub datapath: Datapath,
+    /// `[peers]`.
+    pub peers: Peers,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[admin]`.
+    pub admin: Admin,
+}
+
+/// What peers see.
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Relay {
+    /// The addresses to relay from.
+    pub addresses: Vec<RelayAddress>,
+    /// The ports to relay from.
+    pub ports: Option<PortRange>,
+}
+
+/// Who may allocate.
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Auth {
+    /// Users with their passwords.
+    #[serde(deserialize_with = "users")]
+    pub users: Vec<User>,
+    /// A file of more users.
+    #[serde(alias = "users_file")]
+    pub users_file: Option<PathBuf>,
+    /// Shared secrets of time-limited users.
+    pub secrets: Vec<Secret>,
+    /// A file of more secrets.
+    #[serde(alias = "secrets_file")]
+    pub secrets_file: Option<PathBuf>,
+}
+
+/// Where media runs.
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Datapath {
+    /// What to try.
+    pub mode: Option<Request>,
+    /// On which interfaces.
+    pub interfaces: Vec<String>,
+}
+
+/// Which peers may be reached.
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Peers {
+    /// In spite of the default rules.
+    pub allow: Vec<Cidr>,
+    /// In addition to the default rules.
+    pub deny: Vec<Cidr>,
+}
+
+/// How much.
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Allocations of one user at a time.
+    #[serde(alias = "user_quota")]
+    pub user_quota: Option<u32>,
+    /// Allocations of all users at a time.
+    #[serde(alias = "total_quota")]
+    pub total_quota: Option<u32>,
+    /// The longest lifetime of an allocation.
+    #[serde(alias = "max_lifetime")]
+    pub max_lifetime: Option<Span>,
+}
+
+/// The admin API.
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: Option<AdminListen>,
+}
+
+impl Layer {
+    /// These settings, and where they say nothing those below. A list replaces the list below it; users and secrets
+    /// are each one list with their file.
+    pub fn over(self, below: Layer) -> Layer {
+        let (users, users_file) =
+            either((self.auth.users, self.auth.users_file), (below.auth.users, below.auth.users_file));
+        let (secrets, secrets_file) = either(
+            (self.auth.secrets, self.auth.secrets_file),
+            (below.auth.secrets, below.auth.secrets_file),
+        );
+        Layer {
+            listen: list(self.listen, below.listen),
+            realm: self.realm.or(below.realm),
+            shards: self.shards.or(below.shards),
+            relay: Relay {
+                addresses: list(self.relay.addresses, below.relay.addresses),
+                ports: self.relay.ports.or(below.relay.ports),
+            },
+            auth: Auth { users, users_file, secrets, secrets_file },
+            datapath: Datapath {
+                mode: self.datapath.mode.or(below.datapath.mode),
+                interfaces: list(self.datapath.interfaces, below.datapath.interfaces),
+            },
+            peers: Peers {
+                allow: list(self.peers.allow, below.peers.allow),
+                deny: list(self.peers.deny, below.peers.deny),
+            },
+            limits: Limits {
+                user_quota: self.limits.user_quota.or(below.limits.user_quota),
+                total_quota: self.limits.total_quota.or(below.limits.total_quota),
+                max_lifetime: self.limits.max_lifetime.or(below.limits.max_lifetime),
+            },
+            admin: Admin { listen: self.admin.listen.or(below.admin.listen) },
+        }
+    }
+}
+
+fn list<T>(upper: Vec<T>, below: Vec<T>) -> Vec<T> {
+    if upper.is_empty() { below } else { upper }
+}
+
+type ListAndFile<T> = (Vec<T>, Option<PathBuf>);
+
+fn either<T>(upper: ListAndFile<T>, below: ListAndFile<T>) -> ListAndFile<T> {
+    if upper.0.is_empty() && upper.1.is_none() { below } else { upper }
+}
+
+/// A table `{ alice = "password" }` or a list `["alice:password"]`.
+fn users<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<User>, D::Error> {
+    struct Users;
+
+    impl<'de> Visitor<'de> for Users {
+        type Value = Vec<User>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(r#"a table { NAME = "PASSWORD" } or a list ["NAME:PASSWORD"]"#)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Vec<User>, A::Error> {
+            let mut users = Vec::new();
+            while let Some((name, password)) = table.next_entry::<String, Password>()? {
+                users.push(User::new(&name, &password.0).map_err(de::Error::custom)?);
+            }
+            Ok(users)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<User>, A::Error> {
+            let mut users = Vec::new();
+            while let Some(user) = list.next_element()? {
+                users.push(user);
+            }
+            Ok(users)
+        }
+    }
+
+    deserializer.deserialize_any(Users)
+}
+
+/// A string, and a complaint about anything else that does not repeat it.
+struct Password(String);
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer) {
+            Ok(text) => Ok(Self(text)),
+            Err(_) => Err(de::Error::custom("a password must be a string in quotes")),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the operator wants: flags over the file over defaults, checked before anything starts.
+//!
+//! The file is TOML and read only when it is named. Its keys are the flags' names; an unknown key is an error, and so is
+//! every value that cannot be meant. A flag replaces what the file says, a list as a whole.
+
+mod file;
+mod host;
+mod layer;
+mod resolve;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use file::{parse, read};
+pub use host::Host;
+pub use layer::{Admin, Auth, Datapath, Layer, Limits, Peers, Relay};
+pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
+pub use values::{
+    AdminListen, BadValue, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
+};
+
+/// The settings that hold: those of the flags, over those of the file if one is named, over the defaults for the host.
+pub fn load(path: Option<&Path>, flags: Layer, host: &Host) -> Result<Resolved, ConfigError> {
+    let Some(path) = path else { return flags.resolve(host) };
+    let layer = read(path)?;
+    let has_secrets = !layer.auth.users.is_empty() || !layer.auth.secrets.is_empty();
+    let mut resolved = flags.over(layer).resolve(host)?;
+    if has_secrets {
+        resolved.warnings.extend(file::readable_by_all(path));
+    }
+    Ok(resolved)
+}
+
+/// Why the server must not start with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}", path = .path.display())]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Something in a file is wrong.
+    #[error("{path}:{line}:{column}: {what}", path = .path.display())]
+    At {
+        /// Which file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// What is wrong, and what to write instead.
+        what: String,
+    },
+    /// Settings that are each right contradict one another or this host.
+    #[error("{0}")]
+    Refused(String),
+}

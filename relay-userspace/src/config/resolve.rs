@@ -1,0 +1,251 @@
+//! From what was said to what holds: defaults, files of secrets, and what the settings mean together.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
+
+use super::layer::{Auth, Layer};
+use super::values::{
+    AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
+};
+use super::{ConfigError, Host, file};
+use crate::auth::{Credentials, InvalidCredentials};
+use crate::datapath::Request;
+use crate::policy::{Cidr, HostAddresses, PeerRules};
+use crate::turn::RelayAddress;
+
+/// Where the admin API listens unless told otherwise.
+pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9641);
+
+/// The longest lifetime of an allocation unless told otherwise (RFC 8656 section 7.2).
+pub const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The lifetime that every client may count on (RFC 8656 section 7.2): a maximum below it makes no sense.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Everything `turnpike run` needs to know.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    /// Where clients are served. Not empty.
+    pub listen: Vec<Listen>,
+    /// REALM of the credentials.
+    pub realm: Realm,
+    /// Threads that serve clients.
+    pub shards: usize,
+    /// What to relay from. Not empty.
+    pub relay_addresses: Vec<RelayAddress>,
+    /// The ports to relay from.
+    pub relay_ports: PortRange,
+    /// Users with passwords that do not expire.
+    pub users: Vec<User>,
+    /// Secrets that time-limited users are made with.
+    pub secrets: Vec<Secret>,
+    /// Where media is to run.
+    pub datapath: Request,
+    /// The interfaces to run it on; those that carry the listen and relay addresses when empty.
+    pub interfaces: Vec<String>,
+    /// Peers that may be reached in spite of the default rules.
+    pub allow_peers: Vec<Cidr>,
+    /// Peers that may not be reached.
+    pub deny_peers: Vec<Cidr>,
+    /// Most allocations of one user at a time.
+    pub user_quota: Option<u32>,
+    /// Most allocations of all users at a time.
+    pub total_quota: Option<u32>,
+    /// The longest lifetime of an allocation.
+    pub max_lifetime: Duration,
+    /// Where the admin API listens.
+    pub admin: AdminListen,
+    /// The operator named the admin API's address, so the server must not start without it.
+    pub admin_is_explicit: bool,
+}
+
+/// Settings to start with, and what the operator should know about them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resolved {
+    /// What holds.
+    pub settings: Settings,
+    /// One sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Layer {
+    /// Fills in the defaults for this host, reads the files of users and secrets and checks everything together.
+    pub fn resolve(self, host: &Host) -> Result<Resolved, ConfigError> {
+        let mut warnings = Vec::new();
+        let listen = listeners(self.listen, host, &mut warnings)?;
+        let relay_addresses = relay_addresses(self.relay.addresses, &listen, host, &mut warnings)?;
+        let relay_ports = self.relay.ports.unwrap_or(DEFAULT_RELAY_PORTS);
+        check_ports(&listen, relay_ports, host, &mut warnings)?;
+        let (users, secrets) = credentials(self.auth, &mut warnings)?;
+
+        for interface in &self.datapath.interfaces {
+            if !host.addresses.iter().any(|(name, _)| name == interface) {
+                warnings.push(format!("interface {interface} has no address, or does not exist"));
+            }
+        }
+        let shards = self.shards.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        if shards == 0 {
+            return refuse("shards is 0: at least one thread must serve clients");
+        }
+        let max_lifetime = self.limits.max_lifetime.map_or(DEFAULT_MAX_LIFETIME, |Span(duration)| duration);
+        if max_lifetime < DEFAULT_LIFETIME {
+            return refuse(format!(
+                "max-lifetime is {}: RFC 8656 gives every allocation at least {}",
+                Span(max_lifetime),
+                Span(DEFAULT_LIFETIME)
+            ));
+        }
+
+        let settings = Settings {
+            listen,
+            realm: self.realm.unwrap_or_else(|| default_realm(host)),
+            shards,
+            relay_addresses,
+            relay_ports,
+            users,
+            secrets,
+            datapath: self.datapath.mode.unwrap_or_default(),
+            interfaces: self.datapath.interfaces,
+            allow_peers: self.peers.allow,
+            deny_peers: self.peers.deny,
+            user_quota: self.limits.user_quota,
+            total_quota: self.limits.total_quota,
+            max_lifetime,
+            admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
+            admin_is_explicit: self.admin.listen.is_some(),
+        };
+        // Each user was checked where it was read; now that no two have one name.
+        settings.credentials().map_err(|e| ConfigError::Refused(e.to_string()))?;
+        Ok(Resolved { settings, warnings })
+    }
+}
+
+impl Settings {
+    /// The users and secrets as the protocol core takes them.
+    pub fn credentials(&self) -> Result<Credentials, InvalidCredentials> {
+        let users = self.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
+        Credentials::new(users, self.secrets.iter().map(|secret| secret.expose().to_owned()))
+    }
+
+    /// The rules about peers, which depend on what this host's own addresses are.
+    pub fn peer_rules(&self, host: &Host) -> PeerRules {
+        let both = |address: &RelayAddress| [address.local, address.public];
+        let relay: Vec<IpAddr> = self.relay_addresses.iter().flat_map(both).collect();
+        let listeners = self.listen.iter().map(|listen| listen.0.ip());
+        let own = host.addresses.iter().map(|(_, ip)| *ip).chain(listeners).chain(relay.iter().copied());
+        let addresses =
+            HostAddresses { own: own.collect(), relay: relay.clone(), relay_ports: self.relay_ports.range() };
+        PeerRules::new(self.allow_peers.clone(), self.deny_peers.clone(), addresses)
+    }
+}
+
+fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::Refused(why.into()))
+}
+
+fn listeners(
+    named: Vec<Listen>,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Listen>, ConfigError> {
+    if named.is_empty() {
+        let (ip, why) = host.best_address();
+        warnings.extend(why.map(Into::into));
+        return Ok(vec![Listen(SocketAddr::new(ip, DEFAULT_PORT))]);
+    }
+    let mut seen = HashSet::new();
+    for listen in &named {
+        check_address(&format!("listener {listen}"), listen.0.ip(), host, warnings)?;
+        if !seen.insert(listen.0) {
+            return refuse(format!("listener {listen} is listed twice"));
+        }
+    }
+    Ok(named)
+}
+
+fn relay_addresses(
+    named: Vec<RelayAddress>,
+    listen: &[Listen],
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<RelayAddress>, ConfigError> {
+    let mut seen = HashSet::new();
+    if named.is_empty() {
+        let of_listeners = listen.iter().map(|l| l.0.ip()).filter(|ip| seen.insert(*ip));
+        return Ok(of_listeners.map(|ip| RelayAddress { public: ip, local: ip }).collect());
+    }
+    for address in &named {
+        check_address(&format!("relay address {address}"), address.local, host, warnings)?;
+        if !seen.insert(address.local) {
+            return refuse(format!("relay address {} is listed twice", address.local));
+        }
+    }
+    Ok(named)
+}
+
+/// The data path compares a packet's destination with this address, so it must be a real one.
+fn check_address(what: &str, ip: IpAddr, host: &Host, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+    if ip.is_unspecified() {
+        return refuse(format!("{what}: name one of this host's addresses ({})", host.list_v4()));
+    }
+    if ip.is_ipv6() {
+        return refuse(format!("{what}: IPv6 is not supported yet"));
+    }
+    if ip.is_multicast() {
+        return refuse(format!("{what}: a multicast address cannot be served on"));
+    }
+    if !host.has(ip) && !ip.is_loopback() {
+        warnings.push(format!("{what}: not an address of this host, which has {}", host.list_v4()));
+    }
+    Ok(())
+}
+
+fn check_ports(
+    listen: &[Listen],
+    relay: PortRange,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    // The XDP program tells a client's packet from a peer's by the destination port.
+    if let Some(listener) = listen.iter().find(|l| relay.contains(l.0.port())) {
+        return refuse(format!(
+            "listener {listener} lies in the relay port range {relay}: move it (--listen) or the range (--relay-ports)"
+        ));
+    }
+    if *relay.range().start() < 1024 {
+        warnings.push(format!(
+            "the relay port range {relay} has ports below 1024, which belong to other services"
+        ));
+    }
+    if host.hands_out(relay) {
+        warnings.push(format!(
+            "the kernel gives ports of the relay range to other programs on this host; reserve them: \
+             sysctl net.ipv4.ip_local_reserved_ports={relay}"
+        ));
+    }
+    Ok(())
+}
+
+fn credentials(auth: Auth, warnings: &mut Vec<String>) -> Result<(Vec<User>, Vec<Secret>), ConfigError> {
+    let (mut users, mut secrets) = (auth.users, auth.secrets);
+    for path in [&auth.users_file, &auth.secrets_file].into_iter().flatten() {
+        warnings.extend(file::readable_by_all(path));
+    }
+    if let Some(path) = &auth.users_file {
+        users.extend(file::read_lines::<User>(path)?);
+    }
+    if let Some(path) = &auth.secrets_file {
+        secrets.extend(file::read_lines::<Secret>(path)?);
+    }
+    if users.is_empty() && secrets.is_empty() {
+        warnings.push("no user and no secret is configured: `run` makes up a user for each run".into());
+    }
+    Ok((users, secrets))
+}
+
+fn default_realm(host: &Host) -> Realm {
+    let of_host = host.name.as_deref().and_then(|name| name.parse().ok());
+    of_host.unwrap_or_else(|| "turnpike".parse().expect("a fixed realm is a valid one"))
+}

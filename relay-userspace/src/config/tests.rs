@@ -1,0 +1,317 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::datapath::Request;
+
+fn host() -> Host {
+    Host {
+        addresses: [("lo", "127.0.0.1"), ("eth0", "10.0.0.2"), ("eth1", "192.0.2.7")]
+            .map(|(interface, ip)| (interface.to_owned(), ip.parse().unwrap()))
+            .into(),
+        default_interface: Some("eth0".into()),
+        name: Some("relay7.example.org".into()),
+        ..Host::default()
+    }
+}
+
+fn file(text: &str) -> Result<Layer, ConfigError> {
+    parse(Path::new("turnpike.toml"), text)
+}
+
+fn resolved(text: &str) -> Result<Resolved, ConfigError> {
+    file(text)?.resolve(&host())
+}
+
+/// A folder that is removed when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("turnpike-config-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+const FULL: &str = r#"
+listen = ["udp://10.0.0.2:3478", "udp://192.0.2.7"]
+realm = "example.org"
+shards = 4
+
+[relay]
+addresses = ["198.51.100.1/10.0.0.2", "192.0.2.7"]
+ports = "50000-60000"
+
+[auth]
+users = { alice = "wonder:land", "bob" = "b" }
+secrets = ["old", "new"]
+
+[datapath]
+mode = "xdp-generic"
+interfaces = ["eth0"]
+
+[peers]
+allow = ["10.1.0.0/16"]
+deny = ["203.0.113.9"]
+
+[limits]
+user-quota = 5
+total-quota = 1000
+max-lifetime = "2h"
+
+[admin]
+listen = "off"
+"#;
+
+#[test]
+fn every_key_of_the_file_reaches_the_settings() {
+    let Resolved { settings, warnings } = resolved(FULL).unwrap();
+    assert_eq!(warnings, [""; 0]);
+    let shown: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["udp://10.0.0.2:3478", "udp://192.0.2.7:3478"]);
+    assert_eq!(settings.realm.as_str(), "example.org");
+    assert_eq!(settings.shards, 4);
+    let shown: Vec<_> = settings.relay_addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["198.51.100.1/10.0.0.2", "192.0.2.7"]);
+    assert_eq!(settings.relay_ports.range(), 50000..=60000);
+    let users: Vec<_> = settings.users.iter().map(|u| (u.name.as_str(), u.password.expose())).collect();
+    assert_eq!(users, [("alice", "wonder:land"), ("bob", "b")]);
+    let secrets: Vec<_> = settings.secrets.iter().map(Secret::expose).collect();
+    assert_eq!(secrets, ["old", "new"]);
+    assert_eq!(settings.datapath, Request::XdpGeneric);
+    assert_eq!(settings.interfaces, ["eth0"]);
+    assert_eq!(settings.allow_peers, ["10.1.0.0/16".parse().unwrap()]);
+    assert_eq!(settings.deny_peers, ["203.0.113.9".parse().unwrap()]);
+    assert_eq!((settings.user_quota, settings.total_quota), (Some(5), Some(1000)));
+    assert_eq!(settings.max_lifetime.as_secs(), 7200);
+    assert_eq!((settings.admin, settings.admin_is_explicit), (AdminListen::Off, true));
+}
+
+#[test]
+fn nothing_said_means_the_default_routes_address_and_the_hosts_name() {
+    let Resolved { settings, warnings } = Layer::default().resolve(&host()).unwrap();
+    assert_eq!(settings.listen, ["udp://10.0.0.2:3478".parse().unwrap()]);
+    assert_eq!(settings.relay_addresses, ["10.0.0.2".parse().unwrap()]);
+    assert_eq!(settings.relay_ports, DEFAULT_RELAY_PORTS);
+    assert_eq!(settings.realm.as_str(), "relay7.example.org");
+    assert_eq!(settings.datapath, Request::Auto);
+    assert_eq!((settings.admin, settings.admin_is_explicit), (AdminListen::On(DEFAULT_ADMIN), false));
+    assert_eq!(settings.max_lifetime, DEFAULT_MAX_LIFETIME);
+    assert_eq!(warnings, ["no user and no secret is configured: `run` makes up a user for each run"]);
+}
+
+#[test]
+fn relay_addresses_default_to_those_of_the_listeners_each_once() {
+    let text = r#"listen = ["udp://10.0.0.2:3478", "udp://10.0.0.2:443", "udp://192.0.2.7"]"#;
+    let addresses = resolved(text).unwrap().settings.relay_addresses;
+    assert_eq!(addresses, ["10.0.0.2".parse().unwrap(), "192.0.2.7".parse().unwrap()]);
+}
+
+#[test]
+fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
+    let cases = [
+        ("lisen = []", "1:1: unknown key \"lisen\": did you mean \"listen\"?"),
+        ("\n[relay]\n  adresses = []", "3:3: unknown key \"adresses\": did you mean \"addresses\"?"),
+        ("[limits]\nspeed = 1", "2:1: unknown key \"speed\": known here are"),
+        ("[turn]\n", "1:2: unknown key \"turn\": known here are"),
+        ("realm = 'a'\nrealm = 'b'", "2:1: duplicate key"),
+        ("realm = ", "1:9: "),
+        ("realm = ''", "1:9: the realm is empty"),
+        ("realm = 'say \"hi\"'", "1:9: the realm \"say \\\"hi\\\"\" has a quote"),
+        ("realm = \"a\\u0000b\"", "1:9: the realm \"a\\0b\" has a quote, a backslash or a control character"),
+        ("listen = ['10.0.0.2:3478']", "1:11: \"10.0.0.2:3478\" has no scheme: write udp://"),
+        ("listen = [\n  'udp://10.0.0.2',\n  'tls://10.0.0.2',\n]", "3:3: tls:// is not supported yet"),
+        ("listen = ['sctp://10.0.0.2']", "1:11: unknown scheme \"sctp\""),
+        ("listen = ['udp://relay.example.org']", "1:11: \"relay.example.org\" is no IP address"),
+        ("listen = ['udp://10.0.0.2:0']", "1:11: port 0"),
+        ("[relay]\naddresses = ['10.0.0.300']", "2:14: \"10.0.0.300\" is no IP address"),
+        (
+            "[relay]\naddresses = ['2001:db8::1/10.0.0.2']",
+            "2:14: 2001:db8::1 and 10.0.0.2 are of different families",
+        ),
+        ("[relay]\nports = '60000-50000'", "2:9: 60000-50000 runs backwards"),
+        ("[relay]\nports = '50000'", "2:9: \"50000\" is no port range"),
+        ("[relay]\nports = '0-65535'", "2:9: port 0"),
+        ("[relay]\nports = '1-70000'", "2:9: \"1-70000\" is no port range"),
+        ("[auth]\nusers = { alice = '' }", "2:9: user \"alice\" has no password"),
+        ("[auth]\nusers = ['alice']", "2:10: a user is written NAME:PASSWORD"),
+        ("[auth]\nusers = [':x']", "2:10: a user without a name"),
+        ("[auth]\nusers = ['a\tb:x']", "2:10: the user name \"a\\tb\" has a control character"),
+        ("[auth]\nsecrets = ['s', '']", "2:17: an empty shared secret lets everybody in"),
+        ("[datapath]\nmode = 'fast'", "2:8: unknown variant `fast`, expected one of `auto`, `xdp`"),
+        ("[peers]\nallow = [\n'10.0.0.0/8',\n'10.0.0.0/33']", "4:1: \"10.0.0.0/33\": the prefix length"),
+        ("[peers]\ndeny = ['example.org']", "2:9: \"example.org\" is not an IP address or prefix"),
+        ("[limits]\nuser-quota = -1", "2:14: invalid value"),
+        ("[limits]\nmax-lifetime = 'soon'", "2:16: \"soon\" is no length of time"),
+        ("[admin]\nlisten = 'localhost'", "2:10: \"localhost\" is neither ADDRESS:PORT nor off"),
+    ];
+    for (text, expected) in cases {
+        let complaint = file(text).expect_err(text).to_string();
+        let expected = format!("turnpike.toml:{expected}");
+        assert!(complaint.starts_with(&expected), "{text}\n  said      {complaint}\n  expected  {expected}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_one_another_are_refused() {
+    let cases = [
+        (
+            "listen = ['udp://10.0.0.2:50000']",
+            "listener udp://10.0.0.2:50000 lies in the relay port range 49152-65535",
+        ),
+        (
+            "listen = ['udp://10.0.0.2', 'udp://10.0.0.2:3478']",
+            "listener udp://10.0.0.2:3478 is listed twice",
+        ),
+        (
+            "listen = ['udp://0.0.0.0']",
+            "listener udp://0.0.0.0:3478: name one of this host's addresses (127.0.0.1, 10",
+        ),
+        ("listen = ['udp://[::1]:3478']", "listener udp://[::1]:3478: IPv6 is not supported yet"),
+        ("listen = ['udp://224.0.0.1']", "listener udp://224.0.0.1:3478: a multicast"),
+        ("[relay]\naddresses = ['10.0.0.2', '192.0.2.9/10.0.0.2']", "relay address 10.0.0.2 is listed twice"),
+        ("[relay]\naddresses = ['192.0.2.9/0.0.0.0']", "relay address 192.0.2.9/0.0.0.0: name one of"),
+        ("[auth]\nusers = ['a:1', 'a:2']", "user \"a\" is listed twice"),
+        (
+            "[limits]\nmax-lifetime = 599",
+            "max-lifetime is 9m 59s: RFC 8656 gives every allocation at least 10m",
+        ),
+        ("shards = 0", "shards is 0"),
+    ];
+    for (text, expected) in cases {
+        let complaint = resolved(text).expect_err(text).to_string();
+        assert!(complaint.starts_with(expected), "{text}\n  said      {complaint}\n  expected  {expected}");
+    }
+}
+
+#[test]
+fn what_is_odd_but_possible_is_warned_about() {
+    let users = "[auth]\nusers = ['a:1']";
+    let cases = [
+        (
+            format!("listen = ['udp://10.9.9.9']\n{users}"),
+            "listener udp://10.9.9.9:3478: not an address of this host",
+        ),
+        (
+            format!("[relay]\nports = '1000-2000'\n{users}"),
+            "the relay port range 1000-2000 has ports below 1024",
+        ),
+        (format!("[datapath]\ninterfaces = ['eth7']\n{users}"), "interface eth7 has no address"),
+    ];
+    for (text, expected) in cases {
+        let warnings = resolved(&text).unwrap().warnings;
+        assert!(warnings[0].starts_with(expected), "{text}\n{warnings:?}");
+    }
+    let mut host = host();
+    host.ephemeral_ports = Some("32768-60999".parse().unwrap());
+    let warnings = file(users).unwrap().resolve(&host).unwrap().warnings;
+    assert!(warnings[0].contains("sysctl net.ipv4.ip_local_reserved_ports=49152-65535"), "{warnings:?}");
+}
+
+#[test]
+fn a_flag_replaces_what_the_file_says_and_leaves_the_rest() {
+    let flags = Layer {
+        listen: vec!["udp://192.0.2.7:443".parse().unwrap()],
+        auth: Auth { users: vec!["carol:c".parse().unwrap()], ..Auth::default() },
+        datapath: Datapath { mode: Some(Request::Userspace), ..Datapath::default() },
+        peers: Peers { deny: vec!["198.51.100.0/24".parse().unwrap()], ..Peers::default() },
+        limits: Limits { user_quota: Some(9), ..Limits::default() },
+        ..Layer::default()
+    };
+    let below = file(FULL).unwrap();
+    let above = flags.clone().over(below.clone());
+    assert_eq!(above.listen, flags.listen);
+    assert_eq!(above.auth.users, flags.auth.users);
+    assert_eq!(above.auth.secrets, below.auth.secrets);
+    assert_eq!(above.datapath.mode, Some(Request::Userspace));
+    assert_eq!(above.datapath.interfaces, below.datapath.interfaces);
+    assert_eq!(above.peers.deny, flags.peers.deny);
+    assert_eq!(above.peers.allow, below.peers.allow);
+    assert_eq!(above.limits.user_quota, Some(9));
+    assert_eq!(above.limits.total_quota, Some(1000));
+    assert_eq!((above.realm, above.relay, above.admin), (below.realm, below.relay, below.admin));
+}
+
+#[test]
+fn users_given_by_flag_replace_the_files_users_and_their_file() {
+    let below =
+        file("[auth]\nusers-file = '/etc/turnpike/users'\nsecrets_file = '/etc/turnpike/secrets'").unwrap();
+    let flags = Layer {
+        auth: Auth { users: vec!["carol:c".parse().unwrap()], ..Auth::default() },
+        ..Layer::default()
+    };
+    let auth = flags.over(below).auth;
+    assert_eq!(auth.users_file, None);
+    assert_eq!(auth.secrets_file, Some("/etc/turnpike/secrets".into()));
+}
+
+#[test]
+fn secret_files_are_read_beside_the_file_that_names_them_and_warned_about_when_open_to_all() {
+    let folder = Folder::new("secrets");
+    folder.write("users", "# the staff\nalice:a\n\nbob:b:b\n", 0o600);
+    folder.write("secrets", "s3cret\n", 0o644);
+    let path = folder.write("turnpike.toml", "[auth]\nusers_file='users'\nsecrets-file='secrets'", 0o644);
+
+    let Resolved { settings, warnings } = load(Some(&path), Layer::default(), &host()).unwrap();
+    let users: Vec<_> = settings.users.iter().map(|u| (u.name.as_str(), u.password.expose())).collect();
+    assert_eq!(users, [("alice", "a"), ("bob", "b:b")]);
+    assert_eq!(settings.secrets.iter().map(Secret::expose).collect::<Vec<_>>(), ["s3cret"]);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("secrets holds secrets and every user"), "{warnings:?}");
+
+    let path = folder.write("open.toml", "[auth]\nsecrets=['x']", 0o644);
+    let warnings = load(Some(&path), Layer::default(), &host()).unwrap().warnings;
+    assert!(warnings[0].contains("open.toml holds secrets"), "{warnings:?}");
+}
+
+#[test]
+fn a_bad_line_of_a_users_file_is_refused_with_its_number() {
+    let folder = Folder::new("bad-line");
+    folder.write("users", "alice:a\nbob\n", 0o600);
+    let path = folder.write("turnpike.toml", "[auth]\nusers-file='users'", 0o600);
+    let complaint = load(Some(&path), Layer::default(), &host()).unwrap_err().to_string();
+    assert!(complaint.ends_with("users:2:1: a user is written NAME:PASSWORD"), "{complaint}");
+
+    let missing =
+        load(Some(&folder.0.join("nowhere.toml")), Layer::default(), &host()).unwrap_err().to_string();
+    assert!(
+        missing.starts_with("cannot read ") && missing.contains("nowhere.toml: No such file"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn no_complaint_and_no_debug_output_repeats_a_secret() {
+    let shown = format!("{:?}", resolved(FULL).unwrap());
+    for secret in ["wonder", "land", "\"old\"", "\"new\""] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    for text in ["users = ['hunter2']", "users = { a = 4711 }", "users = ['a:hunter2', 'a:hunter2']"] {
+        let complaint = resolved(&format!("[auth]\n{text}")).unwrap_err().to_string();
+        assert!(!complaint.contains("hunter2") && !complaint.contains("4711"), "{complaint}");
+    }
+}
+
+#[test]
+fn own_addresses_are_closed_to_peers_and_relayed_ones_open() {
+    let settings = resolved("[relay]\naddresses = ['192.0.2.7']").unwrap().settings;
+    let rules = settings.peer_rules(&host());
+    assert!(!rules.permits("10.0.0.2".parse().unwrap()));
+    assert!(rules.permits("192.0.2.7".parse().unwrap()));
+    assert!(!rules.permits_port("192.0.2.7:3478".parse().unwrap()));
+}
