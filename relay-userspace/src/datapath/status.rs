@@ -19,6 +19,17 @@ pub enum Request {
     Userspace,
 }
 
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Request::Auto => "auto",
+            Request::Xdp => "xdp",
+            Request::XdpGeneric => "xdp-generic",
+            Request::Userspace => "userspace",
+        })
+    }
+}
+
 /// How an interface relays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
