@@ -3,6 +3,7 @@
 //! The protocol core ([`turn`]) is sans-IO: it holds no socket, clock or randomness of its own and answers each
 //! input with data. [`net`] carries its datagrams, [`datapath`] carries its bindings into the XDP tables.
 
+pub mod admin;
 pub mod auth;
 pub mod config;
 pub mod datapath;

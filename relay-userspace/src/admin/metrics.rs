@@ -1,0 +1,145 @@
+//! The status in OpenMetrics text. Labels are bounded: reasons, data paths, methods, codes and interfaces; never users
+//! or addresses of clients.
+
+use std::fmt::{self, Debug};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::status::{State, Status};
+
+/// The Content-Type of [`encode`]'s text.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything there is to measure.
+pub(super) fn encode(status: Status) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("turnpike");
+    registry.register_collector(Box::new(Snapshot(status)));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Snapshot(Status);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Status { allocations, bindings, drops, .. } = &self.0;
+        let e = &mut encoder;
+
+        let interface = |i: &crate::datapath::InterfaceStatus| {
+            [("interface", i.name.clone()), ("mode", i.mode.to_string())]
+        };
+        gauge(e, "build_info", "The version that runs", [([("version", self.0.version.clone())], 1)])?;
+        one(
+            e,
+            "ready",
+            "Whether clients are served",
+            ConstGauge::new(u64::from(self.0.state == State::Ready)),
+        )?;
+        one(e, "start_time_seconds", "When the process started, Unix time", ConstGauge::new(self.0.started))?;
+        gauge(
+            e,
+            "interface_mode",
+            "How each interface relays",
+            self.0.interfaces.iter().map(|i| (interface(i), 1)),
+        )?;
+
+        one(e, "allocations", "Allocations alive", ConstGauge::new(allocations.active))?;
+        one(e, "users", "Users that hold an allocation", ConstGauge::new(allocations.users))?;
+        one(
+            e,
+            "relay_ports_free",
+            "Relayed ports that nobody holds",
+            ConstGauge::new(allocations.free_ports),
+        )?;
+        one(e, "allocations_created", "Allocations made", ConstCounter::new(allocations.created))?;
+        let refused = [
+            ([("cause", "in_use")], allocations.ports_in_use),
+            ([("cause", "no_resources")], allocations.ports_without_resources),
+        ];
+        counter(e, "relay_ports_refused", "Relayed ports that could not be opened", refused)?;
+
+        let outcomes = [
+            ([("outcome", "installed")], bindings.installed),
+            ([("outcome", "table_full")], bindings.refused_full),
+            ([("outcome", "no_fast_path")], bindings.without_fast_path),
+        ];
+        counter(e, "bindings", "Channel bindings by whether the fast path took them", outcomes)?;
+
+        let fate =
+            |t: &super::Traffic| [("datapath", t.datapath.name().to_owned()), ("reason", t.reason.clone())];
+        let traffic = &self.0.traffic;
+        counter(
+            e,
+            "packets",
+            "Packets by what became of them",
+            traffic.iter().map(|t| (fate(t), t.packets)),
+        )?;
+        counter(
+            e,
+            "bytes",
+            "Bytes of IP packets by what became of them",
+            traffic.iter().map(|t| (fate(t), t.bytes)),
+        )?;
+
+        let responses = self.0.responses.iter().map(|r| {
+            let code = r.code.map_or("success".to_owned(), |code| {
+                if code == 0 { "other".into() } else { code.to_string() }
+            });
+            ([("method", r.method.clone()), ("code", code)], r.count)
+        });
+        counter(e, "responses", "Responses by method and error code", responses)?;
+        let drops = [([("socket", "listener")], drops.listener), ([("socket", "relay")], drops.relay)];
+        counter(e, "receive_buffer_drops", "Datagrams lost because a receive buffer was full", drops)
+    }
+}
+
+/// A metric without labels.
+fn one(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    metric: impl EncodeMetric,
+) -> fmt::Result {
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+}
+
+fn counter<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (L, u64)>,
+) -> fmt::Result {
+    family(encoder, name, help, values.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value))))
+}
+
+fn gauge<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (L, u64)>,
+) -> fmt::Result {
+    family(encoder, name, help, values.into_iter().map(|(labels, value)| (labels, ConstGauge::new(value))))
+}
+
+fn family<L: EncodeLabelSet, M: EncodeMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (L, M)>,
+) -> fmt::Result {
+    let mut values = values.peekable();
+    // A family without a value would have no type either.
+    let Some((_, first)) = values.peek() else { return Ok(()) };
+    let kind = first.metric_type();
+    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, metric) in values {
+        metric.encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

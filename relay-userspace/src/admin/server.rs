@@ -1,0 +1,139 @@
+//! The HTTP server: four pages, each bounded in size and time.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use axum::extract::State as Shared;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::metrics;
+use super::status::{State, Status};
+
+/// Longest life of a connection: it carries one small answer.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+
+/// Most bytes of a request's line and headers (hyper takes no less than 8 KiB).
+const REQUEST_SIZE: usize = 8 * 1024;
+
+/// Most connections at a time; others wait in the kernel's queue.
+const CONNECTIONS: usize = 32;
+
+/// Who knows the status.
+pub trait Source: Send + Sync + 'static {
+    /// As it is now.
+    fn status(&self) -> Status;
+}
+
+/// A running admin server; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Admin {
+    /// Binds the address and serves on a thread of its own.
+    pub fn start(address: SocketAddr, source: Arc<dyn Source>) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new().name("admin".into()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(listener, router(source)) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported there.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn router(source: Arc<dyn Source>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route(
+            "/v1/status",
+            get(|Shared(source): Shared<Arc<dyn Source>>| async move { Json(source.status()) }),
+        )
+        .with_state(source)
+}
+
+async fn metrics(Shared(source): Shared<Arc<dyn Source>>) -> Response {
+    match metrics::encode(source.status()) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn readyz(Shared(source): Shared<Arc<dyn Source>>) -> Response {
+    match source.status().state {
+        State::Ready => "ready\n".into_response(),
+        State::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+        State::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+    }
+}
+
+/// `axum::serve` with the bounds that it has no setting for.
+async fn serve(listener: TcpListener, router: Router) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the admin API cannot be served"),
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(place) = places.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    // A client that is slow, gone or wrong is no event of ours.
+                    let _ = timeout(CONNECTION_TIME, answer(stream, router)).await;
+                    drop(place);
+                });
+            }
+            // Out of descriptors, most likely: they may come back.
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router) -> hyper::Result<()> {
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .max_buf_size(REQUEST_SIZE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+}

@@ -1,0 +1,152 @@
+//! The state of a server as data: what `/v1/status` answers and `turnpike status` shows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::datapath::{InterfaceStatus, Request};
+
+/// Everything a running server tells about itself. Nothing in it names a user.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the server.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Whether it serves.
+    pub state: State,
+    /// When the process started, in Unix seconds.
+    pub started: u64,
+    /// How long ago that is.
+    pub uptime_seconds: u64,
+    /// REALM of the credentials.
+    pub realm: String,
+    /// Threads that serve clients.
+    pub shards: usize,
+    /// URLs that clients are served on.
+    pub listeners: Vec<String>,
+    /// Addresses that are relayed from, `PUBLIC/LOCAL` behind a 1:1 NAT.
+    pub relay_addresses: Vec<String>,
+    /// The ports of these, `FIRST-LAST`.
+    pub relay_ports: String,
+    /// What `--datapath` asked for.
+    pub datapath: Request,
+    /// What came of it.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Allocations and ports.
+    pub allocations: Allocations,
+    /// Channel bindings.
+    pub bindings: Bindings,
+    /// Packets by where they were handled and what became of them; only those that occurred.
+    pub traffic: Vec<Traffic>,
+    /// Responses by method and code; only those that occurred.
+    pub responses: Vec<Responses>,
+    /// Datagrams that the kernel dropped before this process read them.
+    pub drops: Drops,
+}
+
+/// Where a server is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Not all sockets and programs are there.
+    Starting,
+    /// Clients are served.
+    Ready,
+    /// It was told to stop.
+    Stopping,
+}
+
+/// Allocations and the ports they hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Allocations {
+    /// Alive now.
+    pub active: u64,
+    /// Made since the start.
+    pub created: u64,
+    /// Users that hold one.
+    pub users: u64,
+    /// Relayed ports that nobody holds, over all relay addresses.
+    pub free_ports: u64,
+    /// Ports that another program held, so that another was tried.
+    pub ports_in_use: u64,
+    /// Ports that could not be opened for want of descriptors or memory.
+    pub ports_without_resources: u64,
+}
+
+/// What became of the channel bindings made since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Bindings {
+    /// Put into the fast path.
+    pub installed: u64,
+    /// Left on the slow path because the tables were full.
+    pub refused_full: u64,
+    /// Left on the slow path because there is no fast path.
+    pub without_fast_path: u64,
+}
+
+/// Packets of one fate.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Who handled them.
+    pub datapath: Where,
+    /// What became of them: a name of [`relay_common::reason::Reason`].
+    pub reason: String,
+    /// How many.
+    pub packets: u64,
+    /// Bytes of the IP packets as they arrived.
+    pub bytes: u64,
+}
+
+/// Who handled a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Where {
+    /// The XDP program, in whichever mode.
+    Xdp,
+    /// This process.
+    Userspace,
+}
+
+impl Where {
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Where::Xdp => "xdp",
+            Where::Userspace => "userspace",
+        }
+    }
+}
+
+/// Responses of one kind.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Responses {
+    /// The STUN method, `other` when unknown.
+    pub method: String,
+    /// The error code, nothing for success, 0 for a code that is not counted apart.
+    pub code: Option<u16>,
+    /// How many.
+    pub count: u64,
+}
+
+/// Datagrams lost to full receive buffers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Drops {
+    /// Of listeners.
+    pub listener: u64,
+    /// Of relayed transport addresses.
+    pub relay: u64,
+}
+
+impl Status {
+    /// Packets relayed, and those of them that never left the kernel's driver or receive path.
+    pub fn relayed(&self) -> (u64, u64) {
+        let relayed = self.traffic.iter().filter(|t| is_relayed(&t.reason));
+        relayed.fold((0, 0), |(all, fast), t| {
+            (all + t.packets, if t.datapath == Where::Xdp { fast + t.packets } else { fast })
+        })
+    }
+}
+
+fn is_relayed(reason: &str) -> bool {
+    use relay_common::reason::Reason;
+    [Reason::ToPeer, Reason::ToClient].iter().any(|r| r.name() == reason)
+}
