@@ -35,6 +35,11 @@ pub fn load(path: Option<&Path>, flags: Layer, host: &Host) -> Result<Resolved, 
     Ok(resolved)
 }
 
+/// The secrets of a file, one a line; empty lines and those that begin with `#` are skipped.
+pub fn read_secrets(path: &Path) -> Result<Vec<Secret>, ConfigError> {
+    file::read_lines(path)
+}
+
 /// Why the server must not start with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

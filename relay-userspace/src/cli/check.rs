@@ -1,0 +1,94 @@
+//! `turnpike check`: would `run` start with these settings, and what would hold?
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use super::flags::SettingsFlags;
+use super::screen::Screen;
+use crate::auth::printable;
+use crate::config::{self, Host, Resolved, Settings, Span};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    settings: SettingsFlags,
+}
+
+pub(super) fn main(args: Args) -> Result<ExitCode> {
+    let host = Host::read().context("cannot read this host's addresses")?;
+    let path = args.settings.config.clone();
+    let Resolved { settings, warnings } = config::load(path.as_deref(), args.settings.layer(), &host)?;
+    println!("{}", render(&settings));
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings that hold, without a secret.
+fn render(settings: &Settings) -> Screen {
+    let mut screen = Screen::default();
+    screen.rows("listen", &settings.listen);
+    screen.row("realm", printable(settings.realm.as_str()));
+    screen.row("shards", settings.shards);
+    screen.rows("relay", &settings.relay_addresses);
+    screen.row("ports", settings.relay_ports);
+    screen.rows("users", settings.users.iter().map(|user| format!("{}:***", printable(&user.name))));
+    screen.rows("secrets", settings.secrets.iter().map(|_| "***"));
+    screen.row("data path", settings.datapath);
+    match settings.interfaces[..] {
+        [] => screen.row("interfaces", "those that carry the addresses above"),
+        _ => screen.rows("interfaces", &settings.interfaces),
+    }
+    screen.rows("allow", &settings.allow_peers);
+    screen.rows("deny", &settings.deny_peers);
+    screen.row("user quota", or_none(settings.user_quota));
+    screen.row("total quota", or_none(settings.total_quota));
+    screen.row("max lifetime", Span(settings.max_lifetime));
+    screen.row("admin", settings.admin);
+    screen
+}
+
+fn or_none(limit: Option<impl Display>) -> String {
+    limit.map_or("none".into(), |limit| limit.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effective_settings_are_shown_with_every_secret_masked() {
+        let text = r#"
+            listen = ["udp://127.0.0.1:3478", "udp://127.0.0.2"]
+            realm = "r"
+            shards = 2
+            auth = { users = ["al%s:hunter2"], secrets = ["hunter3", "hunter4"] }
+            peers = { deny = ["192.0.2.0/24"] }
+            limits = { user-quota = 7 }
+        "#;
+        let layer = config::parse("t.toml".as_ref(), text).unwrap();
+        let shown = render(&layer.resolve(&Host::default()).unwrap().settings).to_string();
+        let expected = "\
+listen       udp://127.0.0.1:3478
+             udp://127.0.0.2:3478
+realm        r
+shards       2
+relay        127.0.0.1
+             127.0.0.2
+ports        49152-65535
+users        al\\x25s:***
+secrets      ***
+             ***
+data path    auto
+interfaces   those that carry the addresses above
+deny         192.0.2.0/24
+user quota   7
+total quota  none
+max lifetime 1h
+admin        127.0.0.1:9641";
+        assert_eq!(shown, expected);
+    }
+}

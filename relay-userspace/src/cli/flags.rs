@@ -1,0 +1,181 @@
+//! The settings as flags.
+
+use std::path::PathBuf;
+
+use crate::config::{
+    Admin, AdminListen, Auth, Datapath, Layer, Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span,
+    User,
+};
+use crate::datapath::Request;
+use crate::policy::Cidr;
+use crate::turn::RelayAddress;
+
+/// The flags that `run` and `check` share. Each overrides its key of the file; a repeatable one replaces the whole list.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SettingsFlags {
+    /// Read settings from this TOML file. Without it no file is read
+    ///
+    /// Keys are the flags' names: listen, realm, shards; [relay] addresses, ports; [auth] users, users-file, secrets,
+    /// secrets-file; [datapath] mode, interfaces; [peers] allow, deny; [limits] user-quota, total-quota, max-lifetime;
+    /// [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Serve clients here (repeatable) [default: port 3478 on the default route's address]
+    ///
+    /// udp://ADDRESS[:PORT]. The port must be outside --relay-ports.
+    #[arg(long, value_name = "URL", help_heading = "Network")]
+    listen: Vec<Listen>,
+
+    /// Relay from this address (repeatable) [default: the addresses of --listen]
+    ///
+    /// PUBLIC/LOCAL behind a 1:1 NAT, as in clouds: clients are told PUBLIC, the host has LOCAL.
+    #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
+    relay_address: Vec<RelayAddress>,
+
+    /// Relay from these ports [default: 49152-65535]
+    ///
+    /// Keep other programs out of them: sysctl net.ipv4.ip_local_reserved_ports=49152-65535
+    #[arg(long, value_name = "FIRST-LAST", help_heading = "Network")]
+    relay_ports: Option<PortRange>,
+
+    /// Threads that serve clients [default: one for each CPU]
+    #[arg(long, value_name = "N", help_heading = "Network")]
+    shards: Option<usize>,
+
+    /// The realm of the credentials [default: the host's name]
+    #[arg(long, value_name = "NAME", help_heading = "Credentials")]
+    realm: Option<Realm>,
+
+    /// Let this user in (repeatable) [default, when there is no secret either: one made up for the run]
+    ///
+    /// Other users of this host can see the password in the list of processes: prefer --users-file.
+    #[arg(long, value_name = "NAME:PASSWORD", help_heading = "Credentials")]
+    user: Vec<User>,
+
+    /// Let the users of this file in: one NAME:PASSWORD a line, # begins a comment
+    #[arg(long, value_name = "FILE", help_heading = "Credentials")]
+    users_file: Option<PathBuf>,
+
+    /// Let everybody in who has a credential made from this secret (repeatable, to replace one without a break)
+    ///
+    /// See `turnpike creds`. Other users of this host can see it in the list of processes: prefer --auth-secrets-file.
+    #[arg(long, value_name = "SECRET", help_heading = "Credentials")]
+    auth_secret: Vec<Secret>,
+
+    /// The same with the secrets of this file, one a line, # begins a comment
+    #[arg(long, value_name = "FILE", help_heading = "Credentials")]
+    auth_secrets_file: Option<PathBuf>,
+
+    /// Where media is forwarded [default: auto]
+    #[arg(long, value_enum, value_name = "MODE", help_heading = "Data path")]
+    datapath: Option<Request>,
+
+    /// Run XDP on this interface (repeatable) [default: those that carry the listen and relay addresses]
+    #[arg(long, value_name = "NAME", help_heading = "Data path")]
+    interface: Vec<String>,
+
+    /// Let clients reach these peers although the default rules forbid it (repeatable)
+    ///
+    /// Forbidden by default are loopback, private, link-local, multicast and all other special-purpose addresses, and
+    /// this host's own. The longest matching prefix decides.
+    #[arg(long, value_name = "CIDR", help_heading = "Policy")]
+    allow_peer: Vec<Cidr>,
+
+    /// Never let clients reach these peers (repeatable); wins over --allow-peer
+    #[arg(long, value_name = "CIDR", help_heading = "Policy")]
+    deny_peer: Vec<Cidr>,
+
+    /// Most allocations of one user at a time [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    user_quota: Option<u32>,
+
+    /// Most allocations of all users at a time [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    total_quota: Option<u32>,
+
+    /// The longest lifetime that an allocation is given at once [default: 1h]
+    #[arg(long, value_name = "TIME", help_heading = "Policy")]
+    max_lifetime: Option<Span>,
+
+    /// Where to serve /metrics, /livez, /readyz and /v1/status, or off [default: 127.0.0.1:9641]
+    ///
+    /// There is no password on it: keep it on the loopback or behind a firewall.
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Operation")]
+    admin: Option<AdminListen>,
+}
+
+impl SettingsFlags {
+    /// The flags in the shape of the file.
+    pub(super) fn layer(self) -> Layer {
+        Layer {
+            listen: self.listen,
+            realm: self.realm,
+            shards: self.shards,
+            relay: Relay { addresses: self.relay_address, ports: self.relay_ports },
+            auth: Auth {
+                users: self.user,
+                users_file: self.users_file,
+                secrets: self.auth_secret,
+                secrets_file: self.auth_secrets_file,
+            },
+            datapath: Datapath { mode: self.datapath, interfaces: self.interface },
+            peers: Peers { allow: self.allow_peer, deny: self.deny_peer },
+            limits: Limits {
+                user_quota: self.user_quota,
+                total_quota: self.total_quota,
+                max_lifetime: self.max_lifetime,
+            },
+            admin: Admin { listen: self.admin },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        settings: SettingsFlags,
+    }
+
+    fn parse(line: &str) -> Result<Layer, String> {
+        let words = std::iter::once("turnpike").chain(line.split_whitespace());
+        Flags::try_parse_from(words).map(|flags| flags.settings.layer()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn flags_say_the_same_as_the_file() {
+        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 \
+             --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
+             --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 \
+             --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --user-quota 3 --total-quota 4 --max-lifetime 2h \
+             --admin off";
+        let file = r#"
+            listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3"]
+            realm = "example.org"
+            shards = 2
+            relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000" }
+            auth = { users = ["alice:a:b"], secrets = ["old", "new"], users-file = "u", secrets-file = "s" }
+            datapath = { mode = "xdp", interfaces = ["eth0"] }
+            peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
+            limits = { user-quota = 3, total-quota = 4, max-lifetime = 7200 }
+            admin = { listen = "off" }
+        "#;
+        assert_eq!(parse(flags).unwrap(), crate::config::parse("t.toml".as_ref(), file).unwrap());
+        assert_eq!(parse("").unwrap(), Layer::default());
+    }
+
+    #[test]
+    fn a_bad_peer_rule_stops_the_start_and_names_its_flag() {
+        let complaint = parse("--deny-peer 10.0.0.0/8 --deny-peer 192.168.0.0/33").unwrap_err();
+        assert!(complaint.contains("'192.168.0.0/33' for '--deny-peer <CIDR>'"), "{complaint}");
+        assert!(complaint.contains("prefix length must be a number from 0 to 32"), "{complaint}");
+        let complaint = parse("--listen tls://10.0.0.2:5349").unwrap_err();
+        assert!(complaint.contains("tls:// is not supported yet"), "{complaint}");
+    }
+}

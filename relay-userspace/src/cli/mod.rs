@@ -1,0 +1,74 @@
+//! The command line: one file a subcommand. The help texts are the manual.
+
+mod check;
+mod creds;
+mod flags;
+mod http;
+mod log;
+mod probe;
+mod run;
+mod screen;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A TURN relay whose media path runs in the network driver (XDP).
+#[derive(Debug, Parser)]
+#[command(name = "turnpike", version, max_term_width = 110, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients until SIGTERM or Ctrl-C
+    ///
+    /// Without any setting: listens on the default route's address, makes up a user for this run and prints a URL, the
+    /// credential and a `turnpike probe` line to try it. With CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON media is forwarded
+    /// by XDP; without them everything works in userspace.
+    Run(run::Args),
+    /// Check the settings and print what holds, secrets masked
+    ///
+    /// Nothing is started. Exit code 0: `run` would start with these settings; 1: it would refuse them.
+    Check(check::Args),
+    /// Show what a running server does: interfaces, allocations, packets by fate
+    Status(status::Args),
+    /// Make a time-limited credential from a shared secret
+    ///
+    /// The user name is EXPIRY:NAME and the password base64(HMAC-SHA1(secret, user name)), as in coturn's
+    /// `use-auth-secret` and most WebRTC back ends.
+    Creds(creds::Args),
+    /// Try a TURN server as a client and say which step fails
+    ///
+    /// Makes two allocations, sends packets from one to the other through the server, by Send indications and through a
+    /// channel, and ends both. Works with any TURN server. Exit code 0: every step went well; 1: one failed.
+    Probe(probe::Args),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::main(args),
+        Command::Check(args) => check::main(args),
+        Command::Status(args) => status::main(args),
+        Command::Creds(args) => creds::main(args),
+        Command::Probe(args) => probe::main(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("turnpike: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

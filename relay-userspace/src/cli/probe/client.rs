@@ -1,0 +1,360 @@
+//! A TURN client over UDP (RFC 8656), as much of it as a probe needs.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use relay_common::channel;
+
+use super::Identity;
+use crate::auth::printable;
+use crate::stun::{Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// After this a request is sent again, then after twice the time and so on (RFC 8489 section 6.2.1).
+const RETRANSMIT_AFTER: Duration = Duration::from_millis(500);
+
+/// REQUESTED-TRANSPORT of an allocation that relays UDP.
+const UDP: u8 = 17;
+
+/// One client: a socket and what it knows of the server.
+pub(super) struct Client {
+    socket: UdpSocket,
+    server: SocketAddr,
+    identity: Identity,
+    challenge: Option<Challenge>,
+    buffer: Vec<u8>,
+    /// What peers sent while an answer was waited for.
+    early: VecDeque<Received>,
+}
+
+struct Challenge {
+    realm: String,
+    nonce: Vec<u8>,
+    key: Key,
+}
+
+/// The way a packet takes between client and server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Via {
+    /// A Send or Data indication with this peer.
+    Indication(SocketAddr),
+    /// ChannelData.
+    Channel(u16),
+}
+
+/// What a peer sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Received {
+    pub(super) via: Via,
+    pub(super) payload: Vec<u8>,
+}
+
+/// A success response.
+pub(super) struct Answer {
+    datagram: Vec<u8>,
+    /// How often the request was sent.
+    pub(super) attempts: u32,
+    /// From the last of them to the answer.
+    pub(super) round_trip: Duration,
+}
+
+/// Why there is no success response. Shown, it says what the likely reason is.
+#[derive(Debug)]
+pub(super) enum Failure {
+    NoAnswer(SocketAddr),
+    NothingListens(SocketAddr),
+    Refused { code: ErrorCode, reason: String },
+    Redirected(SocketAddr),
+    NotSigned,
+    Malformed(String),
+    Socket(io::Error),
+}
+
+impl Client {
+    pub(super) fn connect(server: SocketAddr, identity: &Identity) -> io::Result<Self> {
+        let any: SocketAddr = match server {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(server)?;
+        let identity = identity.clone();
+        Ok(Self {
+            socket,
+            server,
+            identity,
+            challenge: None,
+            buffer: vec![0; 65_536],
+            early: VecDeque::new(),
+        })
+    }
+
+    /// A Binding request: RFC 8489 section 2.
+    pub(super) fn binding(&mut self) -> Result<(SocketAddr, Answer), Failure> {
+        let answer = self.attempt(Method::BINDING, &|_| {})?;
+        let address = answer.message().xor_mapped_address();
+        Ok((wanted("XOR-MAPPED-ADDRESS", address)?, answer))
+    }
+
+    /// An Allocate request without credentials, which has to be answered 401 (RFC 8489 section 9.2.4). Keeps the
+    /// server's realm and nonce for the requests that follow and returns the realm.
+    pub(super) fn challenge(&mut self) -> Result<String, Failure> {
+        self.challenge = None;
+        match self.attempt(Method::ALLOCATE, &|request| {
+            request.requested_transport(UDP);
+        }) {
+            Ok(_) => Err(Failure::Malformed(
+                "an allocation without a user name or password: this server is open to everybody".into(),
+            )),
+            Err(Failure::Refused { code: ErrorCode::UNAUTHENTICATED, .. }) => match &self.challenge {
+                Some(challenge) => Ok(challenge.realm.clone()),
+                None => Err(Failure::Malformed("a 401 without REALM and NONCE".into())),
+            },
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// An Allocate request: the relayed transport address, and the lifetime.
+    pub(super) fn allocate(&mut self) -> Result<(SocketAddr, Duration), Failure> {
+        let answer = self.request(Method::ALLOCATE, &|request| {
+            request.requested_transport(UDP);
+        })?;
+        let message = answer.message();
+        let relayed = wanted("XOR-RELAYED-ADDRESS", message.xor_relayed_address())?;
+        Ok((relayed, wanted("LIFETIME", message.lifetime())?))
+    }
+
+    /// A CreatePermission request.
+    pub(super) fn permit(&mut self, peer: SocketAddr) -> Result<(), Failure> {
+        self.request(Method::CREATE_PERMISSION, &|request| {
+            request.xor_peer_address(peer);
+        })
+        .map(drop)
+    }
+
+    /// A ChannelBind request.
+    pub(super) fn bind(&mut self, number: u16, peer: SocketAddr) -> Result<(), Failure> {
+        let add = |request: &mut Builder<'_>| {
+            request.channel_number(number).xor_peer_address(peer);
+        };
+        self.request(Method::CHANNEL_BIND, &add).map(drop)
+    }
+
+    /// A Refresh request with a lifetime of zero, which ends the allocation.
+    pub(super) fn end(&mut self) -> Result<(), Failure> {
+        self.request(Method::REFRESH, &|request| {
+            request.lifetime(Duration::ZERO);
+        })
+        .map(drop)
+    }
+
+    /// Sends a payload to a peer.
+    pub(super) fn send(&self, via: Via, payload: &[u8]) -> io::Result<()> {
+        let mut datagram = Vec::with_capacity(payload.len() + 64);
+        match via {
+            Via::Indication(peer) => {
+                let kind = MessageType::new(Method::SEND, Class::Indication);
+                let mut indication = Builder::new(&mut datagram, kind, transaction_id()?);
+                indication.xor_peer_address(peer).data(payload).map_err(io::Error::other)?;
+            }
+            Via::Channel(number) => {
+                let length = u16::try_from(payload.len()).map_err(io::Error::other)?;
+                datagram.extend(number.to_be_bytes());
+                datagram.extend(length.to_be_bytes());
+                datagram.extend(payload);
+            }
+        }
+        self.socket.send(&datagram).map(drop)
+    }
+
+    /// The next thing that a peer sent, `None` when nothing came in time.
+    pub(super) fn receive(&mut self, within: Duration) -> io::Result<Option<Received>> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(received) = self.early.pop_front() {
+                return Ok(Some(received));
+            }
+            let Some(datagram) = self.datagram(deadline)? else { return Ok(None) };
+            self.early.extend(from_peer(&datagram));
+        }
+    }
+
+    /// An authenticated request. A nonce that went stale is replaced once (RFC 8489 section 9.2.5).
+    fn request(&mut self, method: Method, add: &dyn Fn(&mut Builder<'_>)) -> Result<Answer, Failure> {
+        let answer = match self.attempt(method, add) {
+            Err(Failure::Refused { code: ErrorCode::STALE_NONCE, .. }) => self.attempt(method, add)?,
+            outcome => outcome?,
+        };
+        match &self.challenge {
+            Some(challenge) if !answer.message().is_authentic(&challenge.key) => Err(Failure::NotSigned),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Sends a request, again and again if need be, until the answer is here.
+    fn attempt(&mut self, method: Method, add: &dyn Fn(&mut Builder<'_>)) -> Result<Answer, Failure> {
+        let id = transaction_id()?;
+        let mut datagram = Vec::new();
+        let mut request = Builder::new(&mut datagram, MessageType::new(method, Class::Request), id);
+        add(&mut request);
+        if let Some(Challenge { realm, nonce, key }) = &self.challenge {
+            request.username(&self.identity.username).realm(realm).nonce(nonce).integrity(key);
+        }
+        request.fingerprint();
+
+        let give_up = Instant::now() + PATIENCE;
+        let mut wait = RETRANSMIT_AFTER;
+        for attempts in 1.. {
+            let sent = Instant::now();
+            if sent >= give_up {
+                break;
+            }
+            self.socket.send(&datagram).map_err(|e| self.explain(e))?;
+            if let Some(datagram) = self.answer_to(id, give_up.min(sent + wait))? {
+                return self.read_answer(Answer { datagram, attempts, round_trip: sent.elapsed() });
+            }
+            wait *= 2;
+        }
+        Err(Failure::NoAnswer(self.server))
+    }
+
+    /// The datagram that answers a transaction; what peers send meanwhile is kept.
+    fn answer_to(&mut self, id: TransactionId, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
+        while let Some(datagram) = self.datagram(deadline).map_err(|e| self.explain(e))? {
+            let is_answer = Message::parse(&datagram).is_ok_and(|message| {
+                message.transaction_id() == id && matches!(message.class(), Class::Success | Class::Error)
+            });
+            if is_answer {
+                return Ok(Some(datagram));
+            }
+            self.early.extend(from_peer(&datagram));
+        }
+        Ok(None)
+    }
+
+    fn read_answer(&mut self, answer: Answer) -> Result<Answer, Failure> {
+        let message = answer.message();
+        if message.class() == Class::Success {
+            return Ok(answer);
+        }
+        if let (Ok(Some(realm)), Ok(Some(nonce))) = (message.realm(), message.nonce()) {
+            let Identity { username, password } = &self.identity;
+            let key = Key::long_term(username, realm, password);
+            self.challenge = Some(Challenge { realm: realm.to_owned(), nonce: nonce.to_vec(), key });
+        }
+        let (code, reason) = wanted("ERROR-CODE", message.error_code())?;
+        match (code, message.alternate_server()) {
+            (ErrorCode::TRY_ALTERNATE, Ok(Some(server))) => Err(Failure::Redirected(server)),
+            _ => Err(Failure::Refused { code, reason: reason.to_owned() }),
+        }
+    }
+
+    /// One datagram from the server, `None` when none came before the deadline.
+    fn datagram(&mut self, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        self.socket.set_read_timeout(Some(left))?;
+        match self.socket.recv(&mut self.buffer) {
+            Ok(len) => Ok(Some(self.buffer[..len].to_vec())),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn explain(&self, error: io::Error) -> Failure {
+        match error.kind() {
+            ErrorKind::ConnectionRefused => Failure::NothingListens(self.server),
+            _ => Failure::Socket(error),
+        }
+    }
+}
+
+impl Answer {
+    fn message(&self) -> Message<'_> {
+        Message::parse(&self.datagram).expect("only messages that were read before are answers")
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer(server) => write!(
+                f,
+                "no answer from UDP {server} within {} s: is the server down, or a firewall in the way?",
+                PATIENCE.as_secs()
+            ),
+            Self::NothingListens(server) => {
+                write!(f, "nothing listens on UDP {server} (ICMP port unreachable)")
+            }
+            Self::Refused { code, reason } => {
+                write!(f, "error {code}")?;
+                if !reason.is_empty() && reason != code.reason() {
+                    write!(f, " ({})", printable(reason))?;
+                }
+                f.write_str(match *code {
+                    ErrorCode::UNAUTHENTICATED => {
+                        ": the user or the password is wrong, or the credential has expired"
+                    }
+                    ErrorCode::FORBIDDEN => ": the server's rules forbid it",
+                    ErrorCode::ALLOCATION_QUOTA_REACHED => ": this user holds as many allocations as it may",
+                    ErrorCode::INSUFFICIENT_CAPACITY => ": the server has no relay port left",
+                    ErrorCode::BAD_REQUEST => ": is this a TURN server?",
+                    _ => "",
+                })
+            }
+            Self::Redirected(server) => {
+                write!(f, "the server wants its clients to use {server}: probe that one")
+            }
+            Self::NotSigned => f.write_str(
+                "the answer is not signed with this password: something in between answers instead",
+            ),
+            Self::Malformed(what) => f.write_str(what),
+            Self::Socket(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// The value of an attribute that the answer must have.
+fn wanted<T, E: fmt::Display>(name: &str, value: Result<Option<T>, E>) -> Result<T, Failure> {
+    match value {
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => Err(Failure::Malformed(format!("an answer without {name}: is this a TURN server?"))),
+        Err(error) => Err(Failure::Malformed(format!("an answer with a {error}"))),
+    }
+}
+
+/// What a datagram brings from a peer, if it does.
+fn from_peer(datagram: &[u8]) -> Option<Received> {
+    if let Some((&[a, b, c, d], rest)) = datagram.split_first_chunk::<{ channel::HEADER_LEN }>() {
+        let (number, length) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        if channel::is_channel(number) {
+            let payload = rest.get(..length.into())?.to_vec();
+            return Some(Received { via: Via::Channel(number), payload });
+        }
+    }
+    let message = Message::parse(datagram).ok()?;
+    if message.message_type() != MessageType::new(Method::DATA, Class::Indication) {
+        return None;
+    }
+    let peer = message.xor_peer_address().ok()??;
+    Some(Received { via: Via::Indication(peer), payload: message.data()?.to_vec() })
+}
+
+fn transaction_id() -> io::Result<TransactionId> {
+    let mut id = [0; 12];
+    getrandom::fill(&mut id)?;
+    Ok(TransactionId(id))
+}

@@ -1,0 +1,214 @@
+//! `turnpike status`: what a running server says about itself, for people.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::http;
+use super::screen::{Screen, bytes, thousands, uptime};
+use crate::admin::{State, Status, Traffic, Where};
+use crate::auth::printable;
+use crate::config::DEFAULT_ADMIN;
+use crate::datapath::InterfaceStatus;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The server's --admin address
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADMIN.to_string())]
+    admin: String,
+
+    /// Print the answer of the admin API as it is
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(args: Args) -> Result<ExitCode> {
+    let authority = args.admin.trim_start_matches("http://").trim_end_matches('/');
+    let text = http::get(authority, "/v1/status")
+        .context("no status: is `turnpike run` up, and is this its --admin address?")?;
+    if args.json {
+        println!("{text}");
+    } else {
+        println!(
+            "{}",
+            render(&serde_json::from_str(&text).context("the answer is not a status of this version")?)
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The lines about an interface: its mode, and why not a better one.
+pub(super) fn interface_lines(interface: &InterfaceStatus) -> Vec<String> {
+    let name = &interface.name;
+    let first = format!("{name:<10} {}", interface.mode);
+    let reasons = interface.reasons.iter().map(|reason| format!("{:<10}   {}", "", reason));
+    std::iter::once(first).chain(reasons).collect()
+}
+
+fn render(status: &Status) -> Screen {
+    let mut screen = Screen::default();
+    let state = match status.state {
+        State::Starting => "starting",
+        State::Ready => "ready",
+        State::Stopping => "stopping",
+    };
+    let up = uptime(Duration::from_secs(status.uptime_seconds));
+    screen.line(format_args!(
+        "turnpike {}   {state}   up {up}   pid {}",
+        printable(&status.version),
+        status.pid
+    ));
+    screen.line("");
+    screen.rows("listening", &status.listeners);
+    screen.rows(
+        "relaying",
+        status.relay_addresses.iter().map(|a| format!("{a}   ports {}", status.relay_ports)),
+    );
+    screen.row("realm", printable(&status.realm));
+    screen.row("shards", status.shards);
+    screen.row("data path", status.datapath);
+    screen.rows("", status.interfaces.iter().flat_map(interface_lines));
+
+    let a = &status.allocations;
+    screen.line("");
+    let active = format!("{} active, of {} users", thousands(a.active), thousands(a.users));
+    screen.row("allocations", format_args!("{active}; {} made since the start", thousands(a.created)));
+    screen.row("ports", format_args!("{} free", thousands(a.free_ports)));
+    for (count, what) in [
+        (a.ports_in_use, "held by another program"),
+        (a.ports_without_resources, "not opened: too few descriptors or too little memory"),
+    ] {
+        if count > 0 {
+            screen.row("", format_args!("{} {what}", thousands(count)));
+        }
+    }
+    let b = &status.bindings;
+    screen.row("channels", format_args!("{} put on the fast path", thousands(b.installed)));
+    for (count, what) in [
+        (b.refused_full, "left on the slow path: the tables were full"),
+        (b.without_fast_path, "left on the slow path: there is no fast path"),
+    ] {
+        if count > 0 {
+            screen.row("", format_args!("{} {what}", thousands(count)));
+        }
+    }
+    screen.row("relayed", relayed(status));
+    for (count, what) in [(status.drops.listener, "from clients"), (status.drops.relay, "from peers")] {
+        if count > 0 {
+            screen.row(
+                "lost",
+                format_args!("{} datagrams {what}: a receive buffer was full", thousands(count)),
+            );
+        }
+    }
+    packets(&mut screen, &status.traffic);
+    responses(&mut screen, status);
+    screen
+}
+
+fn relayed(status: &Status) -> String {
+    match status.relayed() {
+        (0, _) => "nothing yet".into(),
+        (all, fast) => {
+            let share = fast as f64 * 100.0 / all as f64;
+            format!("{} packets, {share:.1} % of them on the fast path", thousands(all))
+        }
+    }
+}
+
+/// A table of reasons, by where the packets were handled.
+fn packets(screen: &mut Screen, traffic: &[Traffic]) {
+    for datapath in [Where::Xdp, Where::Userspace] {
+        let rows: Vec<_> = traffic.iter().filter(|t| t.datapath == datapath).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        screen.line("");
+        let title = match datapath {
+            Where::Xdp => "packets in XDP",
+            Where::Userspace => "packets in userspace",
+        };
+        screen.line(format_args!("{title:<24}{:>18}{:>14}", "packets", "bytes"));
+        for t in rows {
+            let reason = printable(&t.reason).to_string();
+            screen.line(format_args!("  {reason:<22}{:>18}{:>14}", thousands(t.packets), bytes(t.bytes)));
+        }
+    }
+}
+
+fn responses(screen: &mut Screen, status: &Status) {
+    if status.responses.is_empty() {
+        return;
+    }
+    screen.line("");
+    screen.line("responses");
+    for r in &status.responses {
+        let outcome = match r.code {
+            None => "success".into(),
+            Some(0) => "another error".into(),
+            Some(code) => format!("error {code}"),
+        };
+        let method = printable(&r.method).to_string();
+        screen.line(format_args!("  {method:<22}{outcome:<15}{:>13}", thousands(r.count)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::tests::busy_status;
+
+    #[test]
+    fn the_screen_says_what_runs_where_and_why() {
+        let expected = "\
+turnpike 0.1.0   ready   up 3h 12m   pid 4711
+
+listening    udp://10.0.0.2:3478
+             udp://10.0.0.3:3478
+relaying     198.51.100.1/10.0.0.2   ports 49152-65535
+realm        example.org
+shards       2
+data path    auto
+             eth0       xdp
+             eth1       xdp-generic
+                          driver mode: no native support (EOPNOTSUPP)
+
+allocations  12 active, of 7 users; 1,234 made since the start
+ports        16,372 free
+             3 held by another program
+channels     24 put on the fast path
+             2 left on the slow path: the tables were full
+relayed      1,000,000 packets, 99.8 % of them on the fast path
+lost         5 datagrams from peers: a receive buffer was full
+
+packets in XDP                     packets         bytes
+  to_peer                          598,000     114.1 MiB
+  to_client                        400,000      76.3 MiB
+  no_binding                            12       2.2 KiB
+
+packets in userspace               packets         bytes
+  to_peer                            2,000     390.6 KiB
+
+responses
+  allocate              success                1,234
+  allocate              error 401              1,240
+  other                 another error              1";
+        assert_eq!(render(&busy_status()).to_string(), expected);
+    }
+
+    #[test]
+    fn a_hostile_realm_cannot_break_the_screen() {
+        let status = Status { realm: "a\x1b[2J%s%n\"".into(), ..busy_status() };
+        let shown = render(&status).to_string();
+        assert!(shown.contains(r"realm        a\x1b[2J\x25s\x25n\x22"), "{shown}");
+    }
+
+    #[test]
+    fn a_server_without_traffic_has_a_short_screen() {
+        let status = Status { traffic: Vec::new(), responses: Vec::new(), ..busy_status() };
+        let shown = render(&status).to_string();
+        assert!(shown.contains("relayed      nothing yet"), "{shown}");
+        assert!(!shown.contains("packets in"), "{shown}");
+    }
+}
