@@ -64,6 +64,13 @@ impl Collector for Snapshot {
         ];
         counter(e, "relay_ports_refused", "Relayed ports that could not be opened", refused)?;
 
+        one(e, "fast_path_bindings", "Channel bindings in the fast path", ConstGauge::new(bindings.active))?;
+        one(
+            e,
+            "fast_path_capacity",
+            "Most bindings the fast path can hold",
+            ConstGauge::new(bindings.capacity),
+        )?;
         let outcomes = [
             ([("outcome", "installed")], bindings.installed),
             ([("outcome", "table_full")], bindings.refused_full),

@@ -72,9 +72,13 @@ pub struct Allocations {
     pub ports_without_resources: u64,
 }
 
-/// What became of the channel bindings made since the start.
+/// Channel bindings in the fast path, and what became of those made since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Bindings {
+    /// In the fast path now.
+    pub active: u64,
+    /// The most that it can hold.
+    pub capacity: u64,
     /// Put into the fast path.
     pub installed: u64,
     /// Left on the slow path because the tables were full.

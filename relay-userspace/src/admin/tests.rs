@@ -40,7 +40,13 @@ pub(crate) fn busy_status() -> Status {
             ports_in_use: 3,
             ports_without_resources: 0,
         },
-        bindings: Bindings { installed: 24, refused_full: 2, without_fast_path: 0 },
+        bindings: Bindings {
+            active: 20,
+            capacity: 65_536,
+            installed: 24,
+            refused_full: 2,
+            without_fast_path: 0,
+        },
         traffic: vec![
             traffic(Where::Xdp, "to_peer", 598_000, 119_600_000),
             traffic(Where::Xdp, "to_client", 400_000, 80_000_000),
@@ -134,6 +140,7 @@ fn metrics_are_open_metrics_with_bounded_labels() {
         r#"turnpike_responses_total{method="allocate",code="success"} 1234"#,
         r#"turnpike_responses_total{method="allocate",code="401"} 1240"#,
         r#"turnpike_responses_total{method="other",code="other"} 1"#,
+        "turnpike_fast_path_bindings 20",
         r#"turnpike_bindings_total{outcome="table_full"} 2"#,
         r#"turnpike_receive_buffer_drops_total{socket="relay"} 5"#,
     ] {

@@ -24,6 +24,11 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
+    if settings.users.is_empty() && settings.secrets.is_empty() {
+        eprintln!(
+            "warning: no user and no secret is configured: `turnpike run` makes up a user for each run"
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -42,6 +47,7 @@ fn render(settings: &Settings) -> Screen {
         [] => screen.row("interfaces", "those that carry the addresses above"),
         _ => screen.rows("interfaces", &settings.interfaces),
     }
+    screen.row("max bindings", settings.max_bindings);
     screen.rows("allow", &settings.allow_peers);
     screen.rows("deny", &settings.deny_peers);
     screen.row("user quota", or_none(settings.user_quota));
@@ -84,6 +90,7 @@ secrets      ***
              ***
 data path    auto
 interfaces   those that carry the addresses above
+max bindings 65536
 deny         192.0.2.0/24
 user quota   7
 total quota  none

@@ -16,7 +16,7 @@ pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
     /// Keys are the flags' names: listen, realm, shards; [relay] addresses, ports; [auth] users, users-file, secrets,
-    /// secrets-file; [datapath] mode, interfaces; [peers] allow, deny; [limits] user-quota, total-quota, max-lifetime;
+    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [limits] user-quota, total-quota, max-lifetime;
     /// [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -75,6 +75,10 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "NAME", help_heading = "Data path")]
     interface: Vec<String>,
 
+    /// How many channel bindings XDP can carry; more stay in userspace [default: 65536, which take 18 MiB]
+    #[arg(long, value_name = "N", help_heading = "Data path")]
+    max_bindings: Option<u32>,
+
     /// Let clients reach these peers although the default rules forbid it (repeatable)
     ///
     /// Forbidden by default are loopback, private, link-local, multicast and all other special-purpose addresses, and
@@ -119,7 +123,11 @@ impl SettingsFlags {
                 secrets: self.auth_secret,
                 secrets_file: self.auth_secrets_file,
             },
-            datapath: Datapath { mode: self.datapath, interfaces: self.interface },
+            datapath: Datapath {
+                mode: self.datapath,
+                interfaces: self.interface,
+                max_bindings: self.max_bindings,
+            },
             peers: Peers { allow: self.allow_peer, deny: self.deny_peer },
             limits: Limits {
                 user_quota: self.user_quota,
@@ -152,7 +160,7 @@ mod tests {
     fn flags_say_the_same_as_the_file() {
         let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 \
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
-             --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 \
+             --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --user-quota 3 --total-quota 4 --max-lifetime 2h \
              --admin off";
         let file = r#"
@@ -161,7 +169,7 @@ mod tests {
             shards = 2
             relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000" }
             auth = { users = ["alice:a:b"], secrets = ["old", "new"], users-file = "u", secrets-file = "s" }
-            datapath = { mode = "xdp", interfaces = ["eth0"] }
+            datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
             limits = { user-quota = 3, total-quota = 4, max-lifetime = 7200 }
             admin = { listen = "off" }

@@ -7,8 +7,10 @@ mod http;
 mod log;
 mod probe;
 mod run;
+mod running;
 mod screen;
 mod status;
+mod welcome;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::http;
 use super::screen::{Screen, bytes, thousands, uptime};
-use crate::admin::{State, Status, Traffic, Where};
+use crate::admin::{Bindings, State, Status, Traffic, Where};
 use crate::auth::printable;
 use crate::config::DEFAULT_ADMIN;
 use crate::datapath::InterfaceStatus;
@@ -38,12 +38,16 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The lines about an interface: its mode, and why not a better one.
-pub(super) fn interface_lines(interface: &InterfaceStatus) -> Vec<String> {
-    let name = &interface.name;
-    let first = format!("{name:<10} {}", interface.mode);
-    let reasons = interface.reasons.iter().map(|reason| format!("{:<10}   {}", "", reason));
-    std::iter::once(first).chain(reasons).collect()
+/// A line for each interface with its mode, and below it why not a better one.
+pub(super) fn interface_lines(interfaces: &[InterfaceStatus]) -> Vec<String> {
+    if interfaces.is_empty() {
+        return vec!["userspace: no interface carries these addresses, --interface names one".into()];
+    }
+    let lines = interfaces.iter().flat_map(|InterfaceStatus { name, mode, reasons, .. }| {
+        let reasons = reasons.iter().map(|reason| format!("{:<10}   {reason}", ""));
+        std::iter::once(format!("{name:<10} {mode}")).chain(reasons)
+    });
+    lines.collect()
 }
 
 fn render(status: &Status) -> Screen {
@@ -68,7 +72,7 @@ fn render(status: &Status) -> Screen {
     screen.row("realm", printable(&status.realm));
     screen.row("shards", status.shards);
     screen.row("data path", status.datapath);
-    screen.rows("", status.interfaces.iter().flat_map(interface_lines));
+    screen.rows("", interface_lines(&status.interfaces));
 
     let a = &status.allocations;
     screen.line("");
@@ -84,7 +88,7 @@ fn render(status: &Status) -> Screen {
         }
     }
     let b = &status.bindings;
-    screen.row("channels", format_args!("{} put on the fast path", thousands(b.installed)));
+    screen.row("channels", fast_path(b));
     for (count, what) in [
         (b.refused_full, "left on the slow path: the tables were full"),
         (b.without_fast_path, "left on the slow path: there is no fast path"),
@@ -105,6 +109,19 @@ fn render(status: &Status) -> Screen {
     packets(&mut screen, &status.traffic);
     responses(&mut screen, status);
     screen
+}
+
+fn fast_path(bindings: &Bindings) -> String {
+    let Bindings { active, capacity, installed, .. } = *bindings;
+    match capacity {
+        0 => "all on the slow path".into(),
+        _ => format!(
+            "{} on the fast path, which has room for {}; {} since the start",
+            thousands(active),
+            thousands(capacity),
+            thousands(installed)
+        ),
+    }
 }
 
 fn relayed(status: &Status) -> String {
@@ -177,7 +194,7 @@ data path    auto
 allocations  12 active, of 7 users; 1,234 made since the start
 ports        16,372 free
              3 held by another program
-channels     24 put on the fast path
+channels     20 on the fast path, which has room for 65,536; 24 since the start
              2 left on the slow path: the tables were full
 relayed      1,000,000 packets, 99.8 % of them on the fast path
 lost         5 datagrams from peers: a receive buffer was full

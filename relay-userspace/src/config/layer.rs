@@ -69,6 +69,9 @@ pub struct Datapath {
     pub mode: Option<Request>,
     /// On which interfaces.
     pub interfaces: Vec<String>,
+    /// How many channel bindings XDP can carry.
+    #[serde(alias = "max_bindings")]
+    pub max_bindings: Option<u32>,
 }
 
 /// Which peers may be reached.
@@ -126,6 +129,7 @@ impl Layer {
             datapath: Datapath {
                 mode: self.datapath.mode.or(below.datapath.mode),
                 interfaces: list(self.datapath.interfaces, below.datapath.interfaces),
+                max_bindings: self.datapath.max_bindings.or(below.datapath.max_bindings),
             },
             peers: Peers {
                 allow: list(self.peers.allow, below.peers.allow),

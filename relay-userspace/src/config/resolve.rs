@@ -11,7 +11,7 @@ use super::values::{
 };
 use super::{ConfigError, Host, file};
 use crate::auth::{Credentials, InvalidCredentials};
-use crate::datapath::Request;
+use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::policy::{Cidr, HostAddresses, PeerRules};
 use crate::turn::RelayAddress;
 
@@ -45,6 +45,8 @@ pub struct Settings {
     pub datapath: Request,
     /// The interfaces to run it on; those that carry the listen and relay addresses when empty.
     pub interfaces: Vec<String>,
+    /// How many channel bindings XDP can carry; more stay in userspace.
+    pub max_bindings: u32,
     /// Peers that may be reached in spite of the default rules.
     pub allow_peers: Vec<Cidr>,
     /// Peers that may not be reached.
@@ -89,6 +91,12 @@ impl Layer {
         if shards == 0 {
             return refuse("shards is 0: at least one thread must serve clients");
         }
+        let max_bindings = self.datapath.max_bindings.unwrap_or(DEFAULT_BINDINGS);
+        if !(1..=MOST_BINDINGS).contains(&max_bindings) {
+            return refuse(format!(
+                "max-bindings is {max_bindings}: the tables can be made for 1 to {MOST_BINDINGS}"
+            ));
+        }
         let max_lifetime = self.limits.max_lifetime.map_or(DEFAULT_MAX_LIFETIME, |Span(duration)| duration);
         if max_lifetime < DEFAULT_LIFETIME {
             return refuse(format!(
@@ -108,6 +116,7 @@ impl Layer {
             secrets,
             datapath: self.datapath.mode.unwrap_or_default(),
             interfaces: self.datapath.interfaces,
+            max_bindings,
             allow_peers: self.peers.allow,
             deny_peers: self.peers.deny,
             user_quota: self.limits.user_quota,
@@ -238,9 +247,6 @@ fn credentials(auth: Auth, warnings: &mut Vec<String>) -> Result<(Vec<User>, Vec
     }
     if let Some(path) = &auth.secrets_file {
         secrets.extend(file::read_lines::<Secret>(path)?);
-    }
-    if users.is_empty() && secrets.is_empty() {
-        warnings.push("no user and no secret is configured: `run` makes up a user for each run".into());
     }
     Ok((users, secrets))
 }

@@ -64,6 +64,7 @@ secrets = ["old", "new"]
 [datapath]
 mode = "xdp-generic"
 interfaces = ["eth0"]
+max-bindings = 1000000
 
 [peers]
 allow = ["10.1.0.0/16"]
@@ -95,6 +96,7 @@ fn every_key_of_the_file_reaches_the_settings() {
     assert_eq!(secrets, ["old", "new"]);
     assert_eq!(settings.datapath, Request::XdpGeneric);
     assert_eq!(settings.interfaces, ["eth0"]);
+    assert_eq!(settings.max_bindings, 1_000_000);
     assert_eq!(settings.allow_peers, ["10.1.0.0/16".parse().unwrap()]);
     assert_eq!(settings.deny_peers, ["203.0.113.9".parse().unwrap()]);
     assert_eq!((settings.user_quota, settings.total_quota), (Some(5), Some(1000)));
@@ -112,7 +114,7 @@ fn nothing_said_means_the_default_routes_address_and_the_hosts_name() {
     assert_eq!(settings.datapath, Request::Auto);
     assert_eq!((settings.admin, settings.admin_is_explicit), (AdminListen::On(DEFAULT_ADMIN), false));
     assert_eq!(settings.max_lifetime, DEFAULT_MAX_LIFETIME);
-    assert_eq!(warnings, ["no user and no secret is configured: `run` makes up a user for each run"]);
+    assert_eq!(warnings, [""; 0]);
 }
 
 #[test]
@@ -192,6 +194,7 @@ fn settings_that_contradict_one_another_are_refused() {
             "max-lifetime is 9m 59s: RFC 8656 gives every allocation at least 10m",
         ),
         ("shards = 0", "shards is 0"),
+        ("[datapath]\nmax-bindings = 0", "max-bindings is 0: the tables can be made for 1 to "),
     ];
     for (text, expected) in cases {
         let complaint = resolved(text).expect_err(text).to_string();

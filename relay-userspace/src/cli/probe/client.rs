@@ -355,6 +355,6 @@ fn from_peer(datagram: &[u8]) -> Option<Received> {
 
 fn transaction_id() -> io::Result<TransactionId> {
     let mut id = [0; 12];
-    getrandom::fill(&mut id)?;
+    getrandom::fill(&mut id).map_err(io::Error::other)?;
     Ok(TransactionId(id))
 }

@@ -1,0 +1,126 @@
+//! What `run` prints when it is ready.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::json;
+
+use super::screen::Screen;
+use super::status::interface_lines;
+use crate::admin::Status;
+use crate::config::{Settings, User};
+
+/// Where the server can be reached, and with which credential if it made one up.
+pub(super) struct Welcome<'a> {
+    status: &'a Status,
+    admin: Option<SocketAddr>,
+    generated: Option<&'a User>,
+    /// `turn:ADDRESS:PORT` of the first listener.
+    url: String,
+}
+
+impl<'a> Welcome<'a> {
+    pub(super) fn new(
+        settings: &Settings,
+        status: &'a Status,
+        admin: Option<SocketAddr>,
+        generated: Option<&'a User>,
+    ) -> Self {
+        Self { status, admin, generated, url: turn_url(settings) }
+    }
+
+    /// For people.
+    pub(super) fn screen(&self) -> Screen {
+        let status = self.status;
+        let mut screen = Screen::default();
+        screen.line(format_args!("turnpike {} is ready", status.version));
+        screen.line("");
+        screen.rows("listening", &status.listeners);
+        screen.rows(
+            "relaying",
+            status.relay_addresses.iter().map(|a| format!("{a}   ports {}", status.relay_ports)),
+        );
+        screen.rows("data path", interface_lines(&status.interfaces));
+        match self.admin {
+            Some(address) => {
+                screen.row("admin", format_args!("http://{address}   /metrics /livez /readyz /v1/status"))
+            }
+            None => screen.row("admin", "off"),
+        }
+        screen.row("URL", format_args!("{}?transport=udp", self.url));
+        if let Some(User { name, password }) = self.generated {
+            let password = password.expose();
+            screen.line("");
+            screen.line("No user and no secret is configured. This user holds until the server stops:");
+            screen.row("user", name);
+            screen.row("password", password);
+            screen.row(
+                "try it",
+                format_args!("turnpike probe {} --user {name} --password {password}", self.url),
+            );
+        }
+        screen
+    }
+
+    /// One line for programs.
+    pub(super) fn json(&self) -> String {
+        let url = format!("{}?transport=udp", self.url);
+        let user = self.generated.map(|u| json!({ "username": u.name, "credential": u.password.expose() }));
+        json!({ "status": self.status, "admin": self.admin, "url": url, "generated": user }).to_string()
+    }
+}
+
+/// What clients are to be told: behind a 1:1 NAT the public address of the first listener's.
+fn turn_url(settings: &Settings) -> String {
+    let listener = settings.listen[0].0;
+    let mapped = settings.relay_addresses.iter().find(|address| address.local == listener.ip());
+    let ip: IpAddr = mapped.map_or(listener.ip(), |address| address.public);
+    format!("turn:{}", SocketAddr::new(ip, listener.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::tests::busy_status;
+    use crate::config::{Host, parse};
+
+    fn settings(text: &str) -> Settings {
+        parse("t.toml".as_ref(), text).unwrap().resolve(&Host::default()).unwrap().settings
+    }
+
+    #[test]
+    fn the_first_screen_has_all_that_is_needed_to_try_the_server() {
+        let settings =
+            settings("listen = ['udp://10.0.0.2:3478']\nrelay = { addresses = ['198.51.100.1/10.0.0.2'] }");
+        let (status, user) = (busy_status(), "turnpike:0123abcd".parse().unwrap());
+        let admin = Some("127.0.0.1:9641".parse().unwrap());
+        let expected = "\
+turnpike 0.1.0 is ready
+
+listening    udp://10.0.0.2:3478
+             udp://10.0.0.3:3478
+relaying     198.51.100.1/10.0.0.2   ports 49152-65535
+data path    eth0       xdp
+             eth1       xdp-generic
+                          driver mode: no native support (EOPNOTSUPP)
+admin        http://127.0.0.1:9641   /metrics /livez /readyz /v1/status
+URL          turn:198.51.100.1:3478?transport=udp
+
+No user and no secret is configured. This user holds until the server stops:
+user         turnpike
+password     0123abcd
+try it       turnpike probe turn:198.51.100.1:3478 --user turnpike --password 0123abcd";
+        assert_eq!(Welcome::new(&settings, &status, admin, Some(&user)).screen().to_string(), expected);
+    }
+
+    #[test]
+    fn configured_credentials_are_not_shown() {
+        let settings = settings(
+            "listen = ['udp://10.0.0.2']\nauth = { users = ['alice:hunter2'], secrets = ['hunter3'] }",
+        );
+        let status = busy_status();
+        let welcome = Welcome::new(&settings, &status, None, None);
+        for shown in [welcome.screen().to_string(), welcome.json()] {
+            assert!(shown.contains("turn:10.0.0.2:3478") && !shown.contains("hunter"), "{shown}");
+        }
+    }
+}

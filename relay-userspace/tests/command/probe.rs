@@ -1,0 +1,77 @@
+use std::net::UdpSocket;
+
+use serde_json::Value;
+
+use crate::common::{Server, finished, own_address};
+
+#[test]
+fn credentials_made_from_a_secret_are_let_in_and_others_are_not() {
+    let ip = own_address();
+    let _server =
+        Server::start(&format!("--listen udp://{ip} --admin off --auth-secret old --auth-secret new"));
+    for secret in ["old", "new"] {
+        let (code, shown, _) = finished(&format!("probe turn:{ip} --packets 2 --secret {secret}"));
+        assert_eq!(code, 0, "{shown}");
+    }
+
+    let (code, made, _) = finished("creds --secret new --name alice");
+    assert_eq!(code, 0);
+    let [_, username, _, password] = made.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{made}")
+    };
+    let (code, shown, _) =
+        finished(&format!("probe turn:{ip} --packets 2 --user {username} --password {password}"));
+    assert_eq!(code, 0, "{shown}");
+
+    let (code, shown, _) = finished(&format!("probe turn:{ip} --secret other"));
+    assert_eq!(code, 1);
+    assert!(shown.contains("error 401 Unauthenticated: the user or the password is wrong"), "{shown}");
+    assert!(shown.ends_with(&format!("turn:{ip}:3478 failed at: Allocate\n")), "{shown}");
+}
+
+#[test]
+fn a_quota_that_is_reached_is_told_apart() {
+    let ip = own_address();
+    let _server = Server::start(&format!("--listen udp://{ip} --admin off --user a:b --user-quota 1"));
+    let (code, shown, _) = finished(&format!("probe turn:{ip} --user a --password b"));
+    assert_eq!(code, 1);
+    assert!(shown.contains("486") && shown.contains("failed at: Allocate, as the peer"), "{shown}");
+    // The allocation that was made is ended all the same: the next probe gets as far.
+    assert!(shown.contains("Refresh, lifetime 0     ok"), "{shown}");
+    let (_, again, _) = finished(&format!("probe turn:{ip} --user a --password b"));
+    assert!(again.contains("failed at: Allocate, as the peer"), "{again}");
+}
+
+#[test]
+fn a_rule_against_the_relay_itself_fails_at_the_permission() {
+    let ip = own_address();
+    let _server = Server::start(&format!("--listen udp://{ip} --admin off --user a:b --deny-peer {ip}"));
+    let (code, shown, _) = finished(&format!("probe turn:{ip} --user a --password b"));
+    assert_eq!(code, 1);
+    assert!(shown.contains("error 403 Forbidden: the server's rules forbid it"), "{shown}");
+    assert!(shown.ends_with("failed at: CreatePermission\n"), "{shown}");
+}
+
+#[test]
+fn nobody_there_and_nobody_answering_are_told_apart() {
+    let (code, shown, _) = finished(&format!("probe turn:{} --user a --password b", own_address()));
+    assert_eq!(code, 1);
+    assert!(shown.contains("nothing listens on UDP"), "{shown}");
+
+    let ip = own_address();
+    let _silent = UdpSocket::bind((ip, 3478)).unwrap();
+    let (code, json, _) = finished(&format!("probe turn:{ip} --user a --password b --json"));
+    assert_eq!(code, 1);
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["ok"], false);
+    assert_eq!((&report["steps"][1]["name"], &report["steps"][1]["ok"]), (&"Binding".into(), &false.into()));
+    let detail = report["steps"][1]["detail"].as_str().unwrap();
+    assert!(detail.contains("within 3 s") && detail.contains("firewall"), "{detail}");
+}
+
+#[test]
+fn a_name_without_an_address_fails_at_the_first_step() {
+    let (code, shown, _) = finished("probe turn:nobody.invalid --user a --password b");
+    assert_eq!(code, 1);
+    assert!(shown.contains("nobody.invalid: ") && shown.ends_with("failed at: resolve\n"), "{shown}");
+}

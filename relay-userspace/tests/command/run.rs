@@ -1,0 +1,115 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+
+use serde_json::Value;
+
+use crate::common::{Server, finished, own_address};
+
+#[test]
+fn the_printed_probe_line_works_and_the_status_tells_of_it() {
+    let ip = own_address();
+    let server = Server::start(&format!("--listen udp://{ip} --interface lo --admin {ip}:9641"));
+    assert_eq!(server.row("listening"), format!("udp://{ip}:3478"));
+    assert_eq!(server.row("URL"), format!("turn:{ip}:3478?transport=udp"));
+
+    let line = server.row("try it").strip_prefix("turnpike ").unwrap();
+    let (code, shown, _) = finished(line);
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.ends_with(&format!("turn:{ip}:3478 works\n")), "{shown}");
+    assert_eq!(shown.matches("20 of 20 packets came back").count(), 2, "{shown}");
+
+    let (code, shown, _) = finished(&format!("status --admin {ip}:9641"));
+    assert_eq!(code, 0);
+    assert!(shown.contains("0 active") && shown.contains("2 made since the start"), "{shown}");
+    let (_, json, _) = finished(&format!("status --json --admin http://{ip}:9641/"));
+    let status: Value = serde_json::from_str(&json).unwrap();
+    let interface = &status["interfaces"][0];
+    assert_eq!((&interface["name"], &interface["mode"]), (&"lo".into(), &"userspace".into()));
+    assert_eq!(status["allocations"]["created"], 2);
+
+    let metrics = page(&format!("{ip}:9641"), "/metrics");
+    // 20 packets by indications and 20 by a channel, each there and back.
+    let relayed = r#"turnpike_packets_total{datapath="userspace",reason="to_peer"} 80"#;
+    assert!(metrics.lines().any(|line| line == relayed), "{metrics}");
+    assert!(!metrics.contains("user=") && metrics.ends_with("# EOF\n"), "{metrics}");
+    assert!(page(&format!("{ip}:9641"), "/readyz").ends_with("ready\n"));
+
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("SIGTERM: stopping"), "{log}");
+    UdpSocket::bind((ip, 3478)).expect("the listener is closed");
+}
+
+#[test]
+fn a_fleet_reads_json_only() {
+    let ip = own_address();
+    let server =
+        Server::start(&format!("--listen udp://{ip} --admin off --log-format json --user a:hunter2"));
+    let ready: Value = serde_json::from_str(&server.screen).unwrap();
+    assert_eq!(ready["status"]["state"], "ready");
+    assert_eq!(ready["url"], format!("turn:{ip}:3478?transport=udp"));
+    assert!(!server.screen.contains("hunter2"));
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0));
+    assert!(log.lines().count() > 0);
+    for line in log.lines() {
+        serde_json::from_str::<Value>(line).expect(line);
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_in_the_error() {
+    let ip = own_address();
+    let _taken = UdpSocket::bind((ip, 3478)).unwrap();
+    let (code, _, complaint) = finished(&format!("run --listen udp://{ip} --admin off --user a:b"));
+    assert_eq!(code, 1);
+    assert!(complaint.contains(&format!("cannot listen on udp://{ip}:3478")), "{complaint}");
+
+    let other = own_address();
+    let _taken = TcpListener::bind((other, 9641)).unwrap();
+    let (code, _, complaint) =
+        finished(&format!("run --listen udp://{other} --admin {other}:9641 --user a:b"));
+    assert_eq!(code, 1);
+    assert!(
+        complaint.contains(&format!("cannot serve the admin API on {other}:9641: choose")),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn the_default_admin_port_may_be_taken() {
+    // When this fails, somebody else has taken it, which serves as well.
+    let _taken = TcpListener::bind("127.0.0.1:9641");
+    let server = Server::start(&format!("--listen udp://{} --user a:b", own_address()));
+    assert_eq!(server.row("admin"), "off");
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("no admin API: choose another address with --admin"), "{log}");
+}
+
+#[test]
+fn xdp_that_is_insisted_on_and_impossible_stops_the_start_with_the_reason() {
+    let ip = own_address();
+    let (code, _, complaint) =
+        finished(&format!("run --listen udp://{ip} --admin off --user a:b --interface lo --datapath xdp"));
+    assert_eq!(code, 1);
+    assert!(complaint.contains("--datapath xdp: lo: "), "{complaint}");
+}
+
+#[test]
+fn the_status_of_no_server_is_an_error_that_says_so() {
+    let (code, shown, complaint) = finished(&format!("status --admin {}:9641", own_address()));
+    assert_eq!((code, shown.as_str()), (1, ""));
+    assert!(
+        complaint.contains("is `turnpike run` up") && complaint.contains("Connection refused"),
+        "{complaint}"
+    );
+}
+
+fn page(authority: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(authority).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
