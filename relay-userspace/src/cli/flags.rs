@@ -102,6 +102,14 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "TIME", help_heading = "Policy")]
     max_lifetime: Option<Span>,
 
+    /// How long permissions last, for tests: clients count on the 5 minutes of RFC 8656
+    #[arg(long, value_name = "TIME", hide = true)]
+    permission_lifetime: Option<Span>,
+
+    /// How long channels last, for tests: clients count on the 10 minutes of RFC 8656
+    #[arg(long, value_name = "TIME", hide = true)]
+    channel_lifetime: Option<Span>,
+
     /// Where to serve /metrics, /livez, /readyz and /v1/status, or off [default: 127.0.0.1:9641]
     ///
     /// There is no password on it: keep it on the loopback or behind a firewall.
@@ -133,6 +141,8 @@ impl SettingsFlags {
                 user_quota: self.user_quota,
                 total_quota: self.total_quota,
                 max_lifetime: self.max_lifetime,
+                permission_lifetime: self.permission_lifetime,
+                channel_lifetime: self.channel_lifetime,
             },
             admin: Admin { listen: self.admin },
         }

@@ -97,6 +97,12 @@ pub struct Limits {
     /// The longest lifetime of an allocation.
     #[serde(alias = "max_lifetime")]
     pub max_lifetime: Option<Span>,
+    /// How long permissions last; for tests, so no key of the file.
+    #[serde(skip)]
+    pub permission_lifetime: Option<Span>,
+    /// How long channels last; for tests, so no key of the file.
+    #[serde(skip)]
+    pub channel_lifetime: Option<Span>,
 }
 
 /// The admin API.
@@ -139,6 +145,8 @@ impl Layer {
                 user_quota: self.limits.user_quota.or(below.limits.user_quota),
                 total_quota: self.limits.total_quota.or(below.limits.total_quota),
                 max_lifetime: self.limits.max_lifetime.or(below.limits.max_lifetime),
+                permission_lifetime: self.limits.permission_lifetime.or(below.limits.permission_lifetime),
+                channel_lifetime: self.limits.channel_lifetime.or(below.limits.channel_lifetime),
             },
             admin: Admin { listen: self.admin.listen.or(below.admin.listen) },
         }

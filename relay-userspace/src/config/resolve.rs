@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
-use super::layer::{Auth, Layer};
+use super::layer::{Auth, Layer, Limits};
 use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };
@@ -13,7 +13,7 @@ use super::{ConfigError, Host, file};
 use crate::auth::{Credentials, InvalidCredentials};
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::policy::{Cidr, HostAddresses, PeerRules};
-use crate::turn::RelayAddress;
+use crate::turn::{Lifetimes, RelayAddress};
 
 /// Where the admin API listens unless told otherwise.
 pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9641);
@@ -57,6 +57,8 @@ pub struct Settings {
     pub total_quota: Option<u32>,
     /// The longest lifetime of an allocation.
     pub max_lifetime: Duration,
+    /// How long permissions and channels last.
+    pub lifetimes: Lifetimes,
     /// Where the admin API listens.
     pub admin: AdminListen,
     /// The operator named the admin API's address, so the server must not start without it.
@@ -122,6 +124,7 @@ impl Layer {
             user_quota: self.limits.user_quota,
             total_quota: self.limits.total_quota,
             max_lifetime,
+            lifetimes: lifetimes(&self.limits, &mut warnings),
             admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
             admin_is_explicit: self.admin.listen.is_some(),
         };
@@ -249,6 +252,18 @@ fn credentials(auth: Auth, warnings: &mut Vec<String>) -> Result<(Vec<User>, Vec
         secrets.extend(file::read_lines::<Secret>(path)?);
     }
     Ok((users, secrets))
+}
+
+fn lifetimes(limits: &Limits, warnings: &mut Vec<String>) -> Lifetimes {
+    let rfc = Lifetimes::default();
+    let lifetimes = Lifetimes {
+        permission: limits.permission_lifetime.map_or(rfc.permission, |Span(duration)| duration),
+        channel: limits.channel_lifetime.map_or(rfc.channel, |Span(duration)| duration),
+    };
+    if lifetimes != rfc {
+        warnings.push("permissions or channels do not last as long as RFC 8656 says: for tests only".into());
+    }
+    lifetimes
 }
 
 fn default_realm(host: &Host) -> Realm {

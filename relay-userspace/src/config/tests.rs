@@ -227,6 +227,17 @@ fn what_is_odd_but_possible_is_warned_about() {
 }
 
 #[test]
+fn lifetimes_that_the_rfc_fixes_can_be_shortened_by_flag_only_and_not_in_silence() {
+    let short = Some("3s".parse().unwrap());
+    let flags =
+        Layer { limits: Limits { permission_lifetime: short, ..Limits::default() }, ..Layer::default() };
+    let Resolved { settings, warnings } = flags.over(file(FULL).unwrap()).resolve(&host()).unwrap();
+    assert_eq!((settings.lifetimes.permission.as_secs(), settings.lifetimes.channel.as_secs()), (3, 600));
+    assert!(warnings[0].contains("for tests only"), "{warnings:?}");
+    assert!(file("[limits]\npermission-lifetime = '3s'").is_err());
+}
+
+#[test]
 fn a_flag_replaces_what_the_file_says_and_leaves_the_rest() {
     let flags = Layer {
         listen: vec!["udp://192.0.2.7:443".parse().unwrap()],
