@@ -75,7 +75,7 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "NAME", help_heading = "Data path")]
     interface: Vec<String>,
 
-    /// How many channel bindings XDP can carry; more stay in userspace [default: 65536, which take 18 MiB]
+    /// How many channel bindings XDP can carry; more stay in userspace [default: 65536, which take 20 MiB]
     #[arg(long, value_name = "N", help_heading = "Data path")]
     max_bindings: Option<u32>,
 

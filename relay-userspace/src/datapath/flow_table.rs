@@ -37,14 +37,13 @@ pub struct TableSize {
 }
 
 impl TableSize {
-    /// Room for this many bindings (clamped to `1..=MOST_BINDINGS`), the index about half full at the most: then one
-    /// binding in a thousand finds both of its buckets full and stays on the slow path when the table is at its
-    /// limit, and none when it is half as full.
+    /// Room for this many bindings (clamped to `1..=MOST_BINDINGS`), the index a quarter full at the most: then not one
+    /// binding in a million finds both of its buckets full. At half it would be one in a thousand.
     pub fn for_bindings(bindings: u32) -> Self {
         let flows = 2 * bindings.clamp(1, MOST_BINDINGS);
         Self {
             records: flows + 1,
-            buckets: (2 * flows).div_ceil(BUCKET_ENTRIES as u32).next_power_of_two().max(LEAST_BUCKETS),
+            buckets: (4 * flows).div_ceil(BUCKET_ENTRIES as u32).next_power_of_two().max(LEAST_BUCKETS),
         }
     }
 
@@ -281,10 +280,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_tables_take_18_megabytes_not_800() {
+    fn the_default_tables_take_20_megabytes_not_800() {
         let size = TableSize::for_bindings(65_536);
         assert_eq!(size.records, 131_073);
-        assert_eq!(size.index_bytes(), 2 << 20);
+        assert_eq!(size.index_bytes(), 4 << 20);
         assert_eq!(size.record_bytes() >> 20, 16);
     }
 
@@ -296,7 +295,7 @@ mod tests {
         for n in [1, 2, 3, 7, 1000, 65_535, 65_537, MOST_BINDINGS] {
             let size = TableSize::for_bindings(n);
             assert!(size.buckets.is_power_of_two());
-            assert!(u64::from(size.buckets) * 4 >= u64::from(size.records - 1), "{n}: {size:?}");
+            assert!(u64::from(size.buckets) * 2 >= u64::from(size.records - 1), "{n}: {size:?}");
         }
     }
 
