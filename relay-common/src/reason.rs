@@ -38,8 +38,10 @@ pub enum Reason {
     Changed,
     /// Dropped: TTL or hop limit would reach zero.
     TtlExceeded,
-    /// Dropped, or passed up when another permission may apply: the binding's deadline has passed.
+    /// Dropped: a client's channel whose deadline has passed.
     Expired,
+    /// Passed up: a peer whose channel's deadline has passed, but which may still hold a permission.
+    PeerExpired,
     /// Dropped: ChannelData shorter than its length field says (RFC 8656 section 12.6).
     ChannelDataLength,
     /// Passed up: the driver left no room before the packet for the longer headers.
@@ -62,9 +64,55 @@ pub enum Reason {
     SendFailed,
 }
 
+/// What happens to a packet in the XDP program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It leaves, rewritten.
+    Forward,
+    /// It goes up to userspace, untouched.
+    Pass,
+    /// It ends here.
+    Drop,
+}
+
 impl Reason {
+    /// The verdict of the XDP program that goes with this reason. Userspace has nowhere to pass a packet up to: there,
+    /// what is not forwarded is dropped.
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Reason::ToPeer | Reason::ToClient => Verdict::Forward,
+            Reason::NotOurs
+            | Reason::Stun
+            | Reason::NoBinding
+            | Reason::NoPeerBinding
+            | Reason::NotTurn
+            | Reason::Fragment
+            | Reason::IpOptions
+            | Reason::BadLength
+            | Reason::BadChecksum
+            | Reason::Padding
+            | Reason::NoChecksum
+            | Reason::TooBig
+            | Reason::NextHop
+            | Reason::Changed
+            | Reason::PeerExpired
+            | Reason::NoHeadroom => Verdict::Pass,
+            Reason::TtlExceeded
+            | Reason::Expired
+            | Reason::ChannelDataLength
+            | Reason::Torn
+            | Reason::NoDevice
+            | Reason::NoAllocation
+            | Reason::NoPermission
+            | Reason::ForbiddenPeer
+            | Reason::Malformed
+            | Reason::Unexpected
+            | Reason::SendFailed => Verdict::Drop,
+        }
+    }
+
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 28] = [
+    pub const ALL: [Reason; 29] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::NotOurs,
@@ -83,6 +131,7 @@ impl Reason {
         Reason::Changed,
         Reason::TtlExceeded,
         Reason::Expired,
+        Reason::PeerExpired,
         Reason::ChannelDataLength,
         Reason::NoHeadroom,
         Reason::Torn,
@@ -119,6 +168,7 @@ impl Reason {
             Reason::Changed => "changed",
             Reason::TtlExceeded => "ttl_exceeded",
             Reason::Expired => "expired",
+            Reason::PeerExpired => "peer_expired",
             Reason::ChannelDataLength => "channel_data_length",
             Reason::NoHeadroom => "no_headroom",
             Reason::Torn => "torn",

@@ -12,60 +12,38 @@ use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::wire::{ChannelData, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
 
-/// Whether a packet may leave, decided before its first byte is changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// It leaves, rewritten.
-    Forward,
-    /// It goes up to userspace, untouched.
-    Pass,
-    /// It ends here.
-    Drop,
-}
-
-/// A verdict with its name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Decision {
-    /// What happens.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// Decides on a packet whose key is the record's. `now` is in the unit of [`FlowRecord::deadline`].
+/// Decides on a packet whose key is the record's, before its first byte is changed; [`Reason::verdict`] says what the
+/// reason means. `now` is in the unit of [`FlowRecord::deadline`].
 #[inline(always)]
-pub fn decide(packet: &Packet, record: &FlowRecord, hop: &NextHop, now: u64) -> Decision {
-    let pass = |reason| Decision { verdict: Verdict::Pass, reason };
-    let drop = |reason| Decision { verdict: Verdict::Drop, reason };
+pub fn decide(packet: &Packet, record: &FlowRecord, hop: &NextHop, now: u64) -> Reason {
     let to_peer = record.to_peer();
     if now >= record.deadline {
-        // A client's channel is dead in userspace too. A peer may still hold a permission without a channel.
-        return if to_peer { drop(Reason::Expired) } else { pass(Reason::Expired) };
+        return if to_peer { Reason::Expired } else { Reason::PeerExpired };
     }
     if to_peer {
         let payload = packet.udp_len.wrapping_sub((size_of::<Udp>() + channel::HEADER_LEN) as u16);
         if packet.channel_len > payload {
-            return drop(Reason::ChannelDataLength);
+            return Reason::ChannelDataLength;
         }
         if packet.channel_len < payload {
             // RFC 8656 section 12.5: padding over UDP is not required, and MUST be accepted.
-            return pass(Reason::Padding);
+            return Reason::Padding;
         }
     }
     if packet.ttl <= 1 {
         // RFC 8656 section 15: the TTL is decremented, so that a loop of relays dies.
-        return drop(Reason::TtlExceeded);
+        return Reason::TtlExceeded;
     }
     if packet.udp_checksum == 0 && !(packet.is_v4() && record.dst.is_v4()) {
-        return pass(Reason::NoChecksum);
+        return Reason::NoChecksum;
     }
     if hop.ifindex == 0 {
-        return pass(Reason::NextHop);
+        return Reason::NextHop;
     }
     if u32::from(ip_len(record)) + udp_len(packet, record) > u32::from(hop.mtu) {
-        return pass(Reason::TooBig);
+        return Reason::TooBig;
     }
-    Decision { verdict: Verdict::Forward, reason: if to_peer { Reason::ToPeer } else { Reason::ToClient } }
+    if to_peer { Reason::ToPeer } else { Reason::ToClient }
 }
 
 /// How many bytes longer the headers become; negative when they shrink.

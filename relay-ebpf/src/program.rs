@@ -7,8 +7,8 @@ use aya_ebpf::programs::XdpContext;
 use relay_common::addr::Be16;
 use relay_common::flow::{self, FlowRecord};
 use relay_common::packet::{self, Packet};
-use relay_common::reason::Reason;
-use relay_common::rewrite::{self, Verdict};
+use relay_common::reason::{Reason, Verdict};
+use relay_common::rewrite;
 use relay_common::tables::{LocalKey, Settings};
 
 use crate::frame::Linear;
@@ -57,11 +57,11 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generatio
     }
 
     // SAFETY: a helper without arguments.
-    let decision = rewrite::decide(packet, flow, hop, unsafe { bpf_ktime_get_coarse_ns() });
-    match decision.verdict {
+    let reason = rewrite::decide(packet, flow, hop, unsafe { bpf_ktime_get_coarse_ns() });
+    match reason.verdict() {
         Verdict::Forward => {}
-        Verdict::Pass => return pass(packet, decision.reason),
-        Verdict::Drop => return drop(packet, decision.reason),
+        Verdict::Pass => return pass(packet, reason),
+        Verdict::Drop => return drop(packet, reason),
     }
     let out = hop.ifindex;
     let returns = out as usize == ctx.ingress_ifindex();
@@ -94,7 +94,7 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generatio
             Err(_) => return drop(packet, Reason::NoDevice),
         }
     };
-    count(packet, decision.reason);
+    count(packet, reason);
     // SAFETY: an element of FLOWS. A flow's packets come by one receive queue, so one CPU counts them.
     unsafe {
         (*record).packets = (*record).packets.wrapping_add(1);

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use relay_common::addr::{Be16, Endpoint};
 use relay_common::flow::{self, Bucket, FlowRecord, HashSeed, Path};
 use relay_common::next_hop::NextHop;
-use relay_common::reason::Reason;
+use relay_common::reason::{self, Reason};
 use relay_common::tables::{self, Count, Local, LocalKey, Settings, bytes_of};
 
 /// The interface that `BPF_PROG_TEST_RUN` says a packet came from, unless told otherwise: the loopback.
@@ -178,7 +178,16 @@ impl Program {
                 (a != b).then(|| (r, a.packets - b.packets))
             })
             .collect();
-        Run { verdict: verdict(result.return_value), frame: out, counted }
+        let run = Run { verdict: verdict(result.return_value), frame: out, counted };
+        for (reason, _) in &run.counted {
+            let meant = match run.verdict {
+                Verdict::Tx | Verdict::Redirect => reason::Verdict::Forward,
+                Verdict::Pass => reason::Verdict::Pass,
+                Verdict::Drop | Verdict::Aborted => reason::Verdict::Drop,
+            };
+            assert_eq!(reason.verdict(), meant, "{reason:?} is counted for this verdict: {run:?}");
+        }
+        run
     }
 
     fn counters(&self) -> [Count; Reason::COUNT] {

@@ -346,7 +346,7 @@ fn an_expired_client_is_dropped_and_an_expired_peer_goes_up_for_its_permission()
     for deadline in [0, 1] {
         s.change(|r| r.deadline = deadline);
         s.dropped(&s.client_sends(b"x").frame(), Reason::Expired);
-        s.passed(&s.peer_sends(b"x").frame(), Reason::Expired);
+        s.passed(&s.peer_sends(b"x").frame(), Reason::PeerExpired);
     }
 }
 

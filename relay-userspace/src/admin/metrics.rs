@@ -78,8 +78,13 @@ impl Collector for Snapshot {
         ];
         counter(e, "bindings", "Channel bindings by whether the fast path took them", outcomes)?;
 
-        let fate =
-            |t: &super::Traffic| [("datapath", t.datapath.name().to_owned()), ("reason", t.reason.clone())];
+        let fate = |t: &super::Traffic| {
+            [
+                ("datapath", t.datapath.name().to_owned()),
+                ("verdict", t.verdict.name().into()),
+                ("reason", t.reason.clone()),
+            ]
+        };
         let traffic = &self.0.traffic;
         counter(
             e,

@@ -10,4 +10,4 @@ mod status;
 pub(crate) mod tests;
 
 pub use server::{Admin, Source};
-pub use status::{Allocations, Bindings, Drops, Responses, State, Status, Traffic, Where};
+pub use status::{Allocations, Bindings, Drops, Responses, State, Status, Traffic, Verdict, Where};

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use relay_common::reason::{self, Reason};
+use relay_common::tables::Count;
+
 use crate::datapath::{InterfaceStatus, Request};
 
 /// Everything a running server tells about itself. Nothing in it names a user.
@@ -92,12 +95,49 @@ pub struct Bindings {
 pub struct Traffic {
     /// Who handled them.
     pub datapath: Where,
-    /// What became of them: a name of [`relay_common::reason::Reason`].
+    /// What became of them.
+    pub verdict: Verdict,
+    /// Why: a name of [`relay_common::reason::Reason`].
     pub reason: String,
     /// How many.
     pub packets: u64,
     /// Bytes of the IP packets as they arrived.
     pub bytes: u64,
+}
+
+impl Traffic {
+    /// The packets that `datapath` counted by `reason`.
+    pub fn new(datapath: Where, reason: Reason, count: Count) -> Self {
+        let verdict = match (reason.verdict(), datapath) {
+            (reason::Verdict::Forward, _) => Verdict::Forwarded,
+            (reason::Verdict::Pass, Where::Xdp) => Verdict::Passed,
+            _ => Verdict::Dropped,
+        };
+        Self { datapath, verdict, reason: reason.name().into(), packets: count.packets, bytes: count.bytes }
+    }
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It left for the peer or the client.
+    Forwarded,
+    /// XDP passed it up to the kernel, untouched.
+    Passed,
+    /// It ended there.
+    Dropped,
+}
+
+impl Verdict {
+    /// The name in metrics and on the status screen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Forwarded => "forwarded",
+            Verdict::Passed => "passed",
+            Verdict::Dropped => "dropped",
+        }
+    }
 }
 
 /// Who handled a packet.

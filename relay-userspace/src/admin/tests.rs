@@ -2,6 +2,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use relay_common::reason::Reason;
+use relay_common::tables::Count;
+
 use super::*;
 use crate::datapath::{InterfaceStatus, Mode, Request};
 
@@ -13,8 +16,7 @@ pub(crate) fn busy_status() -> Status {
         mode,
         reasons: reasons.iter().map(ToString::to_string).collect(),
     };
-    let traffic =
-        |datapath, reason: &str, packets, bytes| Traffic { datapath, reason: reason.into(), packets, bytes };
+    let traffic = |datapath, reason, packets, bytes| Traffic::new(datapath, reason, Count { packets, bytes });
     let responses = |method: &str, code, count| Responses { method: method.into(), code, count };
     Status {
         version: "0.1.0".into(),
@@ -48,10 +50,10 @@ pub(crate) fn busy_status() -> Status {
             without_fast_path: 0,
         },
         traffic: vec![
-            traffic(Where::Xdp, "to_peer", 598_000, 119_600_000),
-            traffic(Where::Xdp, "to_client", 400_000, 80_000_000),
-            traffic(Where::Xdp, "no_binding", 12, 2280),
-            traffic(Where::Userspace, "to_peer", 2_000, 400_000),
+            traffic(Where::Xdp, Reason::ToPeer, 598_000, 119_600_000),
+            traffic(Where::Xdp, Reason::ToClient, 400_000, 80_000_000),
+            traffic(Where::Xdp, Reason::NoBinding, 12, 2280),
+            traffic(Where::Userspace, Reason::ToPeer, 2_000, 400_000),
         ],
         responses: vec![
             responses("allocate", None, 1234),
@@ -131,8 +133,8 @@ fn metrics_are_open_metrics_with_bounded_labels() {
     let (admin, _) = serve();
     let text = get(admin.address(), "/metrics").1;
     for line in [
-        r#"turnpike_packets_total{datapath="xdp",reason="to_peer"} 598000"#,
-        r#"turnpike_bytes_total{datapath="userspace",reason="to_peer"} 400000"#,
+        r#"turnpike_packets_total{datapath="xdp",verdict="forwarded",reason="to_peer"} 598000"#,
+        r#"turnpike_bytes_total{datapath="userspace",verdict="forwarded",reason="to_peer"} 400000"#,
         "# TYPE turnpike_packets counter",
         "turnpike_allocations 12",
         "turnpike_ready 1",

@@ -120,12 +120,5 @@ impl Running {
 /// The reasons that occurred, by name.
 fn traffic(datapath: Where, counts: &[Count; Reason::COUNT]) -> Vec<Traffic> {
     let occurred = Reason::ALL.into_iter().zip(counts).filter(|(_, count)| count.packets > 0);
-    occurred
-        .map(|(reason, &Count { packets, bytes })| Traffic {
-            datapath,
-            reason: reason.name().into(),
-            packets,
-            bytes,
-        })
-        .collect()
+    occurred.map(|(reason, &count)| Traffic::new(datapath, reason, count)).collect()
 }

@@ -146,10 +146,15 @@ fn packets(screen: &mut Screen, traffic: &[Traffic]) {
             Where::Xdp => "packets in XDP",
             Where::Userspace => "packets in userspace",
         };
-        screen.line(format_args!("{title:<24}{:>18}{:>14}", "packets", "bytes"));
+        screen.line(format_args!("{title:<24}{:<11}{:>14}{:>14}", "", "packets", "bytes"));
         for t in rows {
             let reason = printable(&t.reason).to_string();
-            screen.line(format_args!("  {reason:<22}{:>18}{:>14}", thousands(t.packets), bytes(t.bytes)));
+            screen.line(format_args!(
+                "  {reason:<22}{:<11}{:>14}{:>14}",
+                t.verdict.name(),
+                thousands(t.packets),
+                bytes(t.bytes)
+            ));
         }
     }
 }
@@ -199,13 +204,13 @@ channels     20 on the fast path, which has room for 65,536; 24 since the start
 relayed      1,000,000 packets, 99.8 % of them on the fast path
 lost         5 datagrams from peers: a receive buffer was full
 
-packets in XDP                     packets         bytes
-  to_peer                          598,000     114.1 MiB
-  to_client                        400,000      76.3 MiB
-  no_binding                            12       2.2 KiB
+packets in XDP                            packets         bytes
+  to_peer               forwarded         598,000     114.1 MiB
+  to_client             forwarded         400,000      76.3 MiB
+  no_binding            passed                 12       2.2 KiB
 
-packets in userspace               packets         bytes
-  to_peer                            2,000     390.6 KiB
+packets in userspace                      packets         bytes
+  to_peer               forwarded           2,000     390.6 KiB
 
 responses
   allocate              success                1,234
