@@ -150,11 +150,12 @@ fn a_full_table_refuses_counts_and_keeps_nothing_of_the_refused() {
 }
 
 #[test]
-fn a_table_filled_to_its_limit_refuses_one_binding_in_a_thousand_for_want_of_a_bucket() {
+fn a_table_filled_to_its_limit_has_a_bucket_for_every_binding() {
     let table = Arc::new(private_table(32_768));
     let mut writer = writers(&table, &Arc::default(), 1).remove(0);
     let refused = (0..32_768).filter(|&n| writer.bind_at(&binding(0, n), START).is_err()).count();
-    assert!(refused < 32_768 / 300, "{refused} of 32,768 refused");
+    // One table in a hundred refuses one, by chance; three are no chance.
+    assert!(refused < 3, "{refused} of 32,768 refused");
 }
 
 #[test]
