@@ -1,4 +1,5 @@
 //! What the end-to-end and packet tests share.
 
 pub mod frames;
+pub mod lab;
 pub mod xdp;

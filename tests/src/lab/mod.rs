@@ -1,0 +1,50 @@
+//! The lab: hosts, switches and routers that are network namespaces of one test, servers and clients in them.
+//!
+//! Nothing has a name outside of the test: namespaces live as long as somebody holds them, and the processes in them
+//! die with the thread that started them. A test that is killed leaves nothing behind, and tests run side by side.
+
+mod client;
+mod counters;
+mod host;
+mod http;
+mod namespace;
+mod net;
+mod pass;
+mod process;
+mod requirements;
+mod server;
+mod uclient;
+mod wire;
+
+pub use client::{Received, TurnClient};
+pub use counters::{Counters, Path};
+pub use host::{Host, receive};
+pub use http::{Page, get};
+pub use namespace::Namespace;
+pub use net::{Net, OneNic, TwoNic};
+pub use pass::PassProgram;
+pub use process::Process;
+pub use requirements::skipped;
+pub use server::{ADMIN, PASSWORD, Server, ServerOptions, USER, turnpike};
+pub use uclient::{Echo, Load, Totals};
+pub use wire::Wire;
+
+use std::time::{Duration, Instant};
+
+/// How long a lab waits for what ought to happen at once; long, because the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a lab waits to see that something does not happen.
+pub const QUIET: Duration = Duration::from_millis(300);
+
+/// Polls until `ready` gives something, and panics with `what` when it never does.
+pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

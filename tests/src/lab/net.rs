@@ -1,0 +1,127 @@
+//! Wires, switches and the two networks that most tests need.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::host::Host;
+use super::namespace::Namespace;
+use super::pass::PassProgram;
+
+/// A switch, and what keeps its ports awake.
+#[derive(Debug)]
+pub struct Net {
+    switch: Namespace,
+    subnet: [u8; 3],
+    ports: AtomicU32,
+    programs: std::sync::Mutex<Vec<PassProgram>>,
+}
+
+impl Net {
+    /// An Ethernet of addresses `subnet.1` to `subnet.254`.
+    pub fn new(subnet: [u8; 3]) -> Self {
+        let switch = Namespace::new();
+        switch.ip("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0");
+        switch.ip("link set br0 up");
+        Self { switch, subnet, ports: AtomicU32::new(1), programs: Default::default() }
+    }
+
+    /// A new machine on it.
+    pub fn host(&self, last_byte: u8) -> Host {
+        let namespace = Namespace::new();
+        self.plug(&namespace, "eth0", last_byte);
+        Host::new(namespace, self.address(last_byte))
+    }
+
+    /// Gives a machine another interface, on this Ethernet.
+    pub fn plug(&self, machine: &Namespace, interface: &str, last_byte: u8) {
+        let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
+        self.switch.ip(&format!("link add {port} type veth peer name {interface} netns {}", machine.path()));
+        self.switch.ip(&format!("link set {port} master br0 up"));
+        let address = self.address(last_byte);
+        machine.ip(&format!("addr add {address}/24 dev {interface}"));
+        machine.ip(&format!("link set {interface} up"));
+        for (namespace, device) in [(&self.switch, port.as_str()), (machine, interface)] {
+            // XDP wants finished checksums and no super-packets, and a veth takes frames from XDP on the far end
+            // only when it polls.
+            namespace.run("ethtool", &format!("-K {device} tx off gro on"));
+        }
+        self.programs.lock().expect("nobody panics with it").push(PassProgram::attach(&self.switch, &port));
+    }
+
+    /// An address of it.
+    pub fn address(&self, last_byte: u8) -> Ipv4Addr {
+        let [a, b, c] = self.subnet;
+        Ipv4Addr::new(a, b, c, last_byte)
+    }
+
+    /// The switch itself.
+    pub fn switch(&self) -> &Namespace {
+        &self.switch
+    }
+}
+
+/// Client, server and peer on one Ethernet; the server has one network card.
+#[derive(Debug)]
+pub struct OneNic {
+    /// The Ethernet.
+    pub net: Net,
+    /// 10.77.0.1
+    pub server: Host,
+    /// 10.77.0.2
+    pub client: Host,
+    /// 10.77.0.3
+    pub peer: Host,
+}
+
+impl OneNic {
+    /// Plugs them together.
+    pub fn new() -> Self {
+        let net = Net::new([10, 77, 0]);
+        let [server, client, peer] = [1, 2, 3].map(|last| net.host(last));
+        Self { net, server, client, peer }
+    }
+}
+
+impl Default for OneNic {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A server between two Ethernets: the client on that of `eth0`, the peer on that of `eth1`.
+#[derive(Debug)]
+pub struct TwoNic {
+    /// The client's Ethernet.
+    pub inside: Net,
+    /// The peer's Ethernet.
+    pub outside: Net,
+    /// 10.77.0.1 and 10.78.0.1
+    pub server: Host,
+    /// 10.77.0.2
+    pub client: Host,
+    /// 10.78.0.3
+    pub peer: Host,
+}
+
+impl TwoNic {
+    /// Plugs them together.
+    pub fn new() -> Self {
+        let (inside, outside) = (Net::new([10, 77, 0]), Net::new([10, 78, 0]));
+        let server = inside.host(1);
+        outside.plug(&server, "eth1", 1);
+        let client = inside.host(2);
+        let peer = outside.host(3);
+        Self { inside, outside, server, client, peer }
+    }
+
+    /// The address that the server relays from: that of `eth1`.
+    pub fn relay_address(&self) -> Ipv4Addr {
+        self.outside.address(1)
+    }
+}
+
+impl Default for TwoNic {
+    fn default() -> Self {
+        Self::new()
+    }
+}
