@@ -1,0 +1,124 @@
+//! What the behaviours have in common.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use relay_common::reason::Reason;
+use turnpike_tests::frames::{Datagram, channel_data};
+use turnpike_tests::lab::{
+    Counters, Host, PATIENCE, Path, QUIET, Received, Server, TurnClient, receive, wait_for,
+};
+
+/// A channel number.
+pub(crate) const CHANNEL: u16 = 0x4001;
+
+/// A client with a channel to a peer.
+pub(crate) struct Call {
+    /// The client.
+    pub(crate) client: TurnClient,
+    /// Its relayed transport address.
+    pub(crate) relayed: SocketAddr,
+    /// The peer.
+    pub(crate) peer: UdpSocket,
+}
+
+impl Call {
+    /// Allocates and binds [`CHANNEL`]; nothing was sent through it yet.
+    pub(crate) fn new(server: &Server, client: &Host, peer: &Host) -> Self {
+        let mut client = TurnClient::new(client, server.address());
+        let relayed = client.allocate();
+        let peer = peer.udp(0);
+        client.bind(CHANNEL, peer.local_addr().expect("bound"));
+        Self { client, relayed, peer }
+    }
+
+    /// The peer's address.
+    pub(crate) fn peer_address(&self) -> SocketAddr {
+        self.peer.local_addr().expect("bound")
+    }
+
+    /// Sends to the peer, who must get it from the relayed transport address.
+    pub(crate) fn client_sends(&self, data: &[u8]) {
+        self.client.send(CHANNEL, data);
+        let got = receive(&self.peer, PATIENCE);
+        assert_eq!(got, Some((data.to_vec(), self.relayed)), "what the peer received");
+    }
+
+    /// Sends to the client, who must get it in the channel.
+    pub(crate) fn peer_sends(&mut self, data: &[u8]) {
+        self.peer.send_to(data, self.relayed).expect("the server is reachable");
+        let got = self.client.receive(PATIENCE);
+        assert_eq!(got, Some(Received::Channel(CHANNEL, data.to_vec())), "what the client received");
+    }
+
+    /// Once there and once back.
+    pub(crate) fn both_ways(&mut self) {
+        self.client_sends(b"to the peer");
+        self.peer_sends(b"to the client");
+    }
+
+    /// Sends both ways until XDP forwards both: it learns of a neighbour a little after the kernel.
+    pub(crate) fn settle(&mut self, server: &Server) {
+        wait_for("forwarding by XDP", || {
+            let moved = moved(server, || self.both_ways());
+            (moved.relayed(Path::Xdp) == (1, 1)).then_some(())
+        });
+    }
+
+    /// Once there and once back, by XDP alone.
+    pub(crate) fn both_ways_by_xdp(&mut self, server: &Server) {
+        let moved = moved(server, || self.both_ways());
+        assert_eq!(moved.relayed(Path::Xdp), (1, 1), "by XDP: {moved:?}");
+        assert_eq!(moved.relayed(Path::Userspace), (0, 0), "by the process: {moved:?}");
+    }
+
+    /// Sends both ways, and nothing must arrive.
+    pub(crate) fn is_dead(&mut self) {
+        self.client.send(CHANNEL, b"to the peer");
+        self.peer.send_to(b"to the client", self.relayed).expect("the server is reachable");
+        assert_eq!(receive(&self.peer, QUIET), None, "what the peer received");
+        assert_eq!(self.client.receive(QUIET), None, "what the client received");
+    }
+
+    /// The frame that carries ChannelData from the client to the server.
+    pub(crate) fn frame_to_server(&self, net: Macs, data: &[u8]) -> Datagram {
+        let mut datagram =
+            Datagram::new(self.client.address(), self.client.server(), channel_data(CHANNEL, data, 0));
+        datagram.macs = (net.server, net.client);
+        datagram
+    }
+
+    /// The frame that carries data from the peer to the relayed transport address.
+    pub(crate) fn frame_to_relay(&self, net: Macs, data: &[u8]) -> Datagram {
+        let mut datagram = Datagram::new(self.peer_address(), self.relayed, data);
+        datagram.macs = (net.server, net.peer);
+        datagram
+    }
+}
+
+/// Who is who on the Ethernet.
+#[derive(Clone, Copy)]
+pub(crate) struct Macs {
+    pub(crate) server: [u8; 6],
+    pub(crate) client: [u8; 6],
+    pub(crate) peer: [u8; 6],
+}
+
+impl Macs {
+    /// By their first interfaces.
+    pub(crate) fn of(net: &turnpike_tests::lab::OneNic) -> Self {
+        let [server, client, peer] = [&net.server, &net.client, &net.peer].map(|host| host.mac("eth0"));
+        Self { server, client, peer }
+    }
+}
+
+/// How the counters moved meanwhile.
+pub(crate) fn moved(server: &Server, meanwhile: impl FnOnce()) -> Counters {
+    let before = server.counters();
+    meanwhile();
+    &server.counters() - &before
+}
+
+/// Asserts that XDP counted this many packets of one fate.
+pub(crate) fn assert_xdp(moved: &Counters, reason: Reason, packets: u64) {
+    assert_eq!(moved.of(Path::Xdp, reason), packets, "{} by XDP: {moved:?}", reason.name());
+}

@@ -1,0 +1,30 @@
+//! The server and its clients on wires: each file is one behaviour, each test has a network of its own.
+//!
+//! One program, because its tests then run side by side and are linked once.
+
+mod common;
+
+mod a_binding_that_expired_is_forwarded_again_once_refreshed;
+mod a_full_table_leaves_a_call_in_userspace;
+mod a_killed_server_can_be_started_again;
+mod a_peer_that_moves_is_followed;
+mod a_reused_port_never_delivers_to_the_old_client;
+mod a_route_that_changes_is_followed;
+mod an_expired_permission_stops_media_while_the_server_is_stopped;
+mod an_unprivileged_server_relays_in_userspace;
+mod channels_go_by_xdp_and_the_process_sees_none_of_it;
+mod every_cpu_forwards;
+mod first_media_after_channel_bind_is_not_lost;
+mod fragments_and_options_are_relayed_by_userspace;
+mod malformed_packets_are_not_relayed;
+mod media_is_addressed_to_its_next_hop;
+mod only_its_own_address_is_relayed;
+mod other_traffic_of_the_host_is_undisturbed;
+mod padded_channel_data_makes_no_noise;
+mod probe_says_which_step_failed;
+mod sigterm_leaves_nothing_behind;
+mod the_ladder_says_why_it_went_down;
+mod the_ttl_is_decremented_and_the_last_hop_is_not_forwarded;
+mod too_big_for_the_wire_is_not_sent_by_xdp;
+mod two_clients_of_one_server_reach_each_other;
+mod without_any_configuration_it_serves_and_says_how_to_try_it;
