@@ -244,6 +244,30 @@ fn lessons_20_a_zero_udp_checksum_towards_ipv6_goes_up_untouched() {
     s.passed(&frame, Reason::NoChecksum);
 }
 
+/// How Linux leaves a checksum to the card: the pseudo header's sum, not complemented.
+#[test]
+fn a_checksum_that_the_senders_card_was_to_finish_goes_up_untouched() {
+    let v4 = ("198.51.100.7:5000", "192.0.2.1:3478", "192.0.2.1:50000", "203.0.113.9:6000");
+    let v6 = ("[2001:db8::7]:5000", "[2001:db8:1::1]:3478", "[2001:db8:1::1]:50000", "[2001:db8:2::9]:6000");
+    for (c, l, r, p) in [v4, v6] {
+        let mut s = Scene::between(c, l, r, p);
+        for data in [&b"even"[..], b"odd", b""] {
+            for datagram in [s.client_sends(data), s.peer_sends(data)] {
+                let mut frame = datagram.frame();
+                let udp = frame.len() - datagram.payload.len() - 8;
+                let addresses = if datagram.src.is_ipv4() { udp - 8..udp } else { udp - 32..udp };
+                let words = frame[addresses].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
+                let mut sum = words.sum::<u32>() + 17 + 8 + datagram.payload.len() as u32;
+                while sum > 0xffff {
+                    sum = (sum & 0xffff) + (sum >> 16);
+                }
+                frame[udp + 6..udp + 8].copy_from_slice(&(sum as u16).to_be_bytes());
+                s.passed(&frame, Reason::UnfinishedChecksum);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
     let mut s = Scene::v4();
