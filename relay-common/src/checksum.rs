@@ -3,12 +3,11 @@
 //! Sums are over 16-bit words as they lie in memory: one's complement addition is indifferent to byte order
 //! (RFC 1071 section 2), so nothing is swapped.
 
-/// Folds a running sum to 16 bits.
+/// Folds a running sum to 16 bits. The first line leaves at most 2^33 - 2, the second 0x1fffe, the third 0xffff.
 #[inline(always)]
 pub const fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     sum as u16
 }
@@ -43,4 +42,27 @@ pub const fn update(field: u16, delta: u64) -> u16 {
 #[inline(always)]
 pub const fn udp_field(field: u16) -> u16 {
     if field == 0 { 0xffff } else { field }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One's complement addition is addition modulo 0xffff that never turns a sum into zero.
+    #[test]
+    fn a_sum_of_any_size_folds_like_a_remainder() {
+        let edges = [0, 1, 0x7fff, 0x8000, 0xfffe, 0xffff];
+        for (a, b, c, d) in edges.iter().flat_map(|&a| {
+            edges
+                .iter()
+                .flat_map(move |&b| edges.iter().flat_map(move |&c| edges.iter().map(move |&d| (a, b, c, d))))
+        }) {
+            let sum: u64 = a << 48 | b << 32 | c << 16 | d;
+            let expected = match (sum % 0xffff) as u16 {
+                0 if sum != 0 => 0xffff,
+                remainder => remainder,
+            };
+            assert_eq!(fold(sum), expected, "{sum:#x}");
+        }
+    }
 }

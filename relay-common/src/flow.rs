@@ -145,8 +145,8 @@ pub struct FlowRecord {
     pub udp_delta: u16,
     /// What the new addresses add to an IPv4 header's sum.
     pub ip_sum: u16,
-    /// Always zero.
-    pub zero: u16,
+    /// What the UDP pseudo header adds to a sum as packets arrive, all but the length.
+    pub pseudo_sum: u16,
     /// Index into the next hop table.
     pub next_hop: u32,
     /// Odd while the record is being written, and different after every reuse.
@@ -232,13 +232,19 @@ impl FlowRecord {
             delta += u64::from(self.channel.0) + 2 * u64::from(header);
         }
         self.udp_delta = checksum::fold(delta);
+        let protocol = Be16::new(u16::from(crate::wire::protocol::UDP));
+        self.pseudo_sum = checksum::fold(addresses(&self.key.src, &self.key.dst) + u64::from(protocol.0));
         self.ip_sum = checksum::fold(checksum::word(self.src.0[3]) + checksum::word(self.dst.0[3]));
     }
 }
 
-/// The sum of a pseudo header's addresses and a UDP header's ports. The mark of an IPv4-mapped address is not on the
-/// wire and does not count.
+/// The sum of a pseudo header's addresses and a UDP header's ports.
 fn sum(src: &NetIp, dst: &NetIp, src_port: Be16, dst_port: Be16) -> u16 {
+    checksum::fold(addresses(src, dst) + u64::from(src_port.0) + u64::from(dst_port.0))
+}
+
+/// The sum of a pseudo header's addresses. The mark of an IPv4-mapped address is not on the wire and does not count.
+fn addresses(src: &NetIp, dst: &NetIp) -> u64 {
     let ip = |ip: &NetIp| if ip.is_v4() { checksum::word(ip.0[3]) } else { checksum::words(&ip.0) };
-    checksum::fold(ip(src) + ip(dst) + u64::from(src_port.0) + u64::from(dst_port.0))
+    ip(src) + ip(dst)
 }

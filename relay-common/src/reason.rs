@@ -30,6 +30,10 @@ pub enum Reason {
     Padding,
     /// Passed up: no UDP checksum where the new family demands one (RFC 8200 section 8.1).
     NoChecksum,
+    /// Passed up: the UDP checksum is the pseudo header's sum alone. So Linux hands a datagram to a network card that is
+    /// to finish it, and a virtual cable (veth, virtio) has no such card: the kernel knows that, XDP is not told. One
+    /// finished checksum in 65,536 looks the same, and its packet goes up as well.
+    UnfinishedChecksum,
     /// Passed up: larger than the next hop's MTU.
     TooBig,
     /// Passed up: the next hop's MAC address is not known, or it is behind an interface without the program.
@@ -92,6 +96,7 @@ impl Reason {
             | Reason::BadChecksum
             | Reason::Padding
             | Reason::NoChecksum
+            | Reason::UnfinishedChecksum
             | Reason::TooBig
             | Reason::NextHop
             | Reason::Changed
@@ -112,7 +117,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 29] = [
+    pub const ALL: [Reason; 30] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::NotOurs,
@@ -126,6 +131,7 @@ impl Reason {
         Reason::BadChecksum,
         Reason::Padding,
         Reason::NoChecksum,
+        Reason::UnfinishedChecksum,
         Reason::TooBig,
         Reason::NextHop,
         Reason::Changed,
@@ -163,6 +169,7 @@ impl Reason {
             Reason::BadChecksum => "bad_checksum",
             Reason::Padding => "padding",
             Reason::NoChecksum => "no_checksum",
+            Reason::UnfinishedChecksum => "unfinished_checksum",
             Reason::TooBig => "too_big",
             Reason::NextHop => "next_hop",
             Reason::Changed => "changed",

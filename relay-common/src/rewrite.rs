@@ -37,6 +37,11 @@ pub fn decide(packet: &Packet, record: &FlowRecord, hop: &NextHop, now: u64) -> 
     if packet.udp_checksum == 0 && !(packet.is_v4() && record.dst.is_v4()) {
         return Reason::NoChecksum;
     }
+    if packet.udp_checksum
+        == checksum::fold(u64::from(record.pseudo_sum) + u64::from(Be16::new(packet.udp_len).0))
+    {
+        return Reason::UnfinishedChecksum;
+    }
     if hop.ifindex == 0 {
         return Reason::NextHop;
     }

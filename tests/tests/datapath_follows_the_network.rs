@@ -256,6 +256,30 @@ fn media_flows_both_ways_by_xdp_as_soon_as_the_neighbours_are_found() {
 }
 
 #[test]
+fn media_of_a_sender_that_leaves_checksums_to_a_virtual_card_goes_up_whole() {
+    for request in [Request::Xdp, Request::XdpGeneric] {
+        let net = OneCard::new();
+        net.outside.ethtool("out0", "tx", "on");
+        let mut datapath = net.start(request);
+        let mut writer = datapath.writer(0);
+        writer.bind(&binding(PEER)).unwrap();
+        wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
+        let (client, peer) = (socket(&net.outside, CLIENT), socket(&net.outside, PEER));
+        let listener = socket(&net.relay, &format!("{RELAY}:3478"));
+        let relayed = socket(&net.relay, &format!("{RELAY}:50000"));
+        let mut buffer = [0; 100];
+        client.send_to(&channel_data(b"to the peer"), (RELAY, 3478)).unwrap();
+        let n = listener.recv(&mut buffer).expect("the kernel hands it to the userspace relay");
+        assert_eq!(&buffer[..n], channel_data(b"to the peer"));
+        peer.send_to(b"to the client", (RELAY, 50_000)).unwrap();
+        let n = relayed.recv(&mut buffer).expect("the kernel hands it to the userspace relay");
+        assert_eq!(&buffer[..n], b"to the client");
+        assert_eq!(packets(&datapath, Reason::UnfinishedChecksum), 2, "{request:?}");
+        datapath.stop();
+    }
+}
+
+#[test]
 fn a_peer_that_moves_to_another_mac_without_a_word_is_followed() {
     let net = OneCard::new();
     // Kernel defaults: 15 to 45 s until a neighbour is stale. The rest is ours.

@@ -30,6 +30,8 @@ struct Pair {
     program: Program,
     bindings: Vec<Binding>,
     rng: StdRng,
+    /// Packets that went up because of [`Reason::UnfinishedChecksum`].
+    unfinished: usize,
 }
 
 impl Pair {
@@ -70,7 +72,7 @@ impl Pair {
                 program.insert(FlowRecord { deadline: binding.deadline.0, next_hop: 1, ..record });
             }
         }
-        Self { sim, program, bindings, rng }
+        Self { sim, program, bindings, rng, unfinished: 0 }
     }
 
     /// A well-formed packet of some binding, and whether the binding is alive.
@@ -121,6 +123,7 @@ impl Pair {
         }
         let delivered = delivered(frame);
         if run.verdict == Verdict::Pass {
+            self.unfinished += usize::from(reason == Reason::UnfinishedChecksum);
             return false;
         }
         let (seen, right) =
@@ -266,8 +269,11 @@ fn well_formed_packets_of_living_bindings_all_take_the_fast_path() {
     let mut pair = Pair::new(1);
     for _ in 0..PACKETS / 4 {
         let (datagram, alive) = pair.packet();
-        assert_eq!(pair.compare(&datagram.frame()), alive, "{datagram:?}");
+        let unfinished = pair.unfinished;
+        let forwarded = pair.compare(&datagram.frame());
+        assert_eq!(forwarded || pair.unfinished > unfinished, alive, "{datagram:?}");
     }
+    assert!(pair.unfinished < 5, "{} of {}: one in 65,536 may look like it", pair.unfinished, PACKETS / 4);
 }
 
 #[test]

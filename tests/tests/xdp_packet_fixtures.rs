@@ -45,6 +45,11 @@ impl Scene {
         Self::between("198.51.100.7:5000", "192.0.2.1:3478", "192.0.2.1:50000", "203.0.113.9:6000")
     }
 
+    fn v6() -> Self {
+        let (client, peer) = ("[2001:db8::7]:5000", "[2001:db8:2::9]:6000");
+        Self::between(client, "[2001:db8:1::1]:3478", "[2001:db8:1::1]:50000", peer)
+    }
+
     fn between(client: &str, listener: &str, relayed: &str, peer: &str) -> Self {
         let mut program = Program::load();
         for (index, hop) in [
@@ -244,6 +249,27 @@ fn lessons_20_a_zero_udp_checksum_towards_ipv6_goes_up_untouched() {
     s.passed(&frame, Reason::NoChecksum);
 }
 
+/// How Linux leaves a checksum to the card: the pseudo header's sum, not complemented.
+#[test]
+fn a_checksum_that_the_senders_card_was_to_finish_goes_up_untouched() {
+    for mut s in [Scene::v4(), Scene::v6()] {
+        for data in [&b"even"[..], b"odd", b""] {
+            for datagram in [s.client_sends(data), s.peer_sends(data)] {
+                let mut frame = datagram.frame();
+                let udp = frame.len() - datagram.payload.len() - 8;
+                let addresses = if datagram.src.is_ipv4() { udp - 8..udp } else { udp - 32..udp };
+                let words = frame[addresses].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
+                let mut sum = words.sum::<u32>() + 17 + 8 + datagram.payload.len() as u32;
+                while sum > 0xffff {
+                    sum = (sum & 0xffff) + (sum >> 16);
+                }
+                frame[udp + 6..udp + 8].copy_from_slice(&(sum as u16).to_be_bytes());
+                s.passed(&frame, Reason::UnfinishedChecksum);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
     let mut s = Scene::v4();
@@ -341,6 +367,16 @@ fn lessons_11_and_18_what_is_not_addressed_to_us_is_untouched_whatever_its_port(
 }
 
 #[test]
+fn lessons_10_and_24_an_entry_whose_record_is_another_keys_is_a_miss() {
+    let mut s = Scene::v4();
+    let others = path(addr("198.51.100.8:5000"), s.listener, addr("192.0.2.1:50001"), s.peer, CHANNEL);
+    s.program.rewrite(s.to_peer, alive(FlowRecord::client_to_peer(&others)));
+    s.program.rewrite(s.to_client, alive(FlowRecord::peer_to_client(&others)));
+    s.passed(&s.client_sends(b"x").frame(), Reason::NoBinding);
+    s.passed(&s.peer_sends(b"x").frame(), Reason::NoPeerBinding);
+}
+
+#[test]
 fn an_expired_client_is_dropped_and_an_expired_peer_goes_up_for_its_permission() {
     let mut s = Scene::v4();
     for deadline in [0, 1] {
@@ -371,6 +407,45 @@ fn ip_options_go_up_untouched() {
     frame.extend_from_slice(&plain[34..]);
     frame[14] = 0x46;
     s.passed(&frame, Reason::IpOptions);
+}
+
+#[test]
+fn ipv6_fragments_extension_headers_and_false_lengths_go_up_untouched() {
+    let mut s = Scene::v6();
+    for plain in [s.client_sends(b"0123").frame(), s.peer_sends(b"01234567").frame()] {
+        for (next_header, reason) in [
+            (44, Reason::Fragment),
+            (0, Reason::IpOptions),
+            (43, Reason::IpOptions),
+            (60, Reason::IpOptions),
+            (6, Reason::NotOurs),
+            (58, Reason::NotOurs),
+        ] {
+            let mut frame = plain.clone();
+            frame[20] = next_header;
+            s.passed(&frame, reason);
+        }
+        for payload_len in [0_u16, 7, 17, 0xffff] {
+            let mut frame = plain.clone();
+            frame[18..20].copy_from_slice(&payload_len.to_be_bytes());
+            // The UDP header agrees, so that only the frame gives it away.
+            if payload_len > 8 {
+                frame[58..60].copy_from_slice(&payload_len.to_be_bytes());
+            }
+            s.passed(&frame, Reason::BadLength);
+        }
+    }
+}
+
+#[test]
+fn an_ipv6_packet_leaves_with_the_flow_label_of_its_record() {
+    let mut s = Scene::v6();
+    s.change(|r| r.flow_label = 0x000a_bcde_u32.to_be());
+    for (datagram, class) in [(s.client_sends(b"x"), 0xb9), (s.peer_sends(b"x"), 0x2e)] {
+        let run = s.program.run(&Datagram { tos: class, ..datagram }.frame());
+        let word = u32::from_be_bytes(run.frame[14..18].try_into().unwrap());
+        assert_eq!(word, 6 << 28 | u32::from(class) << 20 | 0x000a_bcde);
+    }
 }
 
 #[test]

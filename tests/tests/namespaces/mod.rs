@@ -53,7 +53,8 @@ impl Namespace {
         after.split_whitespace().next().expect("an address").to_owned()
     }
 
-    fn ethtool(&self, interface: &str, feature: &str, state: &str) {
+    /// Turns a feature of an interface on or off.
+    pub(crate) fn ethtool(&self, interface: &str, feature: &str, state: &str) {
         command("ip", &["netns", "exec", &self.name, "ethtool", "-K", interface, feature, state]);
     }
 }
