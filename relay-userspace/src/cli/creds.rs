@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use super::screen::print;
 use crate::auth::time_limited;
 use crate::config::{self, Secret, Span};
 
@@ -54,7 +55,7 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
         }
     };
     let (username, password) = time_limited(secret.expose(), &args.name, unix_now() + args.ttl.0.as_secs());
-    println!("{}", render(&username, &password, &args.url, args.json));
+    print(render(&username, &password, &args.url, args.json))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,7 +18,10 @@ pub(super) enum Format {
 /// Starts logging at the level of `RUST_LOG`, info if it says nothing.
 pub(super) fn start(format: Format) {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is lost. To complain of that on stderr, as is the default, would panic there too: a full
+    // disk or a log collector that died must not stop the relay.
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
         Format::Text => log.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
         Format::Json => log.json().init(),

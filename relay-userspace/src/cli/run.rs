@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::flags::SettingsFlags;
 use super::log;
 use super::running::Running;
+use super::screen::print;
 use super::welcome::Welcome;
 use crate::admin::{Admin, Source};
 use crate::config::{self, AdminListen, Host, Resolved, Settings, User};
@@ -52,9 +53,12 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
 
     let status = running.status();
     let welcome = Welcome::new(&settings, &status, admin.as_ref().map(Admin::address), generated.as_ref());
-    match args.log_format {
-        log::Format::Text => println!("{}\n", welcome.screen()),
-        log::Format::Json => println!("{}", welcome.json()),
+    let shown = match args.log_format {
+        log::Format::Text => print(format_args!("{}\n", welcome.screen())),
+        log::Format::Json => print(welcome.json()),
+    };
+    if let Err(error) = shown {
+        tracing::warn!("no start-up screen: {error:#}");
     }
 
     let signal = signals.wait()?;

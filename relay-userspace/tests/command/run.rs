@@ -1,9 +1,13 @@
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{Server, finished, own_address};
+use crate::common::{Server, finished, own_address, turnpike};
 
 #[test]
 fn the_printed_probe_line_works_and_the_status_tells_of_it() {
@@ -104,6 +108,41 @@ fn the_status_of_no_server_is_an_error_that_says_so() {
         complaint.contains("is `turnpike run` up") && complaint.contains("Connection refused"),
         "{complaint}"
     );
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_neither_the_start_nor_a_shard() {
+    let ip = own_address();
+    let mut server = turnpike(&format!("run --listen udp://{ip} --admin off --user a:b --interface lo"))
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    let probe = || finished(&format!("probe turn:{ip} --user a --password b --packets 2"));
+    let works = (0..20).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        probe().0 == 0
+    });
+    let stopped = kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM);
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{stopped:?}");
+    assert!(works, "{}", probe().1);
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
+    for words in ["creds --secret s", "check --listen udp://127.0.0.1"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(turnpike(words).stdout(writer).stderr(Stdio::null()).status().unwrap().code(), Some(0));
+        let Output { status, stderr, .. } = turnpike(words).stdout(full()).output().unwrap();
+        let complaint = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains("cannot write to stdout: No space left"), "{complaint}");
+    }
+}
+
+fn full() -> File {
+    File::create("/dev/full").unwrap()
 }
 
 fn page(authority: &str, path: &str) -> String {
