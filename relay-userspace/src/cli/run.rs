@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::{process, thread};
+use std::{fs, process, thread};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{SigSet, Signal};
@@ -140,12 +140,23 @@ fn start(settings: &Settings, core: Arc<CoreConfig>, shared: Arc<Shared>) -> Res
     Ok((server, datapath))
 }
 
+/// From the text of `/proc/self/status`.
+fn is_ignored(status: &str, signal: Signal) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal as u32 - 1) & 1 == 1
+}
+
 /// The signals that end the server, held back until it asks for them.
 struct StopSignals(SigSet);
 
 impl StopSignals {
+    /// Those that the process was started to ignore are left alone (`nohup turnpike run`, `turnpike run &` in a script):
+    /// a blocked signal waits for us even when it is ignored.
     fn claim() -> Result<Self> {
-        let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        let set = SigSet::from_iter(signals.into_iter().filter(|signal| !is_ignored(&status, *signal)));
         set.thread_block().context("cannot hold signals back")?;
         Ok(Self(set))
     }

@@ -1,7 +1,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -139,6 +139,35 @@ fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
         assert_eq!(status.code(), Some(1), "{complaint}");
         assert!(complaint.contains("cannot write to stdout: No space left"), "{complaint}");
     }
+}
+
+#[test]
+fn a_signal_that_was_to_be_ignored_does_not_stop_the_server() {
+    let ip = own_address();
+    // What `nohup` does.
+    let run = "trap '' HUP; exec \"$0\" run --listen udp://$1 --admin off --user a:b --interface lo";
+    let mut server = Command::new("sh")
+        .args(["-c", run, env!("CARGO_BIN_EXE_turnpike"), &ip.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let probe = || finished(&format!("probe turn:{ip} --user a --password b --packets 2")).0 == 0;
+    let wait = || std::thread::sleep(std::time::Duration::from_millis(100));
+    let ready = (0..50).any(|_| {
+        probe() || {
+            wait();
+            false
+        }
+    });
+    let send = |signal| kill(Pid::from_raw(server.id() as i32), signal);
+    let hung_up = send(Signal::SIGHUP);
+    wait();
+    let still_there = probe();
+    let stopped = send(Signal::SIGTERM);
+    let code = server.wait().unwrap().code();
+    assert!(ready && still_there && hung_up.is_ok() && stopped.is_ok());
+    assert_eq!(code, Some(0));
 }
 
 fn full() -> File {
