@@ -111,6 +111,23 @@ fn the_status_of_no_server_is_an_error_that_says_so() {
 }
 
 #[test]
+fn a_status_that_comes_too_slowly_is_given_up() {
+    let ip = own_address();
+    let listener = TcpListener::bind((ip, 9641)).unwrap();
+    let dripping = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Ends when the reader gave up.
+        while stream.write_all(b"x").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    });
+    let (code, _, complaint) = finished(&format!("status --admin {ip}:9641"));
+    assert_eq!(code, 1);
+    assert!(complaint.contains("not complete after 5 s"), "{complaint}");
+    dripping.join().unwrap();
+}
+
+#[test]
 fn a_log_that_cannot_be_written_stops_neither_the_start_nor_a_shard() {
     let ip = own_address();
     let mut server = turnpike(&format!("run --listen udp://{ip} --admin off --user a:b --interface lo"))
