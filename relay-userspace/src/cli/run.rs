@@ -35,7 +35,7 @@ pub(super) struct Args {
 pub(super) fn main(args: Args) -> Result<ExitCode> {
     // Before there is any thread, so that none but this one is ever interrupted.
     let signals = StopSignals::claim()?;
-    log::start(args.log_format);
+    let _log = log::start(args.log_format).context("cannot start the log's thread")?;
     let host = Host::read().context("cannot read this host's addresses")?;
     let path = args.settings.config.clone();
     let Resolved { mut settings, warnings } = config::load(path.as_deref(), args.settings.layer(), &host)?;

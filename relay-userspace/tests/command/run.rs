@@ -146,6 +146,32 @@ fn a_log_that_cannot_be_written_stops_neither_the_start_nor_a_shard() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let ip = own_address();
+    let (unread, mut stderr) = std::io::pipe().unwrap();
+    // A pipe takes 64 KiB: this leaves room for some twenty lines.
+    stderr.write_all(&[b'\n'; 60 << 10]).unwrap();
+    let mut server = turnpike(&format!("run --listen udp://{ip} --admin off --user a:b --interface lo"))
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    // Each makes and ends two allocations.
+    let probe = || finished(&format!("probe turn:{ip} --user a --password b --packets 1")).0 == 0;
+    let ready = (0..50).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        probe()
+    });
+    let all_work = (0..20).all(|_| probe());
+    let signal = if ready && all_work { Signal::SIGTERM } else { Signal::SIGKILL };
+    kill(Pid::from_raw(server.id() as i32), signal).unwrap();
+    let code = server.wait().unwrap().code();
+    drop(unread);
+    assert!(ready && all_work);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
 fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
     for words in ["creds --secret s", "check --listen udp://127.0.0.1"] {
         let (reader, writer) = std::io::pipe().unwrap();
