@@ -161,6 +161,12 @@ fn attributes_that_contradict_each_other_are_refused_with_400() {
     );
     assert_eq!(
         code(&|b| {
+            b.bytes(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[1, 0, 0, 0]);
+        }),
+        400
+    );
+    assert_eq!(
+        code(&|b| {
             b.bytes(AttributeType::EVEN_PORT, &[]);
         }),
         400

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Client, Sim, addr, config, sim};
-use turnpike::stun::{Builder, Method};
+use turnpike::stun::{AttributeType, Builder, Method};
 use turnpike::turn::CoreConfig;
 
 /// Writes the attributes of a request.
@@ -134,4 +134,16 @@ fn a_client_whose_nat_changed_its_port_starts_anew_and_the_old_allocation_expire
     sim.wait(300.0);
     assert_eq!(sim.core.allocation_count(), 1);
     assert_eq!((sim.shared.free_ports(), sim.shared.quota_used()), (63, 1));
+}
+
+#[test]
+fn answers_as_long_as_a_client_likes_are_not_kept() {
+    let mut sim = sim();
+    let mut client = Client::new(1);
+    client.learn_nonce(&mut sim);
+    let request = client.signed(Method::ALLOCATE, |b| {
+        (0..1000).for_each(|n| drop(b.bytes(AttributeType(0x7000 + n), &[])));
+    });
+    assert_eq!(again(&client, &mut sim, &request), 420);
+    assert_eq!(sim.core.occupancy().answers, 0);
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use super::flags::SettingsFlags;
-use super::screen::Screen;
+use super::screen::{Screen, print};
 use crate::auth::printable;
 use crate::config::{self, Host, Resolved, Settings, Span};
 
@@ -20,7 +20,7 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     let host = Host::read().context("cannot read this host's addresses")?;
     let path = args.settings.config.clone();
     let Resolved { settings, warnings } = config::load(path.as_deref(), args.settings.layer(), &host)?;
-    println!("{}", render(&settings));
+    print(render(&settings))?;
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }

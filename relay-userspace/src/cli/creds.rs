@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
+use super::screen::print;
 use crate::auth::time_limited;
 use crate::config::{self, Secret, Span};
+use crate::stun::MAX_USERNAME_LEN;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -53,8 +55,13 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
             secrets.into_iter().next().with_context(|| format!("{} has no secret in it", file.display()))?
         }
     };
-    let (username, password) = time_limited(secret.expose(), &args.name, unix_now() + args.ttl.0.as_secs());
-    println!("{}", render(&username, &password, &args.url, args.json));
+    let expiry = unix_now().checked_add(args.ttl.0.as_secs()).context("--ttl: no clock counts that far")?;
+    let (username, password) = time_limited(secret.expose(), &args.name, expiry);
+    ensure!(
+        username.len() <= MAX_USERNAME_LEN,
+        "--name is too long: with the expiry before it, it may have {MAX_USERNAME_LEN} bytes, which is all that STUN can carry"
+    );
+    print(render(&username, &password, &args.url, args.json))?;
     Ok(ExitCode::SUCCESS)
 }
 

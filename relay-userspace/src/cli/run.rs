@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::{process, thread};
+use std::{fs, process, thread};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{SigSet, Signal};
@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use super::flags::SettingsFlags;
 use super::log;
 use super::running::Running;
+use super::screen::print;
 use super::welcome::Welcome;
 use crate::admin::{Admin, Source};
 use crate::config::{self, AdminListen, Host, Resolved, Settings, User};
@@ -34,7 +35,7 @@ pub(super) struct Args {
 pub(super) fn main(args: Args) -> Result<ExitCode> {
     // Before there is any thread, so that none but this one is ever interrupted.
     let signals = StopSignals::claim()?;
-    log::start(args.log_format);
+    let _log = log::start(args.log_format).context("cannot start the log's thread")?;
     let host = Host::read().context("cannot read this host's addresses")?;
     let path = args.settings.config.clone();
     let Resolved { mut settings, warnings } = config::load(path.as_deref(), args.settings.layer(), &host)?;
@@ -52,9 +53,12 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
 
     let status = running.status();
     let welcome = Welcome::new(&settings, &status, admin.as_ref().map(Admin::address), generated.as_ref());
-    match args.log_format {
-        log::Format::Text => println!("{}\n", welcome.screen()),
-        log::Format::Json => println!("{}", welcome.json()),
+    let shown = match args.log_format {
+        log::Format::Text => print(format_args!("{}\n", welcome.screen())),
+        log::Format::Json => print(welcome.json()),
+    };
+    if let Err(error) = shown {
+        tracing::warn!("no start-up screen: {error:#}");
     }
 
     let signal = signals.wait()?;
@@ -136,12 +140,23 @@ fn start(settings: &Settings, core: Arc<CoreConfig>, shared: Arc<Shared>) -> Res
     Ok((server, datapath))
 }
 
+/// From the text of `/proc/self/status`.
+fn is_ignored(status: &str, signal: Signal) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal as u32 - 1) & 1 == 1
+}
+
 /// The signals that end the server, held back until it asks for them.
 struct StopSignals(SigSet);
 
 impl StopSignals {
+    /// Those that the process was started to ignore are left alone (`nohup turnpike run`, `turnpike run &` in a script):
+    /// a blocked signal waits for us even when it is ignored.
     fn claim() -> Result<Self> {
-        let set = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        let set = SigSet::from_iter(signals.into_iter().filter(|signal| !is_ignored(&status, *signal)));
         set.thread_block().context("cannot hold signals back")?;
         Ok(Self(set))
     }

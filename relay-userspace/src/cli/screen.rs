@@ -1,7 +1,20 @@
 //! Text for people: aligned rows, numbers with separators.
 
 use std::fmt::{self, Display, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// Prints a text and a line break at once. `println!` would panic where this returns an error; a reader that has seen
+/// enough and went away (`turnpike status | head`) is none.
+pub(super) fn print(text: impl Display) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
+}
 
 /// Rows of a label and a text, the texts aligned.
 #[derive(Debug, Default)]

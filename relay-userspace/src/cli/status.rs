@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::http;
-use super::screen::{Screen, bytes, thousands, uptime};
+use super::screen::{Screen, bytes, print, thousands, uptime};
 use crate::admin::{Bindings, State, Status, Traffic, Where};
 use crate::auth::printable;
 use crate::config::DEFAULT_ADMIN;
@@ -28,12 +28,9 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     let text = http::get(authority, "/v1/status")
         .context("no status: is `turnpike run` up, and is this its --admin address?")?;
     if args.json {
-        println!("{text}");
+        print(text)?;
     } else {
-        println!(
-            "{}",
-            render(&serde_json::from_str(&text).context("the answer is not a status of this version")?)
-        );
+        print(render(&serde_json::from_str(&text).context("the answer is not a status of this version")?))?;
     }
     Ok(ExitCode::SUCCESS)
 }

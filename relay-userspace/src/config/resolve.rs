@@ -93,6 +93,14 @@ impl Layer {
         if shards == 0 {
             return refuse("shards is 0: at least one thread must serve clients");
         }
+        for (limit, name) in
+            [(self.limits.user_quota, "user-quota"), (self.limits.total_quota, "total-quota")]
+        {
+            // No limit in coturn; here it would let nobody in.
+            if limit == Some(0) {
+                return refuse(format!("{name} is 0: nobody could allocate; leave it out for no limit"));
+            }
+        }
         let max_bindings = self.datapath.max_bindings.unwrap_or(DEFAULT_BINDINGS);
         if !(1..=MOST_BINDINGS).contains(&max_bindings) {
             return refuse(format!(
@@ -190,8 +198,18 @@ fn relay_addresses(
     }
     for address in &named {
         check_address(&format!("relay address {address}"), address.local, host, warnings)?;
-        if !seen.insert(address.local) {
-            return refuse(format!("relay address {} is listed twice", address.local));
+        if address.public.is_unspecified() || address.public.is_multicast() {
+            return refuse(format!(
+                "relay address {address}: name the public address that the NAT maps to {}",
+                address.local
+            ));
+        }
+        // Both by themselves: a 1:1 NAT maps each to one other, and a client that names a relayed address by its public
+        // name must mean one of them.
+        for ip in HashSet::from([address.local, address.public]) {
+            if !seen.insert(ip) {
+                return refuse(format!("relay address {ip} is listed twice"));
+            }
         }
     }
     Ok(named)

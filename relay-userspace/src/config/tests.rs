@@ -188,6 +188,16 @@ fn settings_that_contradict_one_another_are_refused() {
         ("listen = ['udp://224.0.0.1']", "listener udp://224.0.0.1:3478: a multicast"),
         ("[relay]\naddresses = ['10.0.0.2', '192.0.2.9/10.0.0.2']", "relay address 10.0.0.2 is listed twice"),
         ("[relay]\naddresses = ['192.0.2.9/0.0.0.0']", "relay address 192.0.2.9/0.0.0.0: name one of"),
+        (
+            "[relay]\naddresses = ['0.0.0.0/10.0.0.2']",
+            "relay address 0.0.0.0/10.0.0.2: name the public address",
+        ),
+        (
+            "[relay]\naddresses = ['198.51.100.1/10.0.0.2', '198.51.100.1/192.0.2.7']",
+            "relay address 198.51.100.1 is listed twice",
+        ),
+        ("[limits]\nuser-quota = 0", "user-quota is 0: nobody could allocate; leave it out for no limit"),
+        ("[limits]\ntotal-quota = 0", "total-quota is 0: nobody could allocate"),
         ("[auth]\nusers = ['a:1', 'a:2']", "user \"a\" is listed twice"),
         (
             "[limits]\nmax-lifetime = 599",

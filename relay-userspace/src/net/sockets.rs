@@ -8,7 +8,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
 };
 
-use super::sys;
+use super::{limits, sys};
 
 /// Buffer space of a listener, which carries the media of all clients of its shard: about 1,800 packets, 18 ms at
 /// 100,000 a second. The kernel doubles it for its own overhead.
@@ -21,7 +21,9 @@ const RELAY_BUFFER: usize = 1 << 20;
 /// Opens a relayed transport address. Neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set, so that a port that another
 /// program holds is refused (`EADDRINUSE`), and what we hold is ours alone.
 pub(super) fn open_relay(local: SocketAddr) -> io::Result<UdpSocket> {
-    open(local, RELAY_BUFFER, false)
+    let socket = open(local, RELAY_BUFFER, false)?;
+    limits::leave_reserve(&socket)?;
+    Ok(socket)
 }
 
 /// Opens one shard's socket of a listener.

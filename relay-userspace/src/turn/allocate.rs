@@ -15,7 +15,7 @@ use super::reservations::{self, Reservation, Token};
 use super::sorted_map::SortedMap;
 use super::timers::Timer;
 use super::types::{AllocationId, FiveTuple, RelayAddr};
-use crate::stun::{AddressFamily, AttributeType, ErrorCode, Key, Message};
+use crate::stun::{AddressFamily, ErrorCode, Key, Message};
 
 /// UDP in REQUESTED-TRANSPORT (RFC 8656 section 18.8).
 const UDP: u8 = 17;
@@ -232,7 +232,12 @@ fn read_wish(message: &Message<'_>) -> Result<Wish, Refusal> {
     let token = message.reservation_token()?;
     let even_port = message.even_port()?;
     let family = message.requested_address_family()?;
-    let additional = message.has(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
+    let additional = message.additional_address_family()?;
+    // RFC 8656 section 7.2: IPv4 comes first, so it cannot come in addition.
+    if additional == Some(AddressFamily::V4) {
+        return Err(ErrorCode::BAD_REQUEST.into());
+    }
+    let additional = additional.is_some();
     if token.is_some() && (even_port.is_some() || family.is_some() || additional)
         || family.is_some() && additional
         || even_port == Some(true) && additional

@@ -14,6 +14,10 @@ const KEEP: Duration = Duration::from_secs(40);
 /// Most answers kept, about 1 MiB; the oldest go first. Only authenticated requests get here.
 const MOST: usize = 4096;
 
+/// Longest answer kept, in bytes. Longer is only a 420 to thousands of unknown attributes, which comes out the same when
+/// it is asked for again; 4096 of these would take 128 MiB.
+const LONGEST: usize = 512;
+
 /// A request: where it came from, and a keyed digest of all its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct RequestKey {
@@ -35,6 +39,9 @@ impl Answers {
     }
 
     pub(super) fn insert(&mut self, now: Timestamp, request: RequestKey, answer: Box<[u8]>) {
+        if answer.len() > LONGEST {
+            return;
+        }
         if self.order.len() == MOST {
             self.forget_oldest();
         }

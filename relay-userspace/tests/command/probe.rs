@@ -59,6 +59,19 @@ fn nobody_there_and_nobody_answering_are_told_apart() {
     assert!(shown.contains("nothing listens on UDP"), "{shown}");
 
     let ip = own_address();
+    let echo = UdpSocket::bind((ip, 3478)).unwrap();
+    let echoing = std::thread::spawn(move || {
+        let mut buffer = [0; 1500];
+        let (len, from) = echo.recv_from(&mut buffer).unwrap();
+        echo.send_to(&buffer[..len], from).unwrap();
+        echo
+    });
+    let (code, shown, _) = finished(&format!("probe turn:{ip} --user a --password b"));
+    drop(echoing.join().unwrap());
+    assert_eq!(code, 1);
+    assert!(shown.contains("answers, but not in STUN: another service listens there"), "{shown}");
+
+    let ip = own_address();
     let _silent = UdpSocket::bind((ip, 3478)).unwrap();
     let (code, json, _) = finished(&format!("probe turn:{ip} --user a --password b --json"));
     assert_eq!(code, 1);

@@ -1,9 +1,13 @@
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{Server, finished, own_address};
+use crate::common::{Server, finished, own_address, turnpike};
 
 #[test]
 fn the_printed_probe_line_works_and_the_status_tells_of_it() {
@@ -104,6 +108,113 @@ fn the_status_of_no_server_is_an_error_that_says_so() {
         complaint.contains("is `turnpike run` up") && complaint.contains("Connection refused"),
         "{complaint}"
     );
+}
+
+#[test]
+fn a_status_that_comes_too_slowly_is_given_up() {
+    let ip = own_address();
+    let listener = TcpListener::bind((ip, 9641)).unwrap();
+    let dripping = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Ends when the reader gave up.
+        while stream.write_all(b"x").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    });
+    let (code, _, complaint) = finished(&format!("status --admin {ip}:9641"));
+    assert_eq!(code, 1);
+    assert!(complaint.contains("not complete after 5 s"), "{complaint}");
+    dripping.join().unwrap();
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_neither_the_start_nor_a_shard() {
+    let ip = own_address();
+    let mut server = turnpike(&format!("run --listen udp://{ip} --admin off --user a:b --interface lo"))
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    let probe = || finished(&format!("probe turn:{ip} --user a --password b --packets 2"));
+    let works = (0..20).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        probe().0 == 0
+    });
+    let stopped = kill(Pid::from_raw(server.id() as i32), Signal::SIGTERM);
+    assert_eq!(server.wait().unwrap().code(), Some(0), "{stopped:?}");
+    assert!(works, "{}", probe().1);
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let ip = own_address();
+    let (unread, mut stderr) = std::io::pipe().unwrap();
+    // A pipe takes 64 KiB: this leaves room for some twenty lines.
+    stderr.write_all(&[b'\n'; 60 << 10]).unwrap();
+    let mut server = turnpike(&format!("run --listen udp://{ip} --admin off --user a:b --interface lo"))
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    // Each makes and ends two allocations.
+    let probe = || finished(&format!("probe turn:{ip} --user a --password b --packets 1")).0 == 0;
+    let ready = (0..50).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        probe()
+    });
+    let all_work = (0..20).all(|_| probe());
+    let signal = if ready && all_work { Signal::SIGTERM } else { Signal::SIGKILL };
+    kill(Pid::from_raw(server.id() as i32), signal).unwrap();
+    let code = server.wait().unwrap().code();
+    drop(unread);
+    assert!(ready && all_work);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
+    for words in ["creds --secret s", "check --listen udp://127.0.0.1"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(turnpike(words).stdout(writer).stderr(Stdio::null()).status().unwrap().code(), Some(0));
+        let Output { status, stderr, .. } = turnpike(words).stdout(full()).output().unwrap();
+        let complaint = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(1), "{complaint}");
+        assert!(complaint.contains("cannot write to stdout: No space left"), "{complaint}");
+    }
+}
+
+#[test]
+fn a_signal_that_was_to_be_ignored_does_not_stop_the_server() {
+    let ip = own_address();
+    // What `nohup` does.
+    let run = "trap '' HUP; exec \"$0\" run --listen udp://$1 --admin off --user a:b --interface lo";
+    let mut server = Command::new("sh")
+        .args(["-c", run, env!("CARGO_BIN_EXE_turnpike"), &ip.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let probe = || finished(&format!("probe turn:{ip} --user a --password b --packets 2")).0 == 0;
+    let wait = || std::thread::sleep(std::time::Duration::from_millis(100));
+    let ready = (0..50).any(|_| {
+        probe() || {
+            wait();
+            false
+        }
+    });
+    let send = |signal| kill(Pid::from_raw(server.id() as i32), signal);
+    let hung_up = send(Signal::SIGHUP);
+    wait();
+    let still_there = probe();
+    let stopped = send(Signal::SIGTERM);
+    let code = server.wait().unwrap().code();
+    assert!(ready && still_there && hung_up.is_ok() && stopped.is_ok());
+    assert_eq!(code, Some(0));
+}
+
+fn full() -> File {
+    File::create("/dev/full").unwrap()
 }
 
 fn page(authority: &str, path: &str) -> String {

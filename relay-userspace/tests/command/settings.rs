@@ -42,6 +42,16 @@ fn flags_that_cannot_be_meant_are_a_usage_error() {
 }
 
 #[test]
+fn a_credential_that_cannot_be_used_is_not_made() {
+    let (code, shown, complaint) = finished("creds --secret s --ttl 18446744073709551615");
+    assert_eq!((code, shown.as_str()), (1, ""));
+    assert!(complaint.contains("--ttl: no clock counts that far"), "{complaint}");
+    let (code, shown, complaint) = finished(&format!("creds --secret s --name {}", "x".repeat(500)));
+    assert_eq!((code, shown.as_str()), (1, ""));
+    assert!(complaint.contains("--name is too long"), "{complaint}");
+}
+
+#[test]
 fn a_listener_in_the_relay_port_range_is_refused() {
     let (code, _, complaint) = finished("check --listen udp://127.0.0.1:50000");
     assert_eq!(code, 1);

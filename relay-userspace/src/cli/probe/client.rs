@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// After this a request is sent again, then after twice the time and so on (RFC 8489 section 6.2.1).
 const RETRANSMIT_AFTER: Duration = Duration::from_millis(500);
 
+/// Most packets kept that peers sent while an answer was waited for.
+const MOST_EARLY: usize = 1000;
+
 /// REQUESTED-TRANSPORT of an allocation that relays UDP.
 const UDP: u8 = 17;
 
@@ -30,6 +33,8 @@ pub(super) struct Client {
     buffer: Vec<u8>,
     /// What peers sent while an answer was waited for.
     early: VecDeque<Received>,
+    /// Whether something came that is neither an answer nor from a peer.
+    strange: bool,
 }
 
 struct Challenge {
@@ -67,6 +72,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) enum Failure {
     NoAnswer(SocketAddr),
+    NotStun(SocketAddr),
     NothingListens(SocketAddr),
     Refused { code: ErrorCode, reason: String },
     Redirected(SocketAddr),
@@ -91,6 +97,7 @@ impl Client {
             challenge: None,
             buffer: vec![0; 65_536],
             early: VecDeque::new(),
+            strange: false,
         })
     }
 
@@ -220,7 +227,7 @@ impl Client {
             }
             wait *= 2;
         }
-        Err(Failure::NoAnswer(self.server))
+        Err(if self.strange { Failure::NotStun(self.server) } else { Failure::NoAnswer(self.server) })
     }
 
     /// The datagram that answers a transaction; what peers send meanwhile is kept.
@@ -232,7 +239,11 @@ impl Client {
             if is_answer {
                 return Ok(Some(datagram));
             }
-            self.early.extend(from_peer(&datagram));
+            match from_peer(&datagram) {
+                Some(received) if self.early.len() < MOST_EARLY => self.early.push_back(received),
+                Some(_) => {}
+                None => self.strange = true,
+            }
         }
         Ok(None)
     }
@@ -296,6 +307,9 @@ impl fmt::Display for Failure {
                 "no answer from UDP {server} within {} s: is the server down, or a firewall in the way?",
                 PATIENCE.as_secs()
             ),
+            Self::NotStun(server) => {
+                write!(f, "UDP {server} answers, but not in STUN: another service listens there")
+            }
             Self::NothingListens(server) => {
                 write!(f, "nothing listens on UDP {server} (ICMP port unreachable)")
             }

@@ -5,7 +5,6 @@ mod report;
 mod steps;
 mod url;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -13,6 +12,7 @@ use anyhow::Result;
 use self::report::Report;
 use self::url::TurnUrl;
 use super::creds::unix_now;
+use super::screen::print;
 use crate::auth::time_limited;
 use crate::config::Secret;
 
@@ -62,18 +62,17 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     };
     let mut report = Report::new(args.url.to_string(), |step| {
         if !args.json {
-            println!("{step}");
-            // A reader sees each step when it is done, also through a pipe. One that went away does not matter.
-            let _ = io::stdout().flush();
+            // Without a reader the exit code still tells, and the allocations are still to be ended.
+            let _ = print(step);
         }
     });
     // The report has the reason.
     let _ = steps::run(&args.url, &Identity { username, password }, args.packets, &mut report);
     let ok = report.is_ok();
     if args.json {
-        println!("{}", report.json());
+        print(report.json())?;
     } else {
-        println!("\n{}", report.verdict());
+        print(format_args!("\n{}", report.verdict()))?;
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
