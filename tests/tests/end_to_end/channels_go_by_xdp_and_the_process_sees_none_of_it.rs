@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use relay_common::reason::Reason;
 use turnpike_tests::lab::{self, Echo, Host, Load, OneNic, Path, Server, ServerOptions, Totals, TwoNic};
 
 use crate::common::moved;
@@ -28,8 +29,12 @@ fn channels(server: &Server, client: &Host, peer: &Host, expected: Expected, cli
     let mut totals = Totals { sent: 0, received: 0 };
     let moved = moved(server, || totals = load.run(client, server.address(), &echo));
     assert_complete(totals, clients * MESSAGES);
-    assert_eq!(moved.relayed(expected.path), (totals.sent, totals.received), "{moved:?}");
-    assert_eq!(moved.relayed(expected.other), (0, 0), "{moved:?}");
+    // One packet in 65,536 has a finished checksum that looks unfinished, and is relayed by the process.
+    let chance = moved.of(Path::Xdp, Reason::UnfinishedChecksum);
+    let [by, other] = [expected.path, expected.other].map(|path| moved.relayed(path));
+    assert_eq!(other.0 + other.1, chance, "{moved:?}");
+    assert_eq!(by.0 + by.1 + chance, totals.sent + totals.received, "{moved:?}");
+    assert!(chance <= 2, "{moved:?}");
 }
 
 fn assert_complete(totals: Totals, messages: u32) {

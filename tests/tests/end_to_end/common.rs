@@ -19,6 +19,8 @@ pub(crate) struct Call {
     pub(crate) relayed: SocketAddr,
     /// The peer.
     pub(crate) peer: UdpSocket,
+    /// In the payloads: see [`Call::settle`].
+    salt: u32,
 }
 
 impl Call {
@@ -28,7 +30,7 @@ impl Call {
         let relayed = client.allocate();
         let peer = peer.udp(0);
         client.bind(CHANNEL, peer.local_addr().expect("bound"));
-        Self { client, relayed, peer }
+        Self { client, relayed, peer, salt: 0 }
     }
 
     /// The peer's address.
@@ -52,13 +54,15 @@ impl Call {
 
     /// Once there and once back.
     pub(crate) fn both_ways(&mut self) {
-        self.client_sends(b"to the peer");
-        self.peer_sends(b"to the client");
+        self.client_sends(format!("to the peer {}", self.salt).as_bytes());
+        self.peer_sends(format!("to the client {}", self.salt).as_bytes());
     }
 
-    /// Sends both ways until XDP forwards both: it learns of a neighbour a little after the kernel.
+    /// Sends both ways until XDP forwards both: it learns of a neighbour a little after the kernel. One packet in
+    /// 65,536 has a checksum that looks unfinished, and goes up; the salt changes until that is neither of these.
     pub(crate) fn settle(&mut self, server: &Server) {
         wait_for("forwarding by XDP", || {
+            self.salt += 1;
             let moved = moved(server, || self.both_ways());
             (moved.relayed(Path::Xdp) == (1, 1)).then_some(())
         });
