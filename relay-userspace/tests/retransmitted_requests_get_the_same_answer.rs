@@ -142,7 +142,7 @@ fn answers_as_long_as_a_client_likes_are_not_kept() {
     let mut client = Client::new(1);
     client.learn_nonce(&mut sim);
     let request = client.signed(Method::ALLOCATE, |b| {
-        (0..1000).for_each(|n| drop(b.bytes(AttributeType(0x7000 + n), &[])));
+        (0..1000).for_each(|n| _ = b.bytes(AttributeType(0x7000 + n), &[]));
     });
     assert_eq!(again(&client, &mut sim, &request), 420);
     assert_eq!(sim.core.occupancy().answers, 0);

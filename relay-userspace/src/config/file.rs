@@ -55,7 +55,7 @@ pub(super) fn readable_by_all(path: &Path) -> Option<String> {
 }
 
 fn text_of(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|source| ConfigError::Read { path: PathBuf::from(path), source })
+    fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: PathBuf::from(path), cause })
 }
 
 /// Line and column, both from 1, the column in characters.
@@ -65,8 +65,17 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// The reader's message in the operator's words: an unknown key with the nearest known one.
+/// The reader's message in the operator's words: an unknown key with the nearest known one, and nothing that repeats a value
+/// of the wrong type, which may be a secret.
 fn explain(message: &str) -> String {
+    // "invalid type: string \"udp://10.0.0.2\", expected a sequence"
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
+    {
+        let found = found.split(' ').next().unwrap_or_default();
+        let expected = expected.trim_end().replace("a sequence", "a list, as in [\"...\"]");
+        return format!("found {found}, expected {expected}");
+    }
     // "unknown field `lisen`, expected one of `listen`, `realm`": every second piece is a name.
     let Some(names) = message.strip_prefix("unknown field ") else {
         return message.trim_end().replace('\n', "; ");

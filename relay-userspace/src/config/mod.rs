@@ -44,12 +44,12 @@ pub fn read_secrets(path: &Path) -> Result<Vec<Secret>, ConfigError> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}", path = .path.display())]
+    #[error("cannot read {path}: {cause}", path = .path.display())]
     Read {
         /// Which one.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// What the system says. Not called `source`: the message has it, and a chain of errors would show it twice.
+        cause: io::Error,
     },
     /// Something in a file is wrong.
     #[error("{path}:{line}:{column}: {what}", path = .path.display())]

@@ -21,6 +21,9 @@ pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4A
 /// The longest lifetime of an allocation unless told otherwise (RFC 8656 section 7.2).
 pub const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(3600);
 
+/// More threads than any host has CPUs.
+const MOST_SHARDS: usize = 1024;
+
 /// The lifetime that every client may count on (RFC 8656 section 7.2): a maximum below it makes no sense.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -92,6 +95,11 @@ impl Layer {
         let shards = self.shards.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         if shards == 0 {
             return refuse("shards is 0: at least one thread must serve clients");
+        }
+        if shards > MOST_SHARDS {
+            return refuse(format!(
+                "shards is {shards}: one for each CPU is best, {MOST_SHARDS} are the most"
+            ));
         }
         for (limit, name) in
             [(self.limits.user_quota, "user-quota"), (self.limits.total_quota, "total-quota")]

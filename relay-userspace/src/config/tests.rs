@@ -134,6 +134,7 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
         ("realm = 'a'\nrealm = 'b'", "2:1: duplicate key"),
         ("realm = ", "1:9: "),
         ("realm = ''", "1:9: the realm is empty"),
+        ("listen = 'udp://10.0.0.2'", "1:10: found string, expected a list, as in [\"...\"]"),
         ("realm = 'say \"hi\"'", "1:9: the realm \"say \\\"hi\\\"\" has a quote"),
         ("realm = \"a\\u0000b\"", "1:9: the realm \"a\\0b\" has a quote, a backslash or a control character"),
         ("listen = ['10.0.0.2:3478']", "1:11: \"10.0.0.2:3478\" has no scheme: write udp://"),
@@ -196,6 +197,7 @@ fn settings_that_contradict_one_another_are_refused() {
             "[relay]\naddresses = ['198.51.100.1/10.0.0.2', '198.51.100.1/192.0.2.7']",
             "relay address 198.51.100.1 is listed twice",
         ),
+        ("shards = 1025", "shards is 1025: one for each CPU is best"),
         ("[limits]\nuser-quota = 0", "user-quota is 0: nobody could allocate; leave it out for no limit"),
         ("[limits]\ntotal-quota = 0", "total-quota is 0: nobody could allocate"),
         ("[auth]\nusers = ['a:1', 'a:2']", "user \"a\" is listed twice"),
@@ -325,7 +327,13 @@ fn no_complaint_and_no_debug_output_repeats_a_secret() {
     for secret in ["wonder", "land", "\"old\"", "\"new\""] {
         assert!(!shown.contains(secret), "{shown}");
     }
-    for text in ["users = ['hunter2']", "users = { a = 4711 }", "users = ['a:hunter2', 'a:hunter2']"] {
+    for text in [
+        "users = 'hunter2'",
+        "secrets = 'hunter2'",
+        "users = ['hunter2']",
+        "users = { a = 4711 }",
+        "users = ['a:hunter2', 'a:hunter2']",
+    ] {
         let complaint = resolved(&format!("[auth]\n{text}")).unwrap_err().to_string();
         assert!(!complaint.contains("hunter2") && !complaint.contains("4711"), "{complaint}");
     }

@@ -27,6 +27,13 @@ fn a_file_with_an_unknown_key_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_complained_of_once() {
+    let (code, _, complaint) = finished("check -c /nowhere/turnpike.toml");
+    let expected = "turnpike: cannot read /nowhere/turnpike.toml: No such file or directory (os error 2)\n";
+    assert_eq!((code, complaint.as_str()), (1, expected));
+}
+
+#[test]
 fn flags_that_cannot_be_meant_are_a_usage_error() {
     for flags in [
         "check --deny-peer 10.0.0.0/33",
