@@ -12,7 +12,6 @@ use etherparse::{Ethernet2Slice, Ipv4Slice, LinkSlice, NetSlice, SlicedPacket, T
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use relay_common::addr::Be16;
 use relay_common::flow::{FlowRecord, Path};
 use relay_common::reason::Reason;
 use turnpike::time::Timestamp;
@@ -61,13 +60,7 @@ impl Pair {
         program.next_hop(1, next_hop(INGRESS, MTU, [2; 6], [4; 6], &[], 0x0800));
         for binding in &bindings {
             program.listener(binding.five_tuple.listener);
-            let path = Path {
-                client: binding.five_tuple.client.0.into(),
-                listener: binding.five_tuple.listener.into(),
-                relayed: binding.relayed.0.into(),
-                peer: binding.peer.0.into(),
-                channel: Be16::new(binding.channel.get()),
-            };
+            let path = Path::from(binding);
             for record in [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)] {
                 program.insert(FlowRecord { deadline: binding.deadline.0, next_hop: 1, ..record });
             }

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use relay_common::addr::Be16;
 use relay_common::flow::{FlowRecord, Path};
 
 use super::flow_table::{FlowTable, Position};
@@ -49,13 +48,7 @@ impl FlowWriter {
     /// [`FastPath::bind`] at a given time. Both directions or none.
     pub fn bind_at(&mut self, binding: &Binding, now: Timestamp) -> Result<(), NotInstalled> {
         self.unbind_at(binding.id, now);
-        let path = Path {
-            client: binding.five_tuple.client.0.into(),
-            listener: binding.five_tuple.listener.into(),
-            relayed: binding.relayed.0.into(),
-            peer: binding.peer.0.into(),
-            channel: Be16::new(binding.channel.get()),
-        };
+        let path = Path::from(binding);
         let directions = [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)];
         let both = self.install(&directions[0], binding.deadline, now).and_then(|to_peer| {
             match self.install(&directions[1], binding.deadline, now) {

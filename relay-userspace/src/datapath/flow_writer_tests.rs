@@ -51,13 +51,7 @@ fn binding(shard: u8, n: u16) -> Binding {
 }
 
 fn records(binding: &Binding) -> [FlowRecord; 2] {
-    let path = Path {
-        client: binding.five_tuple.client.0.into(),
-        listener: binding.five_tuple.listener.into(),
-        relayed: binding.relayed.0.into(),
-        peer: binding.peer.0.into(),
-        channel: Be16::new(binding.channel.get()),
-    };
+    let path = Path::from(binding);
     [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)]
 }
 

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use relay_common::addr::Be16;
+use relay_common::flow::Path;
 use relay_common::reason::Reason;
 
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
@@ -115,6 +117,18 @@ pub struct Binding {
     pub channel: ChannelNumber,
     /// The earliest of channel, permission and allocation expiry (RFC 8656 sections 9 and 12).
     pub deadline: Timestamp,
+}
+
+impl From<&Binding> for Path {
+    fn from(binding: &Binding) -> Self {
+        Path {
+            client: binding.five_tuple.client.0.into(),
+            listener: binding.five_tuple.listener.into(),
+            relayed: binding.relayed.0.into(),
+            peer: binding.peer.0.into(),
+            channel: Be16::new(binding.channel.get()),
+        }
+    }
 }
 
 /// An event in an allocation's life.
