@@ -52,12 +52,8 @@ mod tests {
     #[test]
     fn a_sum_of_any_size_folds_like_a_remainder() {
         let edges = [0, 1, 0x7fff, 0x8000, 0xfffe, 0xffff];
-        for (a, b, c, d) in edges.iter().flat_map(|&a| {
-            edges
-                .iter()
-                .flat_map(move |&b| edges.iter().flat_map(move |&c| edges.iter().map(move |&d| (a, b, c, d))))
-        }) {
-            let sum: u64 = a << 48 | b << 32 | c << 16 | d;
+        for n in 0..edges.len().pow(4) {
+            let sum = (0..4).fold(0, |sum, i| sum << 16 | edges[n / edges.len().pow(i) % edges.len()]);
             let expected = match (sum % 0xffff) as u16 {
                 0 if sum != 0 => 0xffff,
                 remainder => remainder,
