@@ -128,7 +128,7 @@ pub struct FlowRecord {
     pub deadline: u64,
     /// Packets forwarded. Written by XDP.
     pub packets: u64,
-    /// Bytes of UDP payload forwarded, as they arrived. Written by XDP.
+    /// Bytes forwarded, of UDP header and payload as they arrived. Written by XDP.
     pub bytes: u64,
     /// New IP source.
     pub src: NetIp,

@@ -37,6 +37,11 @@ pub struct Settings {
     pub first_port: u16,
     /// The last relayed port, host order.
     pub last_port: u16,
+    /// Not zero where packets may come from a virtual card, with a UDP checksum that nobody has finished: see
+    /// [`Reason::UnfinishedChecksum`](crate::reason::Reason::UnfinishedChecksum).
+    pub virtual_cards: u32,
+    /// Always zero: fills the word.
+    pub fill: u32,
 }
 
 /// The key of [`LOCALS`].
@@ -90,7 +95,7 @@ unsafe impl Plain for crate::flow::FlowRecord {}
 // SAFETY: as above.
 unsafe impl Plain for crate::next_hop::NextHop {}
 
-const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 8);
+const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 16);
 const _: () = assert!(size_of::<LocalKey>() == 20);
 
 /// The bytes of a value, as a table holds them.

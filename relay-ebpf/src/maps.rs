@@ -29,8 +29,14 @@ pub(crate) static COUNTERS: PerCpuArray<Count> = PerCpuArray::with_max_entries(R
 
 /// Written by the loader before the program is verified.
 #[unsafe(no_mangle)]
-static SETTINGS: Settings =
-    Settings { seed: [0; KEY_WORDS + 1], bucket_mask: 0, first_port: 0, last_port: 0 };
+static SETTINGS: Settings = Settings {
+    seed: [0; KEY_WORDS + 1],
+    bucket_mask: 0,
+    first_port: 0,
+    last_port: 0,
+    virtual_cards: 0,
+    fill: 0,
+};
 
 /// The settings as loaded. Read word by word and volatile, or the compiler would fold in the zeros above.
 #[inline(always)]
@@ -58,5 +64,7 @@ pub(crate) fn settings() -> Settings {
         bucket_mask: load!(bucket_mask),
         first_port: load!(first_port),
         last_port: load!(last_port),
+        virtual_cards: load!(virtual_cards),
+        fill: 0,
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
     if unsafe { (*record).key } != packet.key {
         return miss(&packet, &settings);
     }
-    forward(&ctx, &packet, record, generation)
+    forward(&ctx, &packet, &settings, record, generation)
 }
 
 /// The record that the index names for the packet. Its key is still to be compared.
@@ -46,7 +46,13 @@ fn find(packet: &Packet, settings: &Settings) -> Option<*mut FlowRecord> {
 }
 
 #[inline(always)]
-fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generation: u32) -> u32 {
+fn forward(
+    ctx: &XdpContext,
+    packet: &Packet,
+    settings: &Settings,
+    record: *mut FlowRecord,
+    generation: u32,
+) -> u32 {
     // SAFETY: an element of FLOWS. Userspace may be writing it: the generation is looked at again at the end.
     let flow = unsafe { &*record };
     let Some(hop) = maps::NEXT_HOPS.get(flow.next_hop) else { return pass(packet, Reason::NextHop) };
@@ -57,7 +63,7 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generatio
     }
 
     // SAFETY: a helper without arguments.
-    let reason = rewrite::decide(packet, flow, hop, unsafe { bpf_ktime_get_coarse_ns() });
+    let reason = rewrite::decide(packet, settings, flow, hop, unsafe { bpf_ktime_get_coarse_ns() });
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),

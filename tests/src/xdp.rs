@@ -60,10 +60,26 @@ impl Program {
 
     /// The same with tables of these sizes; `buckets` is a power of two.
     pub fn load_with(buckets: u32, records: u32) -> Self {
+        Self::load_for(buckets, records, true)
+    }
+
+    /// The same for network cards of hardware, which deliver no unfinished checksums.
+    pub fn load_for_hardware() -> Self {
+        Self::load_for(256, 4096, false)
+    }
+
+    fn load_for(buckets: u32, records: u32, virtual_cards: bool) -> Self {
         let object = turnpike::datapath::object().expect("an eBPF object: cargo xtask build-ebpf");
         let mut random = StdRng::seed_from_u64(1);
         let seed: HashSeed = std::array::from_fn(|_| random.random());
-        let settings = Settings { seed, bucket_mask: buckets - 1, first_port: 49152, last_port: 65535 };
+        let settings = Settings {
+            seed,
+            bucket_mask: buckets - 1,
+            first_port: 49152,
+            last_port: 65535,
+            virtual_cards: virtual_cards.into(),
+            fill: 0,
+        };
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(tables::FLOW_INDEX, buckets)
             .map_max_entries(tables::FLOWS, records)

@@ -10,6 +10,15 @@ use relay_common::tables::LocalKey;
 use super::netlink::{Link, Netlink};
 use crate::turn::RelayAddress;
 
+/// Whether packets may reach this interface from a sender on the same machine, who left the checksum to a card that
+/// there is not: one without a driver for hardware (veth, tap, bridge), or whose driver is that of a virtual machine.
+pub(super) fn is_virtual(interface: &str) -> bool {
+    const OF_VIRTUAL_MACHINES: [&str; 4] = ["virtio_net", "vmxnet3", "hv_netvsc", "xen-netfront"];
+    let driver = std::fs::read_link(format!("/sys/class/net/{interface}/device/driver"));
+    let name = driver.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    name.is_none_or(|name| OF_VIRTUAL_MACHINES.contains(&name.as_str()))
+}
+
 /// The interfaces and addresses of this host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Network {

@@ -12,7 +12,7 @@ use super::counters::{Counters, Totals};
 use super::flow_table::{FlowTable, Occupancy, TableSize};
 use super::flow_writer::FlowWriter;
 use super::hop_table::Attached;
-use super::interfaces::{Network, local_key};
+use super::interfaces::{Network, is_virtual, local_key};
 use super::ladder::{Climbed, attach_reason, climb, load_reason, rungs};
 use super::monitor::Monitor;
 use super::netlink::{Link, Netlink};
@@ -21,7 +21,7 @@ use super::program::{Plan, Program, Tables};
 use super::{FastPath, InterfaceStatus, Mode, NoFastPath, Request, object};
 use crate::turn::RelayAddress;
 
-/// Bindings that the tables hold unless told otherwise: 16 MiB of records and 2 MiB of index.
+/// Bindings that the tables hold unless told otherwise: 16 MiB of records and 4 MiB of index.
 pub const DEFAULT_BINDINGS: u32 = 65_536;
 
 /// What to run the data path with.
@@ -160,6 +160,8 @@ impl Datapath {
             bucket_mask: size.buckets - 1,
             first_port: *config.relay_ports.start(),
             last_port: *config.relay_ports.end(),
+            virtual_cards: links.iter().any(|link| is_virtual(&link.name)).into(),
+            fill: 0,
         };
         let locals = network.locals(&config.listeners, &config.relay).into_iter().map(local_key).collect();
         Program::load(object, &Plan { size, settings, locals }).map_err(|e| load_reason(&e))
