@@ -1,19 +1,17 @@
 //! The data path on real interfaces: the ladder, and media through XDP while neighbours and routes change.
 //! Needs root: each test makes its own network namespaces and takes them away.
 
-mod namespaces;
-
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use namespaces::{Namespace, veth};
 use relay_common::reason::Reason;
 use turnpike::datapath::{Datapath, DatapathConfig, Mode, NextHopStatus, Request};
 use turnpike::time::Timestamp;
 use turnpike::turn::{
     Binding, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress, Transport,
 };
+use turnpike_tests::lab::{self, Namespace};
 
 const RELAY: &str = "10.7.0.1";
 const CLIENT: &str = "10.7.0.2:4000";
@@ -53,7 +51,7 @@ fn binding(peer: &str) -> Binding {
 /// when it has one itself.
 fn pass_all(namespace: &Namespace, interface: &str) -> Datapath {
     let nothing = DatapathConfig { listeners: vec![], relay: vec![], ..config(Request::Xdp, &[interface]) };
-    namespace.run(|| Datapath::start(&nothing).unwrap())
+    namespace.enter(|| Datapath::start(&nothing).unwrap())
 }
 
 /// A relay whose card `eth0` leads to one namespace with the client and the peer.
@@ -65,22 +63,22 @@ struct OneCard {
 
 impl OneCard {
     fn new() -> Self {
-        let (relay, outside) = (Namespace::new("relay"), Namespace::new("outside"));
-        veth(&relay, "eth0", &outside, "out0");
-        relay.ip(&["addr", "add", "10.7.0.1/24", "dev", "eth0"]);
-        outside.ip(&["addr", "add", "10.7.0.2/24", "dev", "out0"]);
-        outside.ip(&["addr", "add", "10.7.0.3/24", "dev", "out0"]);
+        let (relay, outside) = (Namespace::new(), Namespace::new());
+        lab::veth(&relay, "eth0", &outside, "out0");
+        relay.ip("addr add 10.7.0.1/24 dev eth0");
+        outside.ip("addr add 10.7.0.2/24 dev out0");
+        outside.ip("addr add 10.7.0.3/24 dev out0");
         let far_end = pass_all(&outside, "out0");
         Self { relay, outside, _far_end: far_end }
     }
 
     fn start(&self, request: Request) -> Datapath {
-        self.relay.run(|| Datapath::start(&config(request, &["eth0"])).unwrap())
+        self.relay.enter(|| Datapath::start(&config(request, &["eth0"])).unwrap())
     }
 }
 
 fn socket(namespace: &Namespace, address: &str) -> UdpSocket {
-    let socket = namespace.run(|| UdpSocket::bind(address).unwrap());
+    let socket = namespace.enter(|| UdpSocket::bind(address).unwrap());
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     socket
 }
@@ -146,16 +144,16 @@ fn a_veth_runs_in_driver_mode_and_is_left_clean() {
     let datapath = net.start(Request::Auto);
     let [eth0] = datapath.interfaces() else { panic!("{:?}", datapath.interfaces()) };
     assert_eq!((eth0.name.as_str(), eth0.mode, eth0.reasons.as_slice()), ("eth0", Mode::Xdp, &[][..]));
-    assert!(net.relay.ip(&["link", "show", "eth0"]).contains(" xdp "));
+    assert!(net.relay.ip("link show eth0").contains(" xdp "));
     datapath.stop();
-    assert!(!net.relay.ip(&["link", "show", "eth0"]).contains("xdp"));
+    assert!(!net.relay.ip("link show eth0").contains("xdp"));
 }
 
 #[test]
 fn a_veth_whose_other_end_would_not_hear_of_xdp_frames_runs_in_generic_mode() {
-    let (relay, outside) = (Namespace::new("relay"), Namespace::new("outside"));
-    veth(&relay, "eth0", &outside, "out0");
-    let start = |request| relay.run(|| Datapath::start(&config(request, &["eth0"])).unwrap());
+    let (relay, outside) = (Namespace::new(), Namespace::new());
+    lab::veth(&relay, "eth0", &outside, "out0");
+    let start = |request| relay.enter(|| Datapath::start(&config(request, &["eth0"])).unwrap());
     let datapath = start(Request::Auto);
     assert_eq!(datapath.interfaces()[0].mode, Mode::XdpGeneric);
     let [reason] = datapath.interfaces()[0].reasons.as_slice() else { panic!("one reason") };
@@ -166,16 +164,16 @@ fn a_veth_whose_other_end_would_not_hear_of_xdp_frames_runs_in_generic_mode() {
 
 #[test]
 fn a_driver_without_native_xdp_runs_in_generic_mode_and_says_why() {
-    let relay = Namespace::new("generic");
-    relay.ip(&["link", "add", "ifb7", "type", "ifb"]);
-    relay.ip(&["link", "set", "ifb7", "up"]);
-    let datapath = relay.run(|| Datapath::start(&config(Request::Auto, &["ifb7"])).unwrap());
+    let relay = Namespace::new();
+    relay.ip("link add ifb7 type ifb");
+    relay.ip("link set ifb7 up");
+    let datapath = relay.enter(|| Datapath::start(&config(Request::Auto, &["ifb7"])).unwrap());
     let [ifb] = datapath.interfaces() else { panic!("{:?}", datapath.interfaces()) };
     assert_eq!(ifb.mode, Mode::XdpGeneric);
     assert_eq!(ifb.reasons, ["driver ifb has no native XDP"]);
     datapath.stop();
 
-    let Err(error) = relay.run(|| Datapath::start(&config(Request::Xdp, &["ifb7"]))) else {
+    let Err(error) = relay.enter(|| Datapath::start(&config(Request::Xdp, &["ifb7"]))) else {
         panic!("started")
     };
     assert_eq!(
@@ -192,16 +190,16 @@ fn an_interface_with_another_program_is_left_alone_and_relays_in_userspace() {
     assert_eq!(second.interfaces()[0].mode, Mode::Userspace);
     let reasons = &second.interfaces()[0].reasons;
     assert!(reasons.iter().all(|r| r.contains("another XDP program is attached")), "{reasons:?}");
-    assert!(net.relay.run(|| Datapath::start(&config(Request::XdpGeneric, &["eth0"]))).is_err());
+    assert!(net.relay.enter(|| Datapath::start(&config(Request::XdpGeneric, &["eth0"]))).is_err());
     second.stop();
-    assert!(net.relay.ip(&["link", "show", "eth0"]).contains(" xdp "), "the first program is still there");
+    assert!(net.relay.ip("link show eth0").contains(" xdp "), "the first program is still there");
     first.stop();
 }
 
 #[test]
 fn without_privileges_it_relays_in_userspace_and_names_the_capabilities() {
     let net = OneCard::new();
-    let output = net.relay.run(|| {
+    let output = net.relay.enter(|| {
         Command::new("setpriv")
             .args([
                 "--reuid=65534",
@@ -259,7 +257,7 @@ fn media_flows_both_ways_by_xdp_as_soon_as_the_neighbours_are_found() {
 fn media_of_a_sender_that_leaves_checksums_to_a_virtual_card_goes_up_whole() {
     for request in [Request::Xdp, Request::XdpGeneric] {
         let net = OneCard::new();
-        net.outside.ethtool("out0", "tx", "on");
+        net.outside.run("ethtool", "-K out0 tx on");
         let mut datapath = net.start(request);
         let mut writer = datapath.writer(0);
         writer.bind(&binding(PEER)).unwrap();
@@ -283,7 +281,9 @@ fn media_of_a_sender_that_leaves_checksums_to_a_virtual_card_goes_up_whole() {
 fn a_peer_that_moves_to_another_mac_without_a_word_is_followed() {
     let net = OneCard::new();
     // Kernel defaults: 15 to 45 s until a neighbour is stale. The rest is ours.
-    net.relay.sysctl("net/ipv4/neigh/eth0/base_reachable_time_ms", "1000");
+    net.relay.enter(|| {
+        std::fs::write("/proc/sys/net/ipv4/neigh/eth0/base_reachable_time_ms", "1000").unwrap();
+    });
     let mut datapath = net.start(Request::Xdp);
     let mut writer = datapath.writer(0);
     writer.bind(&binding(PEER)).unwrap();
@@ -292,10 +292,11 @@ fn a_peer_that_moves_to_another_mac_without_a_word_is_followed() {
     assert!(client_reaches_peer(&client, &peer));
 
     // Without ARP from the outside: it keeps what it knows of the relay for ever.
-    let mac = net.relay.mac("eth0");
-    net.outside.ip(&["neigh", "replace", RELAY, "lladdr", &mac, "nud", "permanent", "dev", "out0"]);
-    net.outside.ip(&["link", "set", "out0", "address", "02:77:77:77:77:77"]);
-    net.outside.ip(&["neigh", "replace", RELAY, "lladdr", &mac, "nud", "permanent", "dev", "out0"]);
+    let mac = net.relay.mac("eth0").map(|byte| format!("{byte:02x}")).join(":");
+    let keep = format!("neigh replace {RELAY} lladdr {mac} nud permanent dev out0");
+    net.outside.ip(&keep);
+    net.outside.ip("link set out0 address 02:77:77:77:77:77");
+    net.outside.ip(&keep);
     assert!(!client_reaches_peer(&client, &peer), "the old MAC still works: the test proves nothing");
     wait_for("media flows again", Duration::from_secs(20), || client_reaches_peer(&client, &peer));
     assert!(peer_reaches_client(&client, &peer));
@@ -311,19 +312,10 @@ fn a_peer_that_announces_another_mac_is_followed_at_once() {
     wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
     let (client, peer) = (socket(&net.outside, CLIENT), socket(&net.outside, PEER));
     assert!(client_reaches_peer(&client, &peer));
-    net.outside.ip(&["link", "set", "out0", "address", "02:77:77:77:77:77"]);
+    net.outside.ip("link set out0 address 02:77:77:77:77:77");
     for address in ["10.7.0.2", "10.7.0.3"] {
-        net.relay.ip(&[
-            "neigh",
-            "replace",
-            address,
-            "lladdr",
-            "02:77:77:77:77:77",
-            "nud",
-            "reachable",
-            "dev",
-            "eth0",
-        ]);
+        let moved = "lladdr 02:77:77:77:77:77 nud reachable dev eth0";
+        net.relay.ip(&format!("neigh replace {address} {moved}"));
     }
     wait_for("media flows again", Duration::from_secs(1), || client_reaches_peer(&client, &peer));
     datapath.stop();
@@ -332,21 +324,21 @@ fn a_peer_that_announces_another_mac_is_followed_at_once() {
 /// The client behind `eth0`, the peer behind two routers: one on `eth0`, one on `eth1`.
 #[test]
 fn a_route_that_changes_to_another_card_takes_the_media_along_and_back() {
-    let (relay, left, right) = (Namespace::new("relay"), Namespace::new("left"), Namespace::new("right"));
-    veth(&relay, "eth0", &left, "out0");
-    veth(&relay, "eth1", &right, "out1");
-    relay.ip(&["addr", "add", "10.7.0.1/24", "dev", "eth0"]);
-    relay.ip(&["addr", "add", "10.8.0.1/24", "dev", "eth1"]);
-    left.ip(&["addr", "add", "10.7.0.2/24", "dev", "out0"]);
-    right.ip(&["addr", "add", "10.8.0.2/24", "dev", "out1"]);
+    let (relay, left, right) = (Namespace::new(), Namespace::new(), Namespace::new());
+    lab::veth(&relay, "eth0", &left, "out0");
+    lab::veth(&relay, "eth1", &right, "out1");
+    relay.ip("addr add 10.7.0.1/24 dev eth0");
+    relay.ip("addr add 10.8.0.1/24 dev eth1");
+    left.ip("addr add 10.7.0.2/24 dev out0");
+    right.ip("addr add 10.8.0.2/24 dev out1");
     for router in [&left, &right] {
-        router.ip(&["addr", "add", "198.51.100.9/32", "dev", "lo"]);
+        router.ip("addr add 198.51.100.9/32 dev lo");
     }
     let _far_ends = [pass_all(&left, "out0"), pass_all(&right, "out1")];
-    right.ip(&["route", "add", "10.7.0.0/24", "via", "10.8.0.1"]);
-    relay.ip(&["route", "add", "198.51.100.0/24", "via", "10.7.0.2"]);
+    right.ip("route add 10.7.0.0/24 via 10.8.0.1");
+    relay.ip("route add 198.51.100.0/24 via 10.7.0.2");
 
-    let mut datapath = relay.run(|| Datapath::start(&config(Request::Xdp, &["eth0", "eth1"])).unwrap());
+    let mut datapath = relay.enter(|| Datapath::start(&config(Request::Xdp, &["eth0", "eth1"])).unwrap());
     let mut writer = datapath.writer(0);
     writer.bind(&binding("198.51.100.9:5000")).unwrap();
     let resolved = |via| hop_via(&datapath, via).is_some_and(|hop| hop.resolved);
@@ -356,7 +348,7 @@ fn a_route_that_changes_to_another_card_takes_the_media_along_and_back() {
     assert!(client_reaches_peer(&client, &peer_left));
     assert_eq!(datapath.next_hops().len(), 1, "client and peer are behind one neighbour");
 
-    relay.ip(&["route", "replace", "198.51.100.0/24", "via", "10.8.0.2"]);
+    relay.ip("route replace 198.51.100.0/24 via 10.8.0.2");
     wait_for("the second router is resolved", Duration::from_secs(3), || resolved("10.8.0.2"));
     assert!(client_reaches_peer(&client, &peer_right), "redirected from eth0 to eth1");
     assert!(peer_reaches_client(&client, &peer_right), "and back");
@@ -364,12 +356,12 @@ fn a_route_that_changes_to_another_card_takes_the_media_along_and_back() {
 
     // The card goes down, and with it the route, of which IPv4 says nothing.
     let before = packets(&datapath, Reason::NextHop);
-    relay.ip(&["link", "set", "eth1", "down"]);
+    relay.ip("link set eth1 down");
     wait_for("the next hop is given up", Duration::from_secs(2), || !resolved("10.8.0.2"));
     assert!(!client_reaches_peer(&client, &peer_right));
     assert_eq!(packets(&datapath, Reason::NextHop), before + 1, "up to userspace, not dropped");
 
-    relay.ip(&["route", "add", "198.51.100.0/24", "via", "10.7.0.2"]);
+    relay.ip("route add 198.51.100.0/24 via 10.7.0.2");
     wait_for("media flows by the first router", Duration::from_secs(2), || {
         client_reaches_peer(&client, &peer_left)
     });
@@ -381,13 +373,13 @@ fn a_route_that_changes_to_another_card_takes_the_media_along_and_back() {
 #[test]
 fn the_mtu_of_the_card_or_the_route_limits_what_xdp_sends() {
     let net = OneCard::new();
-    net.relay.ip(&["route", "add", "10.7.0.3", "dev", "eth0", "src", RELAY, "mtu", "1000"]);
+    net.relay.ip(&format!("route add 10.7.0.3 dev eth0 src {RELAY} mtu 1000"));
     let mut datapath = net.start(Request::Xdp);
     let mut writer = datapath.writer(0);
     writer.bind(&binding(PEER)).unwrap();
     let mtu = |via| hop_via(&datapath, via).map(|hop| hop.mtu);
     assert_eq!((mtu("10.7.0.3"), mtu("10.7.0.2")), (Some(1000), Some(1500)));
-    net.relay.ip(&["link", "set", "eth0", "mtu", "900"]);
+    net.relay.ip("link set eth0 mtu 900");
     wait_for("the smaller MTU is noticed", Duration::from_secs(2), || {
         (mtu("10.7.0.3"), mtu("10.7.0.2")) == (Some(900), Some(900))
     });

@@ -21,7 +21,7 @@ pub use counters::{Counters, Path};
 pub use host::{Host, receive};
 pub use http::{Page, get};
 pub use namespace::Namespace;
-pub use net::{Net, OneNic, TwoNic};
+pub use net::{Net, OneNic, TwoNic, veth};
 pub use pass::PassProgram;
 pub use process::Process;
 pub use requirements::skipped;

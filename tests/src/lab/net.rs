@@ -35,16 +35,9 @@ impl Net {
     /// Gives a machine another interface, on this Ethernet.
     pub fn plug(&self, machine: &Namespace, interface: &str, last_byte: u8) {
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
-        self.switch.ip(&format!("link add {port} type veth peer name {interface} netns {}", machine.path()));
-        self.switch.ip(&format!("link set {port} master br0 up"));
-        let address = self.address(last_byte);
-        machine.ip(&format!("addr add {address}/24 dev {interface}"));
-        machine.ip(&format!("link set {interface} up"));
-        for (namespace, device) in [(&self.switch, port.as_str()), (machine, interface)] {
-            // XDP wants finished checksums and no super-packets, and a veth takes frames from XDP on the far end
-            // only when it polls.
-            namespace.run("ethtool", &format!("-K {device} tx off gro on"));
-        }
+        veth(&self.switch, &port, machine, interface);
+        self.switch.ip(&format!("link set {port} master br0"));
+        machine.ip(&format!("addr add {}/24 dev {interface}", self.address(last_byte)));
         self.programs.lock().expect("nobody panics with it").push(PassProgram::attach(&self.switch, &port));
     }
 
@@ -57,6 +50,16 @@ impl Net {
     /// The switch itself.
     pub fn switch(&self) -> &Namespace {
         &self.switch
+    }
+}
+
+/// Joins two machines by a virtual cable, both ends up. XDP wants finished checksums and no super-packets, and a veth
+/// takes frames from XDP on the far end only when it polls.
+pub fn veth(a: &Namespace, a_name: &str, b: &Namespace, b_name: &str) {
+    a.ip(&format!("link add {a_name} type veth peer name {b_name} netns {}", b.path()));
+    for (namespace, device) in [(a, a_name), (b, b_name)] {
+        namespace.run("ethtool", &format!("-K {device} tx off gro on"));
+        namespace.ip(&format!("link set {device} up"));
     }
 }
 
