@@ -88,3 +88,11 @@ fn a_name_without_an_address_fails_at_the_first_step() {
     assert_eq!(code, 1);
     assert!(shown.contains("nobody.invalid: ") && shown.ends_with("failed at: resolve\n"), "{shown}");
 }
+
+#[test]
+fn a_user_name_that_stun_cannot_carry_is_refused() {
+    let (code, _, said) =
+        finished(&format!("probe turn:{} --user {} --password b", own_address(), "a".repeat(509)));
+    assert_eq!(code, 1);
+    assert!(said.contains("--user is too long"), "{said}");
+}

@@ -7,7 +7,7 @@ mod url;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use self::report::Report;
 use self::url::TurnUrl;
@@ -15,6 +15,7 @@ use super::creds::unix_now;
 use super::screen::print;
 use crate::auth::time_limited;
 use crate::config::Secret;
+use crate::stun::MAX_USERNAME_LEN;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -60,6 +61,10 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
             (user.unwrap_or_default(), password.map(|p| p.expose().to_owned()).unwrap_or_default())
         }
     };
+    ensure!(
+        username.len() <= MAX_USERNAME_LEN,
+        "--user is too long: STUN can carry {MAX_USERNAME_LEN} bytes"
+    );
     let mut report = Report::new(args.url.to_string(), |step| {
         if !args.json {
             // Without a reader the exit code still tells, and the allocations are still to be ended.
