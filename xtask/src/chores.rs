@@ -141,7 +141,7 @@ fn install_test_packages() -> Result<()> {
         eprintln!("    no apt here: the tests expect the equivalents of {}", packages::TESTS.join(" "));
         return Ok(());
     }
-    packages::ensure_without_daemons(packages::TESTS, &["coturn", "nftables"])
+    packages::ensure_without_daemons(packages::TESTS, &["coturn"])
 }
 
 /// The cargo that started this program, in the workspace.

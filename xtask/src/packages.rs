@@ -16,7 +16,7 @@ use crate::version::Version;
 pub(crate) const COMPILER: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
 /// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`.
-pub(crate) const TESTS: &[&str] = &["coturn", "ethtool", "iproute2", "iputils-ping", "nftables", "python3"];
+pub(crate) const TESTS: &[&str] = &["coturn", "ethtool", "iproute2"];
 
 /// What bpf-linker is built from, for a major version of LLVM.
 pub(crate) fn linker(llvm: u32) -> Vec<String> {

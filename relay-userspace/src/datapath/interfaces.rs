@@ -14,9 +14,13 @@ use crate::turn::RelayAddress;
 /// there is not: one without a driver for hardware (veth, tap, bridge), or whose driver is that of a virtual machine.
 pub(super) fn is_virtual(interface: &str) -> bool {
     const OF_VIRTUAL_MACHINES: [&str; 4] = ["virtio_net", "vmxnet3", "hv_netvsc", "xen-netfront"];
-    let driver = std::fs::read_link(format!("/sys/class/net/{interface}/device/driver"));
-    let name = driver.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
-    name.is_none_or(|name| OF_VIRTUAL_MACHINES.contains(&name.as_str()))
+    driver(interface).is_none_or(|name| OF_VIRTUAL_MACHINES.contains(&name.as_str()))
+}
+
+/// The name of the driver of an interface's hardware; `None` where there is no hardware.
+pub(super) fn driver(interface: &str) -> Option<String> {
+    let path = std::fs::read_link(format!("/sys/class/net/{interface}/device/driver")).ok()?;
+    Some(path.file_name()?.to_str()?.to_owned())
 }
 
 /// The interfaces and addresses of this host.

@@ -2,13 +2,12 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::path::Path;
 
 use aya::programs::ProgramError;
 use aya::programs::xdp::XdpError;
 
 use super::netlink::Link;
-use super::{Mode, Request};
+use super::{Mode, Request, interfaces};
 
 /// What came of an interface: how it relays, and one sentence for each rung that did not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -126,13 +125,8 @@ fn errno(error: &(dyn StdError + 'static)) -> Option<i32> {
 }
 
 fn driver(link: &Link) -> String {
-    if let Some(kind) = &link.kind {
-        return format!("driver {kind}");
-    }
-    match Path::new("/sys/class/net").join(&link.name).join("device/driver").read_link() {
-        Ok(path) => format!("driver {}", path.file_name().unwrap_or_default().to_string_lossy()),
-        Err(_) => "the driver".into(),
-    }
+    let name = link.kind.clone().or_else(|| interfaces::driver(&link.name));
+    name.map_or("the driver".into(), |name| format!("driver {name}"))
 }
 
 #[cfg(test)]

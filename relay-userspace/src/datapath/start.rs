@@ -204,22 +204,30 @@ impl RunningXdp {
 
 /// Attaches to one interface on the highest rung that holds.
 fn raise(request: Request, link: &Link, loaded: &mut Result<(Program, Tables), String>) -> InterfaceStatus {
-    let Climbed { mode, reasons } = climb(request, |mode| {
+    let deaf = is_deaf(link);
+    let Climbed { mode, mut reasons } = climb(request, |mode| {
         if link.loopback {
             return Err("what is sent over the loopback never comes to a network card".into());
         }
         let (program, _) = loaded.as_mut().map_err(|reason| reason.clone())?;
-        if request == Request::Auto && mode == Mode::Xdp && is_deaf(link) {
-            return Err(format!(
-                "the other end of {} runs no XDP program that can be seen, and a veth then delivers what XDP sends to \
-                 it late or never: attach one there, or insist with --datapath xdp",
-                link.name
-            ));
+        if request == Request::Auto && mode == Mode::Xdp && deaf {
+            return Err(deaf_reason(link) + ", or insist with --datapath xdp");
         }
         let xdp_mode = if mode == Mode::Xdp { XdpMode::Driver } else { XdpMode::Skb };
         program.attach(link.index, xdp_mode).map_err(|e| attach_reason(mode, link, &e))
     });
+    if mode == Mode::Xdp && deaf {
+        reasons.push(deaf_reason(link));
+    }
     InterfaceStatus { name: link.name.clone(), index: link.index, mode, reasons }
+}
+
+fn deaf_reason(link: &Link) -> String {
+    format!(
+        "the other end of {} runs no XDP program that can be seen, and a veth then delivers what XDP sends to it late \
+         or never: attach one there",
+        link.name
+    )
 }
 
 /// Whether frames that XDP sends would get stuck: the kernel's veth driver tells the receiving end of them only when

@@ -61,6 +61,6 @@ pub struct InterfaceStatus {
     pub index: u32,
     /// How it relays.
     pub mode: Mode,
-    /// One sentence for each step down from driver mode; empty in driver mode.
+    /// One sentence for each step down from driver mode, or what is wrong with that; else empty.
     pub reasons: Vec<String>,
 }

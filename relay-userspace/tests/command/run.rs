@@ -33,7 +33,7 @@ fn the_printed_probe_line_works_and_the_status_tells_of_it() {
 
     let metrics = page(&format!("{ip}:9641"), "/metrics");
     // 20 packets by indications and 20 by a channel, each there and back.
-    let relayed = r#"turnpike_packets_total{datapath="userspace",reason="to_peer"} 80"#;
+    let relayed = r#"turnpike_packets_total{datapath="userspace",verdict="forwarded",reason="to_peer"} 80"#;
     assert!(metrics.lines().any(|line| line == relayed), "{metrics}");
     assert!(!metrics.contains("user=") && metrics.ends_with("# EOF\n"), "{metrics}");
     assert!(page(&format!("{ip}:9641"), "/readyz").ends_with("ready\n"));
