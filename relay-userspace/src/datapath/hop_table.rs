@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use relay_common::next_hop::{MAX_L2, NextHop};
+use relay_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, MAX_TAGS};
 
 use super::netlink::{Kernel, Kick, Link, Neighbour};
 use super::next_hop::NextHopStatus;
@@ -15,9 +16,6 @@ use super::shared_map::{SharedWords, from_words, to_words};
 use crate::time::Timestamp;
 
 const ROW_WORDS: usize = size_of::<NextHop>() / 8;
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const MAX_TAGS: usize = 2;
 
 /// An interface that runs the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,7 +96,7 @@ impl HopTable {
             oif: route.oif,
             via: route.gateway.unwrap_or(to),
             mtu: route.mtu.unwrap_or(u32::MAX).min(egress.mtu).min(u32::from(u16::MAX)) as u16,
-            ethertype: if to.is_ipv4() { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 },
+            ethertype: if to.is_ipv4() { ETHERTYPE_IPV4.get() } else { ETHERTYPE_IPV6.get() },
         })
     }
 
