@@ -41,12 +41,17 @@ fn a_flood_on_one_allocation_does_not_stop_another() {
     });
 }
 
-#[test]
-fn a_key_frame_burst_is_not_lost_while_the_shard_is_busy() {
-    let recorder = Recorder { delay: Duration::from_millis(300), ..Recorder::default() };
+/// A server of one shard that serves nobody for this long whenever it installs a binding.
+fn slow_to_bind(delay: Duration) -> Server {
+    let recorder = Recorder { delay, ..Recorder::default() };
     let mut config = config(1, ANY_PORT);
     config.fast_path = recorder.writers();
-    let server = Server::start(config).unwrap();
+    Server::start(config).unwrap()
+}
+
+#[test]
+fn a_key_frame_burst_is_not_lost_while_the_shard_is_busy() {
+    let server = slow_to_bind(Duration::from_millis(300));
     let mut client = Client::new(server.listeners()[0]);
     let (relayed, peer) = (client.allocate().unwrap(), socket());
     client.permit(peer.local_addr().unwrap());
@@ -63,10 +68,7 @@ fn a_key_frame_burst_is_not_lost_while_the_shard_is_busy() {
 
 #[test]
 fn datagrams_that_wait_together_leave_in_the_order_they_came() {
-    let recorder = Recorder { delay: Duration::from_millis(200), ..Recorder::default() };
-    let mut config = config(1, ANY_PORT);
-    config.fast_path = recorder.writers();
-    let server = Server::start(config).unwrap();
+    let server = slow_to_bind(Duration::from_millis(200));
     let mut sender = Client::new(server.listeners()[0]);
     let (relayed, peer) = (sender.allocate().unwrap(), socket());
     sender.bind_channel(0x4000, peer.local_addr().unwrap());
@@ -90,10 +92,7 @@ fn datagrams_that_wait_together_leave_in_the_order_they_came() {
 
 #[test]
 fn what_the_kernel_drops_for_want_of_buffer_space_is_counted() {
-    let recorder = Recorder { delay: Duration::from_millis(500), ..Recorder::default() };
-    let mut config = config(1, ANY_PORT);
-    config.fast_path = recorder.writers();
-    let server = Server::start(config).unwrap();
+    let server = slow_to_bind(Duration::from_millis(500));
     let mut client = Client::new(server.listeners()[0]);
     let (relayed, peer) = (client.allocate().unwrap(), socket());
     client.permit(peer.local_addr().unwrap());

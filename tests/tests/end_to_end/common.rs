@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use relay_common::reason::Reason;
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::lab::{
-    Counters, Host, PATIENCE, Path, QUIET, Received, Server, TurnClient, receive, wait_for,
+    self, Counters, Host, OneNic, PATIENCE, Path, QUIET, Received, Server, TurnClient, receive, wait_for,
 };
 
 /// A channel number.
@@ -21,6 +21,18 @@ pub(crate) struct Call {
     pub(crate) peer: UdpSocket,
     /// In the payloads: see [`Call::settle`].
     salt: u32,
+}
+
+/// A call through one network card that XDP forwards both ways; `None` when the test is to be skipped.
+pub(crate) fn settled(mode: &'static str) -> Option<(OneNic, Server, Call)> {
+    if lab::skipped() {
+        return None;
+    }
+    let net = OneNic::new();
+    let server = Server::on(&net.server, mode);
+    let mut call = Call::new(&server, &net.client, &net.peer);
+    call.settle(&server);
+    Some((net, server, call))
 }
 
 impl Call {

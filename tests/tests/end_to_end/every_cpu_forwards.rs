@@ -4,19 +4,12 @@ use std::thread::available_parallelism;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use turnpike_tests::lab::{self, OneNic, Server};
 
-use crate::common::Call;
+use crate::common::settled;
 
 #[test]
 fn the_same_call() {
-    if lab::skipped() {
-        return;
-    }
-    let net = OneNic::new();
-    let server = Server::on(&net.server, "xdp");
-    let mut call = Call::new(&server, &net.client, &net.peer);
-    call.settle(&server);
+    let Some((_net, server, mut call)) = settled("xdp") else { return };
     // A veth delivers on the CPU of the thread that sends.
     for cpu in 0..available_parallelism().expect("known").get() {
         let mut only = CpuSet::new();

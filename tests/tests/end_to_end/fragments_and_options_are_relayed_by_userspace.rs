@@ -2,18 +2,12 @@
 
 use relay_common::reason::Reason;
 use turnpike_tests::frames::Datagram;
-use turnpike_tests::lab::{self, OneNic, PATIENCE, Path, Received, Server, Wire, receive};
+use turnpike_tests::lab::{OneNic, PATIENCE, Path, Received, Server, Wire, receive};
 
-use crate::common::{CHANNEL, Call, Macs, assert_xdp, moved};
+use crate::common::{CHANNEL, Call, Macs, assert_xdp, moved, settled};
 
 fn with(mode: &'static str, test: impl FnOnce(&OneNic, &Server, &mut Call)) {
-    if lab::skipped() {
-        return;
-    }
-    let net = OneNic::new();
-    let server = Server::on(&net.server, mode);
-    let mut call = Call::new(&server, &net.client, &net.peer);
-    call.settle(&server);
+    let Some((net, server, mut call)) = settled(mode) else { return };
     test(&net, &server, &mut call);
 }
 

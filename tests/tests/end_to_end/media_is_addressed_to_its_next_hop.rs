@@ -1,9 +1,9 @@
 //! What XDP sends has the next hop's MAC address, not the one it came from, and right lengths and checksums everywhere.
 
 use turnpike_tests::frames::channel_data;
-use turnpike_tests::lab::{self, Namespace, OneNic, PATIENCE, Server, ServerOptions, TwoNic, Wire};
+use turnpike_tests::lab::{self, Namespace, PATIENCE, Server, ServerOptions, TwoNic, Wire};
 
-use crate::common::{CHANNEL, Call};
+use crate::common::{CHANNEL, Call, settled};
 
 /// Sends both ways and looks at the frames. `Wire` checks their lengths and checksums.
 fn look(call: &mut Call, client: &Namespace, peer: &Namespace, macs: [([u8; 6], [u8; 6]); 2]) {
@@ -24,13 +24,7 @@ fn look(call: &mut Call, client: &Namespace, peer: &Namespace, macs: [([u8; 6], 
 
 #[test]
 fn with_one_network_card() {
-    if lab::skipped() {
-        return;
-    }
-    let net = OneNic::new();
-    let server = Server::on(&net.server, "xdp");
-    let mut call = Call::new(&server, &net.client, &net.peer);
-    call.settle(&server);
+    let Some((net, _server, mut call)) = settled("xdp") else { return };
     let [server, client, peer] = [&net.server, &net.client, &net.peer].map(|host| host.mac("eth0"));
     look(&mut call, &net.client, &net.peer, [(peer, server), (client, server)]);
 }

@@ -2,19 +2,13 @@
 
 use relay_common::reason::Reason;
 use turnpike_tests::frames::channel_data;
-use turnpike_tests::lab::{self, OneNic, PATIENCE, QUIET, Server, Wire, receive};
+use turnpike_tests::lab::{PATIENCE, QUIET, Wire, receive};
 
-use crate::common::{CHANNEL, Call, Macs, assert_xdp, moved};
+use crate::common::{CHANNEL, Macs, assert_xdp, moved, settled};
 
 #[test]
 fn both_ways() {
-    if lab::skipped() {
-        return;
-    }
-    let net = OneNic::new();
-    let server = Server::on(&net.server, "xdp");
-    let mut call = Call::new(&server, &net.client, &net.peer);
-    call.settle(&server);
+    let Some((net, server, mut call)) = settled("xdp") else { return };
     let macs = Macs::of(&net);
     let [mut at_client, mut at_peer] = [&net.client, &net.peer].map(|host| Wire::open(host, "eth0"));
     let mut there = call.frame_to_server(macs, b"there");

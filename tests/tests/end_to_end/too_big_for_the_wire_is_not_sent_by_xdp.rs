@@ -2,9 +2,9 @@
 //! it to the process, which lets the kernel fragment it.
 
 use relay_common::reason::Reason;
-use turnpike_tests::lab::{self, OneNic, Path, QUIET, Server, Wire};
+use turnpike_tests::lab::{Path, QUIET, Wire};
 
-use crate::common::{Call, assert_xdp, moved};
+use crate::common::{assert_xdp, moved, settled};
 
 const ETHERNET: usize = 14;
 const MTU: usize = 1_500;
@@ -13,13 +13,7 @@ const FULL: usize = MTU - 20 - 8;
 
 #[test]
 fn and_arrives_all_the_same() {
-    if lab::skipped() {
-        return;
-    }
-    let net = OneNic::new();
-    let server = Server::on(&net.server, "xdp");
-    let mut call = Call::new(&server, &net.client, &net.peer);
-    call.settle(&server);
+    let Some((net, server, mut call)) = settled("xdp") else { return };
 
     let fits = moved(&server, || call.peer_sends(&[1; FULL - 4]));
     assert_eq!(fits.relayed(Path::Xdp), (0, 1), "{fits:?}");
