@@ -39,7 +39,7 @@ pub struct NextHops {
     wake: EventFd,
 }
 
-/// One row, for `turnpike status`.
+/// One row.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct NextHopStatus {
     /// Index of the interface that the route names.
