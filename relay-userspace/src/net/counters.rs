@@ -74,14 +74,15 @@ const METHODS: [(u16, &str); 6] = [
     (0, "other"),
 ];
 
-/// Outcomes counted apart: success and the error codes of RFC 8489 section 14.8 and RFC 8656 section 19; the last takes
+/// Outcomes counted apart: success and the error codes of RFC 8489 section 14.8, RFC 8656 section 19 and RFC 8016 section 3.1; the last takes
 /// the rest.
-const CODES: [Option<u16>; 18] = [
+const CODES: [Option<u16>; 19] = [
     None,
     Some(300),
     Some(400),
     Some(401),
     Some(403),
+    Some(405),
     Some(420),
     Some(437),
     Some(438),

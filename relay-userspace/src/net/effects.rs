@@ -72,7 +72,7 @@ impl Shard {
         let socket = |token| match token {
             Token::Listener(index) => Some(&listeners[usize::from(index)].socket),
             Token::Relay(relay) => relays.get(relay).map(|relay| &relay.socket),
-            Token::Stop => None,
+            Token::Mail => None,
         };
         self.batch.send(socket, &self.counters);
     }

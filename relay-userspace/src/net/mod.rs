@@ -13,6 +13,7 @@ mod effects;
 mod limits;
 mod listeners;
 mod log;
+mod mailbox;
 mod relays;
 mod server;
 mod shard;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::counters::{Counters, Stats};
+use super::mailbox::{Letter, Mailbox};
 use super::shard::{Parts, Shard};
 use super::{limits, listeners};
 use crate::datapath::FastPath;
@@ -32,7 +32,7 @@ pub struct ServerConfig {
 /// A running server. Dropping it stops it too.
 pub struct Server {
     listeners: Vec<SocketAddr>,
-    stop: Arc<EventFd>,
+    mailboxes: Vec<Arc<Mailbox>>,
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
 }
@@ -44,11 +44,12 @@ impl Server {
         ensure!(config.shards > 0, "a server needs at least one shard");
         limits::raise_open_files();
         let by_shard = listeners::open(&config.listeners, config.shards)?;
-        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
-            .context("no event descriptor to stop the shards with")?;
+        let mailboxes = (0..config.shards).map(|_| Mailbox::new().map(Arc::new));
+        let mailboxes: Vec<_> =
+            mailboxes.collect::<Result<_, _>>().context("no event descriptor to reach the shards by")?;
         let mut server = Server {
             listeners: by_shard[0].iter().map(|listener| listener.address).collect(),
-            stop: Arc::new(stop),
+            mailboxes,
             threads: Vec::with_capacity(config.shards),
             counters: Vec::with_capacity(config.shards),
         };
@@ -63,7 +64,7 @@ impl Server {
                 listeners,
                 fast_path: (config.fast_path)(number),
                 counters,
-                stop: Arc::clone(&server.stop),
+                mailbox: Arc::clone(&server.mailboxes[number]),
             };
             let thread = thread::Builder::new()
                 .name(format!("shard-{number}"))
@@ -77,6 +78,11 @@ impl Server {
     /// The addresses that the server listens on, with the ports it was given.
     pub fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
+    }
+
+    /// Has all shards go on with other settings: see [`Core::reconfigure`].
+    pub fn reconfigure(&self, core: &Arc<CoreConfig>) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.post(Letter::Configure(Arc::clone(core))));
     }
 
     /// What all shards have counted so far.
@@ -93,8 +99,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Fails only when 2^64 - 2 stops are pending already.
-        let _ = self.stop.write(1);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.post(Letter::Stop));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a shard's thread had panicked; its clients were not served since");

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::EventFd;
 
 use super::batch::{Arrival, Batch, SLOTS};
 use super::counters::{Counter, Counters};
 use super::listeners::Listener;
 use super::log::Log;
+use super::mailbox::{Letter, Mailbox};
 use super::relays::Relays;
 use super::token::{RelayToken, Token};
 use crate::datapath::FastPath;
@@ -39,6 +39,7 @@ pub(super) struct Shard {
     pub(super) fast_path: Box<dyn FastPath>,
     pub(super) counters: Arc<Counters>,
     pub(super) log: Log,
+    mailbox: Arc<Mailbox>,
     wall_clock_told: Option<Timestamp>,
 }
 
@@ -49,15 +50,14 @@ pub(super) struct Parts {
     pub(super) listeners: Vec<Listener>,
     pub(super) fast_path: Box<dyn FastPath>,
     pub(super) counters: Arc<Counters>,
-    /// Becomes readable when the server stops.
-    pub(super) stop: Arc<EventFd>,
+    pub(super) mailbox: Arc<Mailbox>,
 }
 
 impl Shard {
     /// Registers the sockets.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&*parts.stop, readable(Token::Stop))?;
+        epoll.add(&*parts.mailbox, readable(Token::Mail))?;
         for (index, listener) in parts.listeners.iter().enumerate() {
             epoll.add(&listener.socket, readable(Token::Listener(index as u16)))?;
         }
@@ -72,6 +72,7 @@ impl Shard {
             fast_path: parts.fast_path,
             counters: parts.counters,
             log: Log::new(parts.number),
+            mailbox: parts.mailbox,
             wall_clock_told: None,
         })
     }
@@ -89,7 +90,14 @@ impl Shard {
             self.tell_wall_clock(now);
             for event in &events[..ready] {
                 match Token::from_bits(event.data()) {
-                    Token::Stop => return Ok(()),
+                    Token::Mail => {
+                        for letter in self.mailbox.collect() {
+                            match letter {
+                                Letter::Configure(config) => self.core.reconfigure(config),
+                                Letter::Stop => return Ok(()),
+                            }
+                        }
+                    }
                     Token::Listener(index) => self.serve_clients(now, usize::from(index)),
                     Token::Relay(relay) => {
                         if self.batch.room() < RELAY_TURN {

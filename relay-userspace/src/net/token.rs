@@ -3,8 +3,8 @@
 /// One source of events, as the 64 bits that epoll keeps for us.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Token {
-    /// The server stops.
-    Stop,
+    /// There is a letter in the shard's mailbox.
+    Mail,
     /// The listener at this place in the list of listeners.
     Listener(u16),
     /// A relayed transport address.
@@ -22,13 +22,13 @@ pub(super) struct RelayToken {
     pub(super) generation: u32,
 }
 
-const STOP: u16 = u16::MAX;
+const MAIL: u16 = u16::MAX;
 const LISTENER: u16 = u16::MAX - 1;
 
 impl Token {
     pub(super) fn to_bits(self) -> u64 {
         let (kind, number, generation) = match self {
-            Token::Stop => (STOP, 0, 0),
+            Token::Mail => (MAIL, 0, 0),
             Token::Listener(index) => (LISTENER, index, 0),
             Token::Relay(relay) => (relay.address, relay.port, relay.generation),
         };
@@ -37,7 +37,7 @@ impl Token {
 
     pub(super) fn from_bits(bits: u64) -> Self {
         match ((bits >> 48) as u16, (bits >> 32) as u16) {
-            (STOP, _) => Token::Stop,
+            (MAIL, _) => Token::Mail,
             (LISTENER, index) => Token::Listener(index),
             (address, port) => Token::Relay(RelayToken { address, port, generation: bits as u32 }),
         }
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn tokens_survive_epoll() {
         let relay = RelayToken { address: 3, port: 65_535, generation: u32::MAX };
-        for token in [Token::Stop, Token::Listener(0), Token::Listener(65_535), Token::Relay(relay)] {
+        for token in [Token::Mail, Token::Listener(0), Token::Listener(65_535), Token::Relay(relay)] {
             assert_eq!(Token::from_bits(token.to_bits()), token);
         }
     }

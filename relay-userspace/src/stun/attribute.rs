@@ -26,6 +26,8 @@ macro_rules! attribute_types {
 attribute_types! {
     /// RFC 8489 section 14.1.
     MAPPED_ADDRESS = 0x0001, "MAPPED-ADDRESS";
+    /// RFC 5780 section 7.2.
+    CHANGE_REQUEST = 0x0003, "CHANGE-REQUEST";
     /// RFC 8489 section 14.3.
     USERNAME = 0x0006, "USERNAME";
     /// RFC 8489 section 14.5.
@@ -58,18 +60,42 @@ attribute_types! {
     DONT_FRAGMENT = 0x001a, "DONT-FRAGMENT";
     /// RFC 8489 section 14.6.
     MESSAGE_INTEGRITY_SHA256 = 0x001c, "MESSAGE-INTEGRITY-SHA256";
+    /// RFC 8489 section 14.12.
+    PASSWORD_ALGORITHM = 0x001d, "PASSWORD-ALGORITHM";
+    /// RFC 8489 section 14.4.
+    USERHASH = 0x001e, "USERHASH";
     /// RFC 8489 section 14.2.
     XOR_MAPPED_ADDRESS = 0x0020, "XOR-MAPPED-ADDRESS";
     /// RFC 8656 section 18.10.
     RESERVATION_TOKEN = 0x0022, "RESERVATION-TOKEN";
+    /// RFC 5780 section 7.6.
+    PADDING = 0x0026, "PADDING";
+    /// RFC 5780 section 7.5.
+    RESPONSE_PORT = 0x0027, "RESPONSE-PORT";
     /// RFC 8656 section 18.11.
     ADDITIONAL_ADDRESS_FAMILY = 0x8000, "ADDITIONAL-ADDRESS-FAMILY";
+    /// RFC 8656 section 18.12.
+    ADDRESS_ERROR_CODE = 0x8001, "ADDRESS-ERROR-CODE";
+    /// RFC 8489 section 14.11.
+    PASSWORD_ALGORITHMS = 0x8002, "PASSWORD-ALGORITHMS";
+    /// RFC 8489 section 14.16.
+    ALTERNATE_DOMAIN = 0x8003, "ALTERNATE-DOMAIN";
+    /// RFC 8656 section 18.13.
+    ICMP = 0x8004, "ICMP";
     /// RFC 8489 section 14.14.
     SOFTWARE = 0x8022, "SOFTWARE";
     /// RFC 8489 section 14.15.
     ALTERNATE_SERVER = 0x8023, "ALTERNATE-SERVER";
     /// RFC 8489 section 14.7.
     FINGERPRINT = 0x8028, "FINGERPRINT";
+    /// RFC 5780 section 7.3.
+    RESPONSE_ORIGIN = 0x802b, "RESPONSE-ORIGIN";
+    /// RFC 5780 section 7.4.
+    OTHER_ADDRESS = 0x802c, "OTHER-ADDRESS";
+    /// Which web page the client runs in: draft-ietf-tram-stun-origin.
+    ORIGIN = 0x802f, "ORIGIN";
+    /// RFC 8016 section 3.
+    MOBILITY_TICKET = 0x8030, "MOBILITY-TICKET";
 }
 
 impl AttributeType {

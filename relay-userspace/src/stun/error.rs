@@ -15,6 +15,8 @@ impl ErrorCode {
     pub const UNAUTHENTICATED: Self = Self(401);
     /// 403: policy forbids it, for instance this peer.
     pub const FORBIDDEN: Self = Self(403);
+    /// 405: this server does not let clients move (RFC 8016 section 3.1).
+    pub const MOBILITY_FORBIDDEN: Self = Self(405);
     /// 420: see UNKNOWN-ATTRIBUTES.
     pub const UNKNOWN_ATTRIBUTE: Self = Self(420);
     /// 437: no allocation where one is needed, or one where none may be.
@@ -48,6 +50,7 @@ impl ErrorCode {
             Self::BAD_REQUEST => "Bad Request",
             Self::UNAUTHENTICATED => "Unauthenticated",
             Self::FORBIDDEN => "Forbidden",
+            Self::MOBILITY_FORBIDDEN => "Mobility Forbidden",
             Self::UNKNOWN_ATTRIBUTE => "Unknown Attribute",
             Self::ALLOCATION_MISMATCH => "Allocation Mismatch",
             Self::STALE_NONCE => "Stale Nonce",

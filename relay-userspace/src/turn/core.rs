@@ -106,6 +106,14 @@ impl Core {
         self.unix_time = Some((now, unix_seconds));
     }
 
+    /// Takes other settings for all that is asked from now on; what was granted before stays as it is. The relay
+    /// addresses and ports must be the same: what the cores share was made for them.
+    pub fn reconfigure(&mut self, config: Arc<CoreConfig>) {
+        debug_assert_eq!(self.config.relay_addresses, config.relay_addresses);
+        debug_assert_eq!(self.config.relay_ports, config.relay_ports);
+        self.config = config;
+    }
+
     /// How full the tables are. Walks over all allocations.
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {

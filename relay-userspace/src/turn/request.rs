@@ -243,9 +243,17 @@ impl Caller<'_> {
     }
 }
 
-/// The attributes that must be understood and are not. DONT-FRAGMENT is one: the core cannot set the bit
-/// (RFC 8656 sections 7.2 and 11.2).
+/// The attributes that must be understood and are not: those without a meaning in this crate, and those whose meaning
+/// this core does not carry out.
 pub(super) fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = AttributeType> + use<'a> {
-    let dont_fragment = message.dont_fragment().then_some(AttributeType::DONT_FRAGMENT);
-    message.unknown_required().chain(dont_fragment)
+    const NOT_SERVED: [AttributeType; 6] = [
+        AttributeType::CHANGE_REQUEST,
+        AttributeType::DONT_FRAGMENT,
+        AttributeType::PASSWORD_ALGORITHM,
+        AttributeType::USERHASH,
+        AttributeType::PADDING,
+        AttributeType::RESPONSE_PORT,
+    ];
+    let not_served = message.attributes().map(|a| a.kind).filter(|kind| NOT_SERVED.contains(kind));
+    message.unknown_required().chain(not_served)
 }

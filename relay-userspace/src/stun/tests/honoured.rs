@@ -78,14 +78,14 @@ fn every_peer_of_a_create_permission_is_read_in_order() {
 #[test]
 fn unknown_attributes_are_listed_when_they_must_be_understood() {
     let bytes = request(|b| {
-        b.bytes(AttributeType(0x0003), &[0; 4])
+        b.bytes(AttributeType(0x0002), &[0; 4])
             .bytes(AttributeType(0xc001), &[1])
             .lifetime(Default::default());
         b.bytes(AttributeType(0x7ffe), &[]);
     });
     let message = Message::parse(&bytes).unwrap();
     let unknown: Vec<_> = message.unknown_required().collect();
-    assert_eq!(unknown, [AttributeType(0x0003), AttributeType(0x7ffe)]);
+    assert_eq!(unknown, [AttributeType(0x0002), AttributeType(0x7ffe)]);
 
     let mut out = Vec::new();
     let code = ErrorCode::UNKNOWN_ATTRIBUTE;
