@@ -43,14 +43,14 @@ fn unknown_attributes_that_must_be_understood_are_listed() {
     let mut sim = sim();
     let mut client = Client::new(4000);
     let request = client.plain(Method::BINDING, Class::Request, |b| {
-        b.bytes(AttributeType(0x0003), &[0; 4])
+        b.bytes(AttributeType(0x0002), &[0; 4])
             .bytes(AttributeType(0x7abc), b"x")
             .bytes(AttributeType(0xfffe), b"x");
     });
     let reply = client.exchange(&mut sim, &request);
     assert_eq!(reply.code(), 420);
     let unknown: Vec<_> = reply.message().unknown_attributes().collect();
-    assert_eq!(unknown, [AttributeType(0x0003), AttributeType(0x7abc)]);
+    assert_eq!(unknown, [AttributeType(0x0002), AttributeType(0x7abc)]);
 }
 
 #[test]
