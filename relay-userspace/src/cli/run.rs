@@ -104,6 +104,7 @@ fn core_config(settings: &Settings, host: &Host) -> Result<CoreConfig> {
         total_quota: settings.total_quota,
         // Answers are short, and scanners learn no version.
         software: None,
+        draining: false,
     })
 }
 

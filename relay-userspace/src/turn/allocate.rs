@@ -88,6 +88,9 @@ impl Core {
         if self.allocations.of_client(&request.caller.five_tuple).is_some() {
             return Err(ErrorCode::ALLOCATION_MISMATCH.into());
         }
+        if self.config.draining {
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
+        }
         let wish = read_wish(&request.caller.message)?;
         let served = self.config.relay_addresses.iter().any(|a| a.local.is_ipv6() == wish.ipv6);
         if wish.token.is_none() && !served {
