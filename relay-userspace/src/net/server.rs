@@ -138,3 +138,23 @@ fn serve(parts: Parts) {
     let served = Shard::new(parts).and_then(Shard::run);
     served.expect("a shard can wait for its sockets");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_taken_when_the_last_shard_has_taken_them() {
+        let letters = || {
+            let (taken, all_taken) = channel();
+            ([taken.clone(), taken], Reconfigured(all_taken))
+        };
+        let ([one, two], posted) = letters();
+        drop(one);
+        assert!(!posted.wait(Duration::from_millis(20)));
+        drop(two);
+        let ([one, two], posted) = letters();
+        drop((one, two));
+        assert!(posted.wait(Duration::ZERO));
+    }
+}
