@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::allocations::Allocation;
+use super::allocations::{Allocation, Lease};
 use super::core::Core;
+use super::family::PerFamily;
 use super::io::{Event, Output, Outputs, RelayRefused};
 use super::ports::Want;
 use super::refresh::granted_lifetime;
@@ -189,22 +190,24 @@ impl Core {
         });
 
         let expires = self.now + opening.lifetime;
+        let mut leases = PerFamily::default();
+        let family = opening.relayed.family();
+        leases.insert(family, Lease { relayed: opening.relayed, expires });
         let username = String::from(&*opening.username);
         let slot = self.allocations.insert(Allocation {
             id,
             five_tuple,
-            relayed: opening.relayed,
+            leases,
             username: opening.username,
             quota_user: opening.quota_user,
-            expires,
             request: opening.digest,
             answer: out.bytes[answer].into(),
             permissions: SortedMap::default(),
             channels: SortedMap::default(),
             numbers: SortedMap::default(),
         });
-        self.timers.start(expires, Timer::Allocation(slot));
-        let relayed = opening.relayed;
+        self.timers.start(expires, Timer::Lease(slot, family));
+        let relayed = opening.relayed.into();
         out.items.push(Output::Event(Event::AllocationCreated {
             allocation: id,
             five_tuple,
