@@ -1,6 +1,7 @@
 //! Allocate (RFC 8656 section 7): from the request, over the opening of a relayed transport address, to the answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -36,6 +37,7 @@ pub(super) struct Opening {
     digest: u64,
     key: Option<Key>,
     username: Box<str>,
+    realm: Arc<str>,
     quota_user: Box<str>,
     lifetime: Duration,
     relayed: RelayAddr,
@@ -95,16 +97,17 @@ impl Core {
         }
 
         let (relayed, port) = match wish.token {
-            Some(token) => (self.claim_reserved(&token, request.account)?, Port::Reservation),
-            None => (self.claim_free(&wish, request.account)?, Port::Pool(wish.want)),
+            Some(token) => (self.claim_reserved(&token, request.account())?, Port::Reservation),
+            None => (self.claim_free(&wish, request.account())?, Port::Pool(wish.want)),
         };
         let opening = Opening {
             five_tuple: request.caller.five_tuple,
             request: request.caller.message.as_bytes().into(),
             digest: request.caller.digest,
             key: request.caller.key.clone(),
-            username: request.username.into(),
-            quota_user: request.account.into(),
+            username: request.username().into(),
+            realm: request.realm().clone(),
+            quota_user: request.account().into(),
             lifetime: granted_lifetime(wish.lifetime, self.config.max_lifetime),
             relayed,
             port,
@@ -195,6 +198,7 @@ impl Core {
             five_tuple,
             relayed: opening.relayed,
             username: opening.username,
+            realm: opening.realm,
             quota_user: opening.quota_user,
             expires,
             request: opening.digest,

@@ -23,7 +23,12 @@ fn read_everything(message: &Message<'_>) {
     let _ = (message.alternate_server(), message.lifetime(), message.channel_number());
     let _ = (message.requested_transport(), message.even_port(), message.reservation_token());
     let _ = (message.requested_address_family(), message.additional_address_family());
-    let _ = (message.dont_fragment(), message.error_code(), message.unknown_attributes().count());
+    let _ = (
+        message.origin(),
+        message.dont_fragment(),
+        message.error_code(),
+        message.unknown_attributes().count(),
+    );
     let _ = (message.xor_peer_addresses().count(), message.unknown_required().count());
     let _ = (message.message_type(), message.transaction_id(), message.attributes().count());
     let _ = message.is_authentic(&Key::short_term("x"));
