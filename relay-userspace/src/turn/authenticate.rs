@@ -24,7 +24,7 @@ impl Core {
     /// nobody makes us compute hashes who has not been answered at its address.
     pub(super) fn authenticate<'a>(&self, caller: &mut Caller<'a>) -> Result<Sender<'a>, ErrorCode> {
         let message = caller.message;
-        if !message.has_integrity() {
+        if message.integrity().is_none() {
             return Err(ErrorCode::UNAUTHENTICATED);
         }
         let bad = |_| ErrorCode::BAD_REQUEST;

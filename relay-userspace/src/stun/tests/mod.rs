@@ -3,6 +3,7 @@
 mod honoured;
 mod properties;
 mod rfc5769;
+mod rfc8489;
 mod values;
 
 use super::*;
@@ -31,5 +32,7 @@ fn read_everything(message: &Message<'_>) {
     );
     let _ = (message.xor_peer_addresses().count(), message.unknown_required().count());
     let _ = (message.message_type(), message.transaction_id(), message.attributes().count());
+    let _ = (message.userhash(), message.password_algorithm(), message.password_algorithms());
+    let _ = (message.integrity(), message.origin());
     let _ = message.is_authentic(&Key::short_term("x"));
 }
