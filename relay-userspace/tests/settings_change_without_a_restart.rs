@@ -5,9 +5,9 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Client, SECRET, Sim, UNIX_START, USER, addr, config, dropped, sim, to_peer};
+use common::{Client, REALM, SECRET, Sim, UNIX_START, USER, addr, config, dropped, sim, to_peer};
 use relay_common::reason::Reason;
-use turnpike::auth::{Credentials, time_limited};
+use turnpike::auth::{Credentials, Realm, Realms, time_limited};
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::stun::Method;
 use turnpike::turn::CoreConfig;
@@ -20,7 +20,11 @@ fn change(sim: &mut Sim, config: CoreConfig) {
 
 fn secrets(listed: &[&str]) -> CoreConfig {
     let secrets = listed.iter().map(ToString::to_string);
-    CoreConfig { credentials: Credentials::new([], secrets).unwrap(), ..config() }
+    with(Credentials::new([], secrets).unwrap())
+}
+
+fn with(credentials: Credentials) -> CoreConfig {
+    CoreConfig { realms: Realms::new(Realm::new(REALM, credentials), []).unwrap(), ..config() }
 }
 
 #[test]
@@ -50,7 +54,7 @@ fn a_user_that_was_removed_prolongs_nothing_and_is_gone_with_what_it_was_granted
     assert_eq!(alice.bind(&mut sim, 0x4000, addr(PEER)).code(), 0);
 
     let others = Credentials::new([("bob".into(), "builder".into())], []).unwrap();
-    change(&mut sim, CoreConfig { credentials: others, ..config() });
+    change(&mut sim, with(others));
     assert!(to_peer(&alice.channel_data(&mut sim, 0x4000, b"still permitted")).is_some());
     assert_eq!(alice.refresh(&mut sim, 600).code(), 401);
     assert_eq!(alice.bind(&mut sim, 0x4000, addr(PEER)).code(), 401);
@@ -68,7 +72,7 @@ fn a_password_that_was_changed_holds_for_the_next_request() {
     let mut alice = Client::new(1);
     assert_eq!(alice.allocate(&mut sim).code(), 0);
     let changed = Credentials::new([(USER.into(), "another".into())], []).unwrap();
-    change(&mut sim, CoreConfig { credentials: changed, ..config() });
+    change(&mut sim, with(changed));
     assert_eq!(alice.refresh(&mut sim, 600).code(), 401);
     assert_eq!(Client::with(2, USER, "another").allocate(&mut sim).code(), 0);
 }
