@@ -14,6 +14,7 @@ mod a_route_that_changes_is_followed;
 mod an_expired_permission_stops_media_while_the_server_is_stopped;
 mod an_unprivileged_server_relays_in_userspace;
 mod channels_go_by_xdp_and_the_process_sees_none_of_it;
+mod clients_and_peers_may_be_of_either_family;
 mod every_cpu_forwards;
 mod first_media_after_channel_bind_is_not_lost;
 mod fragments_and_options_are_relayed_by_userspace;
