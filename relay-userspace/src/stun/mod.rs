@@ -5,6 +5,7 @@
 
 mod attribute;
 mod builder;
+mod discovery;
 mod error;
 mod integrity;
 mod message;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use attribute::{Attribute, AttributeType};
 pub use builder::{Builder, TooLong};
+pub use discovery::ChangeRequest;
 pub use error::ErrorCode;
 pub use integrity::Key;
 pub use message::{HEADER_LEN, MAGIC_COOKIE, Message, ParseError, TransactionId};
