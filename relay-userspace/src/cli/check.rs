@@ -50,6 +50,7 @@ fn render(settings: &Settings) -> Screen {
     screen.row("max bindings", settings.max_bindings);
     screen.rows("allow", &settings.allow_peers);
     screen.rows("deny", &settings.deny_peers);
+    screen.rows("discovery", settings.discovery.iter().map(|_| "RFC 5780, at all listeners"));
     screen.row("user quota", or_none(settings.user_quota));
     screen.row("total quota", or_none(settings.total_quota));
     screen.row("max lifetime", Span(settings.max_lifetime));

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config::{
-    Admin, AdminListen, Auth, Datapath, Layer, Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span,
-    User,
+    Admin, AdminListen, Auth, Datapath, Discovery, Layer, Limits, Listen, Peers, PortRange, Realm, Relay,
+    Secret, Span, User,
 };
 use crate::datapath::Request;
 use crate::policy::Cidr;
@@ -16,7 +16,8 @@ pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
     /// Keys are the flags' names: listen, realm, shards; [relay] addresses, ports; [auth] users, users-file, secrets,
-    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [limits] user-quota, total-quota, max-lifetime;
+    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [discovery]
+    /// enabled; [limits] user-quota, total-quota, max-lifetime;
     /// [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -90,6 +91,12 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "CIDR", help_heading = "Policy")]
     deny_peer: Vec<Cidr>,
 
+    /// Let clients find out how the NATs before them behave (RFC 5780)
+    ///
+    /// Needs listeners at two addresses, on the same two ports of each. Answers to Binding requests become longer.
+    #[arg(long, help_heading = "Network")]
+    nat_discovery: bool,
+
     /// Most allocations of one user at a time [default: no limit]
     #[arg(long, value_name = "N", help_heading = "Policy")]
     user_quota: Option<u32>,
@@ -137,6 +144,7 @@ impl SettingsFlags {
                 max_bindings: self.max_bindings,
             },
             peers: Peers { allow: self.allow_peer, deny: self.deny_peer },
+            discovery: Discovery { enabled: self.nat_discovery.then_some(true) },
             limits: Limits {
                 user_quota: self.user_quota,
                 total_quota: self.total_quota,
@@ -171,7 +179,7 @@ mod tests {
         let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 \
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
-             --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --user-quota 3 --total-quota 4 --max-lifetime 2h \
+             --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery --user-quota 3 --total-quota 4 --max-lifetime 2h \
              --admin off";
         let file = r#"
             listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3"]
@@ -181,6 +189,7 @@ mod tests {
             auth = { users = ["alice:a:b"], secrets = ["old", "new"], users-file = "u", secrets-file = "s" }
             datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
+            discovery = { enabled = true }
             limits = { user-quota = 3, total-quota = 4, max-lifetime = 7200 }
             admin = { listen = "off" }
         "#;

@@ -99,6 +99,7 @@ fn core_config(settings: &Settings, host: &Host) -> Result<CoreConfig> {
         relay_addresses: settings.relay_addresses.clone(),
         relay_ports: settings.relay_ports.range(),
         max_lifetime: settings.max_lifetime,
+        discovery: settings.discovery.clone(),
         lifetimes: settings.lifetimes,
         user_quota: settings.user_quota,
         total_quota: settings.total_quota,

@@ -28,6 +28,8 @@ pub struct Layer {
     pub datapath: Datapath,
     /// `[peers]`.
     pub peers: Peers,
+    /// `[discovery]`.
+    pub discovery: Discovery,
     /// `[limits]`.
     pub limits: Limits,
     /// `[admin]`.
@@ -82,6 +84,14 @@ pub struct Peers {
     pub allow: Vec<Cidr>,
     /// In addition to the default rules.
     pub deny: Vec<Cidr>,
+}
+
+/// NAT behaviour discovery (RFC 5780).
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Discovery {
+    /// Whether it is served.
+    pub enabled: Option<bool>,
 }
 
 /// How much.
@@ -141,6 +151,7 @@ impl Layer {
                 allow: list(self.peers.allow, below.peers.allow),
                 deny: list(self.peers.deny, below.peers.deny),
             },
+            discovery: Discovery { enabled: self.discovery.enabled.or(below.discovery.enabled) },
             limits: Limits {
                 user_quota: self.limits.user_quota.or(below.limits.user_quota),
                 total_quota: self.limits.total_quota.or(below.limits.total_quota),

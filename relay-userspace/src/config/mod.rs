@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use file::{parse, read};
 pub use host::Host;
-pub use layer::{Admin, Auth, Datapath, Layer, Limits, Peers, Relay};
+pub use layer::{Admin, Auth, Datapath, Discovery, Layer, Limits, Peers, Relay};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
 pub use values::{
     AdminListen, BadValue, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,

@@ -161,6 +161,7 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
         ("[peers]\ndeny = ['example.org']", "2:9: \"example.org\" is not an IP address or prefix"),
         ("[limits]\nuser-quota = -1", "2:14: invalid value"),
         ("[limits]\nmax-lifetime = 'soon'", "2:16: \"soon\" is no length of time"),
+        ("[discovery]\nenabled = 'yes'", "2:11: found string, expected a boolean"),
         ("[admin]\nlisten = 'localhost'", "2:10: \"localhost\" is neither ADDRESS:PORT nor off"),
     ];
     for (text, expected) in cases {
@@ -198,6 +199,11 @@ fn settings_that_contradict_one_another_are_refused() {
             "relay address 198.51.100.1 is listed twice",
         ),
         ("shards = 1025", "shards is 1025: one for each CPU is best"),
+        (
+            "[discovery]\nenabled = true",
+            "nat-discovery needs listeners at two addresses, on the same two ports of each: these listeners are \
+             missing: udp://10.0.0.2:ANOTHER_PORT, udp://ANOTHER_ADDRESS:3478, udp://ANOTHER_ADDRESS:ANOTHER_PORT",
+        ),
         ("[limits]\nuser-quota = 0", "user-quota is 0: nobody could allocate; leave it out for no limit"),
         ("[limits]\ntotal-quota = 0", "total-quota is 0: nobody could allocate"),
         ("[auth]\nusers = ['a:1', 'a:2']", "user \"a\" is listed twice"),
@@ -257,9 +263,11 @@ fn a_flag_replaces_what_the_file_says_and_leaves_the_rest() {
         datapath: Datapath { mode: Some(Request::Userspace), ..Datapath::default() },
         peers: Peers { deny: vec!["198.51.100.0/24".parse().unwrap()], ..Peers::default() },
         limits: Limits { user_quota: Some(9), ..Limits::default() },
+        discovery: Discovery { enabled: Some(true) },
         ..Layer::default()
     };
-    let below = file(FULL).unwrap();
+    let text = "[discovery]\nenabled = false";
+    let below = file(&format!("{FULL}{text}")).unwrap();
     let above = flags.clone().over(below.clone());
     assert_eq!(above.listen, flags.listen);
     assert_eq!(above.auth.users, flags.auth.users);
@@ -270,6 +278,7 @@ fn a_flag_replaces_what_the_file_says_and_leaves_the_rest() {
     assert_eq!(above.peers.allow, below.peers.allow);
     assert_eq!(above.limits.user_quota, Some(9));
     assert_eq!(above.limits.total_quota, Some(1000));
+    assert_eq!(above.discovery.enabled, Some(true));
     assert_eq!((above.realm, above.relay, above.admin), (below.realm, below.relay, below.admin));
 }
 
@@ -346,4 +355,24 @@ fn own_addresses_are_closed_to_peers_and_relayed_ones_open() {
     assert!(!rules.permits("10.0.0.2".parse().unwrap()));
     assert!(rules.permits("192.0.2.7".parse().unwrap()));
     assert!(!rules.permits_port("192.0.2.7:3478".parse().unwrap()));
+}
+
+#[test]
+fn discovery_reaches_the_settings() {
+    use crate::turn::Discovery;
+
+    let four = ["10.0.0.2:3478", "10.0.0.2:3479", "192.0.2.7:3478", "192.0.2.7:3479"];
+    let text = format!(
+        "listen = {:?}\ndiscovery = {{ enabled = true }}",
+        four.map(|address| format!("udp://{address}"))
+    );
+    let Resolved { settings, warnings } = resolved(&text).unwrap();
+    assert_eq!(warnings, [""; 0]);
+    let listeners = four.map(|address| address.parse().unwrap());
+    assert_eq!(settings.discovery, Some(Discovery::new(&listeners).unwrap()));
+
+    let nothing = resolved("").unwrap().settings;
+    assert_eq!(nothing.discovery, None);
+    let off = resolved("[discovery]\nenabled = false").unwrap().settings;
+    assert_eq!(off.discovery, None);
 }

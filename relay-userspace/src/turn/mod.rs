@@ -9,6 +9,7 @@ mod answers;
 mod channel;
 mod config;
 mod core;
+mod discovery;
 mod expire;
 mod io;
 mod peers;
@@ -26,6 +27,7 @@ mod types;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
+pub use discovery::{Discovery, NoSquare};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
 pub use shared::Shared;
 pub use types::{

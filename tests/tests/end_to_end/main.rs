@@ -18,6 +18,7 @@ mod first_media_after_channel_bind_is_not_lost;
 mod fragments_and_options_are_relayed_by_userspace;
 mod malformed_packets_are_not_relayed;
 mod media_is_addressed_to_its_next_hop;
+mod nat_behaviour_is_discovered;
 mod one_address_family_is_enough;
 mod only_its_own_address_is_relayed;
 mod other_traffic_of_the_host_is_undisturbed;
