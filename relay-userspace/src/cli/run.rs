@@ -100,11 +100,13 @@ fn core_config(settings: &Settings, host: &Host) -> Result<CoreConfig> {
         relay_ports: settings.relay_ports.range(),
         max_lifetime: settings.max_lifetime,
         discovery: settings.discovery.clone(),
+        alternate: settings.alternate.clone(),
         lifetimes: settings.lifetimes,
         user_quota: settings.user_quota,
         total_quota: settings.total_quota,
         // Answers are short, and scanners learn no version.
         software: None,
+        draining: false,
     })
 }
 

@@ -9,11 +9,11 @@ use super::layer::{Auth, Layer, Limits};
 use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };
-use super::{ConfigError, Host, file};
+use super::{ConfigError, Host, alternate, file};
 use crate::auth::{Credentials, InvalidCredentials};
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::policy::{Cidr, HostAddresses, PeerRules};
-use crate::turn::{Discovery, Lifetimes, RelayAddress};
+use crate::turn::{Alternate, Discovery, Lifetimes, RelayAddress};
 
 /// Where the admin API listens unless told otherwise.
 pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9641);
@@ -62,6 +62,8 @@ pub struct Settings {
     pub max_lifetime: Duration,
     /// The listeners of NAT behaviour discovery, when it is served.
     pub discovery: Option<Discovery>,
+    /// Other servers to send clients to.
+    pub alternate: Option<Alternate>,
     /// How long permissions and channels last.
     pub lifetimes: Lifetimes,
     /// Where the admin API listens.
@@ -88,6 +90,7 @@ impl Layer {
         let relay_ports = self.relay.ports.unwrap_or(DEFAULT_RELAY_PORTS);
         check_ports(&listen, relay_ports, host, &mut warnings)?;
         let discovery = discovery(self.discovery.enabled.unwrap_or(false), &listen)?;
+        let alternate = alternate::alternate(self.alternate, &listen, &relay_addresses, &mut warnings)?;
         let (users, secrets) = credentials(self.auth, &mut warnings)?;
 
         for interface in &self.datapath.interfaces {
@@ -144,6 +147,7 @@ impl Layer {
             total_quota: self.limits.total_quota,
             max_lifetime,
             discovery,
+            alternate,
             lifetimes: lifetimes(&self.limits, &mut warnings),
             admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
             admin_is_explicit: self.admin.listen.is_some(),
@@ -173,7 +177,7 @@ impl Settings {
     }
 }
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Refused(why.into()))
 }
 

@@ -89,6 +89,12 @@ impl Core {
             return Err(ErrorCode::ALLOCATION_MISMATCH.into());
         }
         let wish = read_wish(&request.caller.message)?;
+        // RFC 8656 section 7.2: "at any point". A reserved port belongs to a call that is here.
+        if wish.token.is_none()
+            && let Some(code) = self.turned_away(request.caller.five_tuple.client)
+        {
+            return Err(code.into());
+        }
         let served = self.config.relay_addresses.iter().any(|a| a.local.is_ipv6() == wish.ipv6);
         if wish.token.is_none() && !served {
             return Err(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED.into());

@@ -16,6 +16,7 @@ mod peers;
 mod permission;
 mod ports;
 mod quota;
+mod redirect;
 mod refresh;
 mod relay;
 mod request;
@@ -29,6 +30,7 @@ pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
 pub use discovery::{Discovery, NoSquare};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
+pub use redirect::{Alternate, RedirectWhen};
 pub use shared::Shared;
 pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,

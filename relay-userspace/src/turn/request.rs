@@ -108,6 +108,9 @@ impl Core {
         if code == ErrorCode::UNKNOWN_ATTRIBUTE {
             answer.unknown_attributes(self.not_understood(caller));
         }
+        if code == ErrorCode::TRY_ALTERNATE {
+            self.name_alternate(caller.five_tuple.client, &mut answer);
+        }
         let range = self.seal(caller, answer);
         if caller.key.is_some() && caller.message.method() == Method::ALLOCATE {
             self.keep_answer(caller.key_of(caller.digest), out.bytes[range.clone()].into());

@@ -35,10 +35,12 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         relay_ports,
         max_lifetime: Duration::from_secs(3600),
         discovery: None,
+        alternate: None,
         lifetimes: Default::default(),
         user_quota: None,
         total_quota: None,
         software: None,
+        draining: false,
     };
     ServerConfig {
         listeners: vec![SocketAddr::new(ip, 0)],

@@ -13,6 +13,7 @@ mod a_route_that_changes_is_followed;
 mod an_expired_permission_stops_media_while_the_server_is_stopped;
 mod an_unprivileged_server_relays_in_userspace;
 mod channels_go_by_xdp_and_the_process_sees_none_of_it;
+mod clients_are_sent_to_another_server;
 mod every_cpu_forwards;
 mod first_media_after_channel_bind_is_not_lost;
 mod fragments_and_options_are_relayed_by_userspace;
