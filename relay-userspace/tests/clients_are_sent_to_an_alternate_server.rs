@@ -141,6 +141,13 @@ fn a_server_for_draining_is_named_only_while_draining() {
 }
 
 #[test]
+fn a_server_for_always_is_named_while_draining_too() {
+    let mut sim = Sim::new(config(), [1; 32]);
+    drain(&mut sim, true, alternate(RedirectWhen::Always, &ELSEWHERE));
+    assert_eq!(Client::new(1).allocate(&mut sim).code(), 300);
+}
+
+#[test]
 fn without_a_server_to_name_a_draining_one_has_no_capacity() {
     let mut sim = Sim::new(config(), [1; 32]);
     drain(&mut sim, true, None);
