@@ -8,6 +8,7 @@ mod a_binding_that_expired_is_forwarded_again_once_refreshed;
 mod a_full_table_leaves_a_call_in_userspace;
 mod a_killed_server_can_be_started_again;
 mod a_peer_that_moves_is_followed;
+mod a_reload_loses_no_packet;
 mod a_reused_port_never_delivers_to_the_old_client;
 mod a_route_that_changes_is_followed;
 mod an_expired_permission_stops_media_while_the_server_is_stopped;
