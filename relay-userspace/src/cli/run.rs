@@ -100,6 +100,7 @@ fn core_config(settings: &Settings, host: &Host) -> Result<CoreConfig> {
         relay_ports: settings.relay_ports.range(),
         max_lifetime: settings.max_lifetime,
         lifetimes: settings.lifetimes,
+        mobility: settings.mobility,
         user_quota: settings.user_quota,
         total_quota: settings.total_quota,
         // Answers are short, and scanners learn no version.

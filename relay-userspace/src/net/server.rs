@@ -32,7 +32,7 @@ pub struct ServerConfig {
 /// A running server. Dropping it stops it too.
 pub struct Server {
     listeners: Vec<SocketAddr>,
-    mailboxes: Vec<Arc<Mailbox>>,
+    mailboxes: Arc<[Mailbox]>,
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
 }
@@ -44,8 +44,8 @@ impl Server {
         ensure!(config.shards > 0, "a server needs at least one shard");
         limits::raise_open_files();
         let by_shard = listeners::open(&config.listeners, config.shards)?;
-        let mailboxes = (0..config.shards).map(|_| Mailbox::new().map(Arc::new));
-        let mailboxes: Vec<_> =
+        let mailboxes = (0..config.shards).map(|_| Mailbox::new());
+        let mailboxes: Arc<[_]> =
             mailboxes.collect::<Result<_, _>>().context("no event descriptor to reach the shards by")?;
         let mut server = Server {
             listeners: by_shard[0].iter().map(|listener| listener.address).collect(),
@@ -58,13 +58,15 @@ impl Server {
             getrandom::fill(&mut seed).context("the kernel gave no random numbers")?;
             let counters = Arc::new(Counters::default());
             server.counters.push(Arc::clone(&counters));
+            let core = Core::new(Arc::clone(&config.core), Arc::clone(&config.shared), seed);
+            let shard = u16::try_from(number).context("more shards than can be numbered")?;
             let parts = Parts {
-                number,
-                core: Core::new(Arc::clone(&config.core), Arc::clone(&config.shared), seed),
+                number: shard,
+                core: core.numbered(shard),
                 listeners,
                 fast_path: (config.fast_path)(number),
                 counters,
-                mailbox: Arc::clone(&server.mailboxes[number]),
+                mailboxes: Arc::clone(&server.mailboxes),
             };
             let thread = thread::Builder::new()
                 .name(format!("shard-{number}"))

@@ -38,6 +38,8 @@ pub(super) struct Opening {
     username: Box<str>,
     quota_user: Box<str>,
     lifetime: Duration,
+    /// The client asks for a ticket.
+    mobile: bool,
     relayed: RelayAddr,
     port: Port,
     tries: u32,
@@ -89,6 +91,7 @@ impl Core {
             return Err(ErrorCode::ALLOCATION_MISMATCH.into());
         }
         let wish = read_wish(&request.caller.message)?;
+        let mobile = self.wants_ticket(&request.caller.message)?;
         let served = self.config.relay_addresses.iter().any(|a| a.local.is_ipv6() == wish.ipv6);
         if wish.token.is_none() && !served {
             return Err(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED.into());
@@ -106,6 +109,7 @@ impl Core {
             username: request.username.into(),
             quota_user: request.account.into(),
             lifetime: granted_lifetime(wish.lifetime, self.config.max_lifetime),
+            mobile,
             relayed,
             port,
             tries: 1,
@@ -178,12 +182,16 @@ impl Core {
             .filter(|_| opening.port == Port::Pool(Want::Pair))
             .map(|next| self.reserve(next, &opening.quota_user));
 
+        let ticket = opening.mobile.then(|| self.first_ticket(id));
         let public = self.public(opening.relayed.0);
         let answer = self.answer(&opening.caller(), out, |answer| {
             answer.xor_relayed_address(public);
             answer.lifetime(opening.lifetime);
             if let Some(token) = token {
                 answer.reservation_token(token);
+            }
+            if let Some(ticket) = &ticket {
+                answer.mobility_ticket(ticket.as_bytes());
             }
             answer.xor_mapped_address(five_tuple.client.0);
         });
@@ -193,6 +201,7 @@ impl Core {
         let slot = self.allocations.insert(Allocation {
             id,
             five_tuple,
+            mobility: opening.mobile.then(Box::default),
             relayed: opening.relayed,
             username: opening.username,
             quota_user: opening.quota_user,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::io::{Binding, Output, Outputs};
+use super::mobility::Mobility;
 use super::sorted_map::SortedMap;
 use super::timers::{Timer, Timers};
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
@@ -17,7 +18,10 @@ pub(super) struct Slot(u32);
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) id: AllocationId,
+    /// Where media of peers goes; requests and data may come from another for a while (see `mobility`).
     pub(super) five_tuple: FiveTuple,
+    /// If its client asked for a ticket.
+    pub(super) mobility: Option<Box<Mobility>>,
     pub(super) relayed: RelayAddr,
     /// USERNAME of the request that made it: only this one may use it (RFC 8656 section 5).
     pub(super) username: Box<str>,
@@ -187,6 +191,8 @@ pub(super) struct Allocations {
     vacant: Vec<Slot>,
     by_five_tuple: HashMap<FiveTuple, Slot>,
     by_relayed: HashMap<RelayAddr, Slot>,
+    /// Those whose clients have a ticket.
+    mobile: HashMap<AllocationId, Slot>,
 }
 
 impl Allocations {
@@ -197,6 +203,9 @@ impl Allocations {
         });
         self.by_five_tuple.insert(allocation.five_tuple, slot);
         self.by_relayed.insert(allocation.relayed, slot);
+        if allocation.mobility.is_some() {
+            self.mobile.insert(allocation.id, slot);
+        }
         self.slots[slot.0 as usize] = Some(allocation);
         slot
     }
@@ -204,13 +213,32 @@ impl Allocations {
     pub(super) fn remove(&mut self, slot: Slot) -> Allocation {
         let allocation = self.slots[slot.0 as usize].take().expect("a slot in use");
         self.vacant.push(slot);
-        self.by_five_tuple.remove(&allocation.five_tuple);
+        for place in allocation.places() {
+            self.by_five_tuple.remove(&place.five_tuple);
+        }
         self.by_relayed.remove(&allocation.relayed);
+        self.mobile.remove(&allocation.id);
         allocation
     }
 
     pub(super) fn of_client(&self, five_tuple: &FiveTuple) -> Option<Slot> {
         self.by_five_tuple.get(five_tuple).copied()
+    }
+
+    /// The allocation of this name, if its client has a ticket.
+    pub(super) fn mobile(&self, id: AllocationId) -> Option<Slot> {
+        self.mobile.get(&id).copied()
+    }
+
+    /// Has one more 5-tuple lead to an allocation; it led to none.
+    pub(super) fn lead(&mut self, five_tuple: FiveTuple, to: Slot) {
+        let before = self.by_five_tuple.insert(five_tuple, to);
+        debug_assert!(before.is_none(), "{five_tuple:?} is another allocation's");
+    }
+
+    /// Has a 5-tuple lead to no allocation.
+    pub(super) fn lead_no_more(&mut self, five_tuple: &FiveTuple) {
+        self.by_five_tuple.remove(five_tuple);
     }
 
     pub(super) fn of_relayed(&self, relayed: &RelayAddr) -> Option<Slot> {
@@ -226,7 +254,7 @@ impl Allocations {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_five_tuple.len()
+        self.slots.len() - self.vacant.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Allocation> {

@@ -7,6 +7,7 @@ use super::allocations::{ChannelState, Slot};
 use super::answers::RequestKey;
 use super::core::Core;
 use super::io::{EndCause, Event, Output, Outputs};
+use super::mobility::forget;
 use super::timers::Timer;
 use super::types::ChannelNumber;
 
@@ -41,6 +42,7 @@ impl Core {
     pub(super) fn end(&mut self, slot: Slot, cause: EndCause, out: &mut Outputs) {
         let ended = self.allocations.remove(slot);
         ended.cancel_timers(slot, &mut self.timers);
+        ended.places().for_each(|place| forget(place, out));
         out.items.extend(ended.bindings().map(|binding| Output::Unbind { binding: binding.id }));
         out.items.push(Output::CloseRelay { relayed: ended.relayed });
         self.given_up.push(ended.relayed);

@@ -11,6 +11,7 @@ mod config;
 mod core;
 mod expire;
 mod io;
+mod mobility;
 mod peers;
 mod permission;
 mod ports;
@@ -21,6 +22,7 @@ mod request;
 mod reservations;
 mod shared;
 mod sorted_map;
+mod steering;
 mod timers;
 mod types;
 

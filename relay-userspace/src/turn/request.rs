@@ -77,11 +77,16 @@ impl Core {
     pub(super) fn own_allocation(&self, request: &Request<'_>) -> Result<Slot, Refusal> {
         let slot = self.allocations.of_client(&request.caller.five_tuple);
         let slot = slot.ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
-        // RFC 8656 section 5: the username of the allocation must not change.
+        self.check_owner(slot, request)?;
+        Ok(slot)
+    }
+
+    /// RFC 8656 section 5: the username of the allocation must not change.
+    pub(super) fn check_owner(&self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
         if *self.allocations.get(slot).username != *request.username {
             return Err(ErrorCode::WRONG_CREDENTIALS.into());
         }
-        Ok(slot)
+        Ok(())
     }
 
     /// Sends a success response with the attributes that `fill` writes.

@@ -35,6 +35,7 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         relay_ports,
         max_lifetime: Duration::from_secs(3600),
         lifetimes: Default::default(),
+        mobility: false,
         user_quota: None,
         total_quota: None,
         software: None,
