@@ -64,6 +64,12 @@ impl ServerOptions {
         self
     }
 
+    /// One more flag without a value.
+    pub fn switch(mut self, name: &str) -> Self {
+        self.flags.push(name.to_owned());
+        self
+    }
+
     /// Relays from this address.
     pub fn relay_from(mut self, address: Ipv4Addr) -> Self {
         self.relay_address = Some(address);
