@@ -270,6 +270,9 @@ fn a_ticket_is_of_no_use_where_its_allocation_is_or_another() {
     let (mut client, _, ticket) = with_channel(&mut sim);
     // RFC 8016 section 3.2.2: 400 from the 5-tuple that the allocation has.
     assert_eq!(client.refresh_with(&mut sim, &ticket).code(), 400);
+    let mut moving = client.moved(3000);
+    let newest = moving.refresh_with(&mut sim, &ticket).ticket();
+    assert_eq!(moving.refresh_with(&mut sim, &newest).code(), 400, "nor from the one it moves to");
     let mut other = client.moved(2000);
     let relayed = other.allocated(&mut sim);
     assert_eq!(other.refresh_with(&mut sim, &ticket).code(), 437, "a 5-tuple has one allocation");
