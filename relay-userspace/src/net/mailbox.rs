@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
@@ -14,8 +15,8 @@ use crate::turn::{CoreConfig, FiveTuple};
 /// One thing to tell a shard.
 #[derive(Debug)]
 pub(super) enum Letter {
-    /// Other settings of the protocol hold from now on.
-    Configure(Arc<CoreConfig>),
+    /// Other settings of the protocol hold from now on. What comes along is dropped once they do.
+    Configure(Arc<CoreConfig>, Sender<()>),
     /// The server stops.
     Stop,
 }

@@ -51,7 +51,7 @@ fn from_machine_to_machine_by_xdp() {
     let server = Server::start(&net.server, &options("xdp"));
     let other = net.net.host(4);
     let (client, relayed, mut ticket) = mobile(&net.client, &server);
-    let mut call = Call::of(client, relayed, &net.peer);
+    let mut call = Call::with(client, relayed, &net.peer);
     call.settle(&server);
 
     for host in [&other, &net.client, &other, &other, &net.client, &other] {
@@ -81,7 +81,7 @@ fn not_with_a_ticket_that_was_used() {
     let net = OneNic::new();
     let server = Server::start(&net.server, &options("xdp"));
     let (client, relayed, ticket) = mobile(&net.client, &server);
-    let mut call = Call::of(client, relayed, &net.peer);
+    let mut call = Call::with(client, relayed, &net.peer);
     let mut new = TurnClient::new(&net.client, server.address());
     arrive(&mut new, &ticket).expect("not used yet");
     call.client = new;
