@@ -66,6 +66,8 @@ pub enum Reason {
     Unexpected,
     /// Dropped: the kernel's send queue was full, or it refused the packet.
     SendFailed,
+    /// Dropped: of a client that moved, while too many of such datagrams waited for the shard that holds its allocation.
+    ShardBusy,
 }
 
 /// What happens to a packet in the XDP program.
@@ -112,12 +114,13 @@ impl Reason {
             | Reason::ForbiddenPeer
             | Reason::Malformed
             | Reason::Unexpected
-            | Reason::SendFailed => Verdict::Drop,
+            | Reason::SendFailed
+            | Reason::ShardBusy => Verdict::Drop,
         }
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 30] = [
+    pub const ALL: [Reason; 31] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::NotOurs,
@@ -148,6 +151,7 @@ impl Reason {
         Reason::Malformed,
         Reason::Unexpected,
         Reason::SendFailed,
+        Reason::ShardBusy,
     ];
 
     /// How many there are.
@@ -186,6 +190,7 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::Unexpected => "unexpected",
             Reason::SendFailed => "send_failed",
+            Reason::ShardBusy => "shard_busy",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use common::{Client, Sim, addr, dual_stack};
@@ -26,7 +27,29 @@ fn peers(sim: &Sim) -> Vec<SocketAddr> {
     peers
 }
 
-fn step(sim: &mut Sim, clients: &mut [Client], rng: &mut StdRng) {
+/// A ticket of some client, used by one that may be the same, at the same port or another.
+fn use_ticket(sim: &mut Sim, clients: &mut [Client], tickets: &mut Vec<Vec<u8>>, rng: &mut StdRng) {
+    let number = rng.random_range(0..clients.len());
+    let any = rng.random_range(0..tickets.len().max(1));
+    let Some(ticket) = (if rng.random() { tickets.last() } else { tickets.get(any) }) else { return };
+    let reply = clients[number].refresh_with(sim, ticket);
+    if reply.code() == 0 {
+        tickets.push(reply.ticket());
+        let peer = peers(sim)[0];
+        clients[number].bind(sim, 0x4000, peer);
+        if rng.random() {
+            clients[number].channel_data(sim, 0x4000, b"here");
+        }
+    }
+    if tickets.len() > 8 {
+        tickets.remove(0);
+    }
+}
+
+fn step(sim: &mut Sim, clients: &mut [Client], tickets: &mut Vec<Vec<u8>>, rng: &mut StdRng) {
+    if rng.random_range(0..5) == 0 {
+        return use_ticket(sim, clients, tickets, rng);
+    }
     let client = rng.random_range(0..clients.len());
     let client = &mut clients[client];
     let peers = peers(sim);
@@ -35,7 +58,16 @@ fn step(sim: &mut Sim, clients: &mut [Client], rng: &mut StdRng) {
     match rng.random_range(0..100) {
         0..3 => drop(client.allocate(sim)),
         3..5 => drop(client.allocate_of(sim, AddressFamily::V6)),
-        5..15 => drop(client.allocate_both(sim)),
+        5..9 => drop(client.allocate_both(sim)),
+        9..15 => {
+            let reply = client.request(sim, Method::ALLOCATE, |b| {
+                b.requested_transport(17).mobility_ticket(&[]);
+                b.additional_address_family(AddressFamily::V6);
+            });
+            if reply.code() == 0 {
+                tickets.push(reply.ticket());
+            }
+        }
         15..20 => {
             let reserve = rng.random();
             let reply = client.request(sim, Method::ALLOCATE, |b| {
@@ -101,15 +133,29 @@ fn check(sim: &mut Sim) {
 fn run(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let quota = |limit: u32| (!seed.is_multiple_of(3)).then_some(limit);
-    let config = turnpike::turn::CoreConfig { user_quota: quota(7), total_quota: quota(9), ..dual_stack() };
+    let config = turnpike::turn::CoreConfig {
+        user_quota: quota(7),
+        total_quota: quota(9),
+        mobility: true,
+        ..dual_stack()
+    };
     let mut sim = Sim::new(config, [seed as u8; 32]);
     let mut clients: Vec<_> = (0..CLIENTS)
         .map(|i| if i % 2 == 0 { Client::new(1000 + i) } else { Client::with(1000 + i, "bob", "builder") })
         .collect();
+    let mut tickets = Vec::new();
+    let mut moves = 0;
     for _ in 0..STEPS {
-        step(&mut sim, &mut clients, &mut rng);
+        let before: HashMap<_, _> = sim.core.bindings().map(|b| (b.relayed, b.five_tuple)).collect();
+        step(&mut sim, &mut clients, &mut tickets, &mut rng);
         check(&mut sim);
+        moves += sim
+            .core
+            .bindings()
+            .filter(|b| before.get(&b.relayed).is_some_and(|five_tuple| *five_tuple != b.five_tuple))
+            .count();
     }
+    assert!(moves > STEPS / 400, "too few moved: {moves}");
     assert!(sim.datapath.ids.len() > STEPS / 20, "too little happened: {}", sim.datapath.ids.len());
     sim.wait(10_000.0);
     sim.assert_empty();
@@ -127,9 +173,11 @@ fn ports_quotas_and_bindings_are_conserved_over_random_operations() {
 fn a_run_can_be_repeated() {
     let trace = || {
         let mut rng = StdRng::seed_from_u64(99);
-        let mut sim = Sim::new(dual_stack(), [1; 32]);
+        let config = turnpike::turn::CoreConfig { mobility: true, ..dual_stack() };
+        let mut sim = Sim::new(config, [1; 32]);
         let mut clients: Vec<_> = (0..CLIENTS).map(|i| Client::new(1000 + i)).collect();
-        (0..300).for_each(|_| step(&mut sim, &mut clients, &mut rng));
+        let mut tickets = Vec::new();
+        (0..300).for_each(|_| step(&mut sim, &mut clients, &mut tickets, &mut rng));
         let mut bindings: Vec<_> = sim.core.bindings().collect();
         bindings.sort_by_key(|b| b.id);
         (bindings, sim.core.occupancy(), sim.shared.free_ports())

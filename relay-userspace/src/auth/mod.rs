@@ -5,6 +5,7 @@ mod credentials;
 mod nonce;
 mod printable;
 mod realms;
+mod ticket;
 
 #[cfg(test)]
 mod tests;
@@ -13,3 +14,4 @@ pub use credentials::{AuthError, Authenticated, Credentials, InvalidCredentials,
 pub use nonce::{NONCE_LIFETIME, Nonces};
 pub use printable::{Printable, printable};
 pub use realms::{InvalidRealms, Realm, Realms};
+pub use ticket::{Ticket, Tickets};

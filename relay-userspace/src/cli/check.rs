@@ -59,6 +59,7 @@ fn render(settings: &Settings) -> Screen {
     screen.row("user quota", or_none(settings.user_quota));
     screen.row("total quota", or_none(settings.total_quota));
     screen.row("max lifetime", Span(settings.max_lifetime));
+    screen.row("mobility", if settings.mobility { "on" } else { "off" });
     screen.row("admin", settings.admin);
     screen
 }
@@ -106,6 +107,7 @@ alternate    192.0.2.9:443
 user quota   7
 total quota  none
 max lifetime 1h
+mobility     off
 admin        127.0.0.1:9641";
         assert_eq!(shown, expected);
     }

@@ -15,9 +15,9 @@ use crate::turn::{RedirectWhen, RelayAddress};
 pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
-    /// Keys are the flags' names: listen, realm, shards; [relay] addresses, ports; [auth] users, users-file, secrets,
-    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [discovery]
-    /// enabled; [alternate] servers, domain, when; [limits] user-quota, total-quota, max-lifetime;
+    /// Keys are the flags' names: listen, realm, shards, mobility; [relay] addresses, ports; [auth] users, users-file, secrets,
+    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [discovery] enabled; [alternate]
+    /// servers, domain, when; [limits] user-quota, total-quota, max-lifetime;
     /// [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -121,6 +121,10 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "N", help_heading = "Policy")]
     total_quota: Option<u32>,
 
+    /// Let clients take their allocations along to another address (RFC 8016) [default: refused with 405]
+    #[arg(long, help_heading = "Policy")]
+    mobility: bool,
+
     /// The longest lifetime that an allocation is given at once [default: 1h]
     #[arg(long, value_name = "TIME", help_heading = "Policy")]
     max_lifetime: Option<Span>,
@@ -148,6 +152,7 @@ impl SettingsFlags {
             listen: self.listen,
             realm: self.realm,
             shards: self.shards,
+            mobility: self.mobility.then_some(true),
             relay: Relay { addresses: self.relay_address, ports: self.relay_ports },
             auth: Auth {
                 users: self.user,
@@ -198,7 +203,7 @@ mod tests {
 
     #[test]
     fn flags_say_the_same_as_the_file() {
-        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 \
+        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 --mobility \
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
@@ -209,6 +214,7 @@ mod tests {
             listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3"]
             realm = "example.org"
             shards = 2
+            mobility = true
             relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000" }
             auth = { users = ["alice:a:b"], secrets = ["old", "new"], users-file = "u", secrets-file = "s" }
             datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }

@@ -92,6 +92,7 @@ pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> R
         discovery: settings.discovery.clone(),
         alternate: settings.alternate.clone(),
         lifetimes: settings.lifetimes,
+        mobility: settings.mobility,
         user_quota: settings.user_quota,
         total_quota: settings.total_quota,
         // Answers are short, and scanners learn no version.

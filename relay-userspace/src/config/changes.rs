@@ -54,6 +54,7 @@ impl Settings {
             discovery,
             alternate,
             lifetimes,
+            mobility,
             admin,
             admin_is_explicit: _,
         } = next;
@@ -80,6 +81,7 @@ impl Settings {
         applied.value("limits.total-quota", &or_none(self.total_quota), &or_none(total_quota));
         applied.value("limits.max-lifetime", &Span(self.max_lifetime), &Span(max_lifetime));
         applied.value("alternate", &redirect(self.alternate.as_ref()), &redirect(alternate.as_ref()));
+        applied.value("mobility", &self.mobility, &mobility);
 
         let settings = Settings {
             realm,
@@ -92,6 +94,7 @@ impl Settings {
             max_lifetime,
             alternate,
             lifetimes,
+            mobility,
             ..self.clone()
         };
         Changes { settings, applied: applied.0, waiting: waiting.0 }

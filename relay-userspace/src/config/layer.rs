@@ -21,6 +21,8 @@ pub struct Layer {
     pub realm: Option<Realm>,
     /// Threads that serve clients.
     pub shards: Option<usize>,
+    /// Whether clients may take their allocations along to another address.
+    pub mobility: Option<bool>,
     /// `[relay]`.
     pub relay: Relay,
     /// `[auth]`.
@@ -152,6 +154,7 @@ impl Layer {
             listen: list(self.listen, below.listen),
             realm: self.realm.or(below.realm),
             shards: self.shards.or(below.shards),
+            mobility: self.mobility.or(below.mobility),
             relay: Relay {
                 addresses: list(self.relay.addresses, below.relay.addresses),
                 ports: self.relay.ports.or(below.relay.ports),

@@ -67,6 +67,8 @@ pub struct Settings {
     pub alternate: Option<Alternate>,
     /// How long permissions and channels last.
     pub lifetimes: Lifetimes,
+    /// Whether clients may take their allocations along to another address (RFC 8016).
+    pub mobility: bool,
     /// Where the admin API listens.
     pub admin: AdminListen,
     /// The operator named the admin API's address, so the server must not start without it.
@@ -150,6 +152,7 @@ impl Layer {
             discovery,
             alternate,
             lifetimes: lifetimes(&self.limits, &mut warnings),
+            mobility: self.mobility.unwrap_or(false),
             admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
             admin_is_explicit: self.admin.listen.is_some(),
         };

@@ -93,6 +93,19 @@ impl Batch {
         first..self.used
     }
 
+    /// Takes a datagram that another shard received; there must be room. Returns its slot.
+    pub(super) fn take_over(&mut self, datagram: &[u8]) -> usize {
+        let slot = self.used;
+        self.buffers.fill(slot, datagram);
+        self.used += 1;
+        slot
+    }
+
+    /// The datagram of an arrival.
+    pub(super) fn datagram(&self, arrival: Arrival) -> &[u8] {
+        self.buffers.received(arrival.slot).datagram
+    }
+
     /// A received datagram.
     pub(super) fn received(&self, slot: usize) -> Received<'_> {
         self.buffers.received(slot)

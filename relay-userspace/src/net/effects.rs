@@ -6,6 +6,7 @@ use std::mem;
 use relay_common::reason::Reason;
 
 use super::batch::{Arrival, Route};
+use super::mailbox::Steering;
 use super::shard::{Shard, readable};
 use super::token::Token;
 use crate::datapath::NotInstalled;
@@ -49,6 +50,16 @@ impl Shard {
                 let socket = self.relays.token(relayed).map(Token::Relay);
                 let route = Route { socket, to: peer.0, relayed: Some(Reason::ToPeer) };
                 self.batch.push(route, &[], payload, arrival);
+            }
+            Output::Forward { shard, five_tuple } => {
+                let datagram = self.batch.datagram(arrival);
+                if !self.mailboxes[usize::from(shard)].hand_on(self.number, five_tuple, datagram) {
+                    self.counters.datagram(Reason::ShardBusy, arrival.bytes);
+                }
+            }
+            Output::Steer { shard, five_tuple, here } => {
+                let steering = Steering { by: self.number, five_tuple, here };
+                self.mailboxes[usize::from(shard)].steer(steering);
             }
             Output::OpenRelay { allocation, relayed } => {
                 let outcome = self.open_relay(now, relayed);
@@ -116,6 +127,7 @@ impl Shard {
         match event {
             Event::AllocationCreated { .. } => self.counters.allocations_created.add(1),
             Event::AllocationEnded { .. } => self.counters.allocations_ended.add(1),
+            Event::AllocationMoved { .. } => {}
             Event::Refused { method, code } => self.counters.response(*method, Some(*code)),
             Event::Answered { method } => self.counters.response(*method, None),
         }

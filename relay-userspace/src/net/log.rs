@@ -13,6 +13,7 @@ pub(super) struct Log {
     shard: usize,
     created: Throttle,
     ended: Throttle,
+    moved: Throttle,
     no_relay: Throttle,
     full: Throttle,
 }
@@ -23,12 +24,13 @@ impl Log {
             shard,
             created: Throttle::new(100),
             ended: Throttle::new(100),
+            moved: Throttle::new(100),
             no_relay: Throttle::new(2),
             full: Throttle::new(2),
         }
     }
 
-    /// An allocation's beginning or end. Responses are counted, not logged.
+    /// An allocation's beginning, move or end. Responses are counted, not logged.
     pub(super) fn event(&mut self, now: Timestamp, event: &Event) {
         let shard = self.shard;
         match event {
@@ -38,6 +40,15 @@ impl Log {
                     tracing::info!(
                         shard, allocation = allocation.0, user = %printable(username), client = %client.0, %listener,
                         %relayed, suppressed, "allocation created"
+                    );
+                }
+            }
+            Event::AllocationMoved { allocation, five_tuple, username } => {
+                if let Some(suppressed) = self.moved.pass(now) {
+                    let FiveTuple { client, listener, .. } = five_tuple;
+                    tracing::info!(
+                        shard, allocation = allocation.0, user = %printable(username), client = %client.0, %listener,
+                        suppressed, "allocation moved"
                     );
                 }
             }

@@ -34,7 +34,7 @@ pub struct ServerConfig {
 /// A running server. Dropping it stops it too.
 pub struct Server {
     listeners: Vec<SocketAddr>,
-    mailboxes: Vec<Arc<Mailbox>>,
+    mailboxes: Arc<[Mailbox]>,
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
 }
@@ -46,8 +46,8 @@ impl Server {
         ensure!(config.shards > 0, "a server needs at least one shard");
         limits::raise_open_files();
         let by_shard = listeners::open(&config.listeners, config.shards)?;
-        let mailboxes = (0..config.shards).map(|_| Mailbox::new().map(Arc::new));
-        let mailboxes: Vec<_> =
+        let mailboxes = (0..config.shards).map(|_| Mailbox::new());
+        let mailboxes: Arc<[_]> =
             mailboxes.collect::<Result<_, _>>().context("no event descriptor to reach the shards by")?;
         let mut server = Server {
             listeners: by_shard[0].iter().map(|listener| listener.address).collect(),
@@ -60,13 +60,15 @@ impl Server {
             getrandom::fill(&mut seed).context("the kernel gave no random numbers")?;
             let counters = Arc::new(Counters::default());
             server.counters.push(Arc::clone(&counters));
+            let core = Core::new(Arc::clone(&config.core), Arc::clone(&config.shared), seed);
+            let shard = u16::try_from(number).context("more shards than can be numbered")?;
             let parts = Parts {
-                number,
-                core: Core::new(Arc::clone(&config.core), Arc::clone(&config.shared), seed),
+                number: shard,
+                core: core.numbered(shard),
                 listeners,
                 fast_path: (config.fast_path)(number),
                 counters,
-                mailbox: Arc::clone(&server.mailboxes[number]),
+                mailboxes: Arc::clone(&server.mailboxes),
             };
             let thread = thread::Builder::new()
                 .name(format!("shard-{number}"))
@@ -85,7 +87,7 @@ impl Server {
     /// Has all shards go on with other settings: see [`Core::reconfigure`]. Each takes them between two datagrams.
     pub fn reconfigure(&self, core: &Arc<CoreConfig>) -> Reconfigured {
         let (taken, all_taken) = channel();
-        for mailbox in &self.mailboxes {
+        for mailbox in self.mailboxes.iter() {
             mailbox.post(Letter::Configure(Arc::clone(core), taken.clone()));
         }
         Reconfigured(all_taken)

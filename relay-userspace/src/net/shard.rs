@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +14,7 @@ use super::batch::{Arrival, Batch, SLOTS};
 use super::counters::{Counter, Counters};
 use super::listeners::Listener;
 use super::log::Log;
-use super::mailbox::{Letter, Mailbox};
+use super::mailbox::{HandedOn, Letter, Mailbox, Steering};
 use super::relays::Relays;
 use super::token::{RelayToken, Token};
 use crate::datapath::FastPath;
@@ -39,25 +40,29 @@ pub(super) struct Shard {
     pub(super) fast_path: Box<dyn FastPath>,
     pub(super) counters: Arc<Counters>,
     pub(super) log: Log,
-    mailbox: Arc<Mailbox>,
+    /// The number of this shard: the place of its mailbox.
+    pub(super) number: u16,
+    /// Of all shards.
+    pub(super) mailboxes: Arc<[Mailbox]>,
+    handed_on: HandedOn,
     wall_clock_told: Option<Timestamp>,
 }
 
 /// What a shard is made of.
 pub(super) struct Parts {
-    pub(super) number: usize,
+    pub(super) number: u16,
     pub(super) core: Core,
     pub(super) listeners: Vec<Listener>,
     pub(super) fast_path: Box<dyn FastPath>,
     pub(super) counters: Arc<Counters>,
-    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) mailboxes: Arc<[Mailbox]>,
 }
 
 impl Shard {
     /// Registers the sockets.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&*parts.mailbox, readable(Token::Mail))?;
+        epoll.add(&parts.mailboxes[usize::from(parts.number)], readable(Token::Mail))?;
         for (index, listener) in parts.listeners.iter().enumerate() {
             epoll.add(&listener.socket, readable(Token::Listener(index as u16)))?;
         }
@@ -71,8 +76,10 @@ impl Shard {
             epoll,
             fast_path: parts.fast_path,
             counters: parts.counters,
-            log: Log::new(parts.number),
-            mailbox: parts.mailbox,
+            log: Log::new(parts.number.into()),
+            number: parts.number,
+            mailboxes: parts.mailboxes,
+            handed_on: HandedOn::default(),
             wall_clock_told: None,
         })
     }
@@ -91,7 +98,7 @@ impl Shard {
             for event in &events[..ready] {
                 match Token::from_bits(event.data()) {
                     Token::Mail => {
-                        for letter in self.mailbox.collect() {
+                        for letter in self.mailbox().collect() {
                             match letter {
                                 Letter::Configure(config, taken) => {
                                     self.core.reconfigure(config);
@@ -100,6 +107,7 @@ impl Shard {
                                 Letter::Stop => return Ok(()),
                             }
                         }
+                        self.serve_handed_on(now);
                     }
                     Token::Listener(index) => self.serve_clients(now, usize::from(index)),
                     Token::Relay(relay) => {
@@ -148,6 +156,7 @@ impl Shard {
         let listener = *listener;
         let slots = self.batch.receive(socket, SLOTS);
         note_drops(&self.batch, &slots, socket_drops, &self.counters.listener_drops);
+        self.hear_steering(now);
         for slot in slots {
             let received = self.batch.received(slot);
             let arrival = Arrival::new(slot, listener, received.datagram.len(), false);
@@ -158,6 +167,36 @@ impl Shard {
             self.carry_out(now, arrival);
         }
         self.flush();
+    }
+
+    /// Takes the datagrams that other shards received and this one is to handle.
+    fn serve_handed_on(&mut self, now: Timestamp) {
+        let mut handed_on = mem::take(&mut self.handed_on);
+        self.mailbox().take_over(&mut handed_on);
+        for index in 0..handed_on.len() {
+            if self.batch.room() == 0 {
+                self.flush();
+            }
+            let (from, five_tuple, datagram) = handed_on.get(index);
+            let slot = self.batch.take_over(datagram);
+            let arrival = Arrival::new(slot, five_tuple.listener, datagram.len(), false);
+            self.core.handle(now, Input::Forwarded { from, five_tuple, datagram }, &mut self.outputs);
+            self.carry_out(now, arrival);
+        }
+        self.flush();
+        self.handed_on = handed_on;
+    }
+
+    /// Learns which clients' datagrams belong to other shards.
+    fn hear_steering(&mut self, now: Timestamp) {
+        for Steering { by, five_tuple, here } in self.mailbox().steering() {
+            self.core.handle(now, Input::Steer { by, five_tuple, here }, &mut self.outputs);
+            self.carry_out(now, Arrival::default());
+        }
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailboxes[usize::from(self.number)]
     }
 
     /// Takes some of what waits at a relayed transport address.

@@ -76,7 +76,14 @@ impl ReceiveBuffers {
         usize::try_from(received).map_err(|_| io::Error::last_os_error())
     }
 
-    /// What the last [`receive`](Self::receive) put into a slot that it filled.
+    /// Puts a datagram into a slot as if it had been received; one that was received fits.
+    pub(super) fn fill(&mut self, slot: usize, datagram: &[u8]) {
+        self.memory[slot * STRIDE..][..datagram.len()].copy_from_slice(datagram);
+        self.headers[slot].msg_len = datagram.len() as libc::c_uint;
+    }
+
+    /// What the last [`receive`](Self::receive) put into a slot that it filled, or [`fill`](Self::fill) did; without
+    /// sender and socket in that case.
     pub(super) fn received(&self, slot: usize) -> Received<'_> {
         let header = &self.headers[slot];
         Received {

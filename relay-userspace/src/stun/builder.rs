@@ -130,6 +130,11 @@ impl<'b> Builder<'b> {
         self.bytes(AttributeType::RESERVATION_TOKEN, &token)
     }
 
+    /// MOBILITY-TICKET; an empty one asks for a ticket (RFC 8016 section 3.1.1). At most 512 bytes.
+    pub fn mobility_ticket(&mut self, ticket: &[u8]) -> &mut Self {
+        self.bytes(AttributeType::MOBILITY_TICKET, ticket)
+    }
+
     /// REQUESTED-ADDRESS-FAMILY.
     pub fn requested_address_family(&mut self, family: AddressFamily) -> &mut Self {
         self.bytes(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family.number(), 0, 0, 0])

@@ -133,6 +133,11 @@ impl<'a> Message<'a> {
         self.fixed(AttributeType::RESERVATION_TOKEN, |token| token)
     }
 
+    /// MOBILITY-TICKET (RFC 8016 section 3.3): opaque to whoever did not make it, and empty when one is asked for.
+    pub fn mobility_ticket(&self) -> Option<&'a [u8]> {
+        self.attribute(AttributeType::MOBILITY_TICKET).map(|a| a.value)
+    }
+
     /// REQUESTED-ADDRESS-FAMILY.
     pub fn requested_address_family(&self) -> Value<AddressFamily> {
         self.family(AttributeType::REQUESTED_ADDRESS_FAMILY)

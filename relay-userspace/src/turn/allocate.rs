@@ -52,6 +52,8 @@ struct Waiting {
     realm: Arc<str>,
     quota_user: Box<str>,
     lifetime: Duration,
+    /// The client asks for a ticket.
+    mobile: bool,
     port: Port,
     /// The families whose turn has not come.
     wanted: &'static [Family],
@@ -110,6 +112,7 @@ impl Core {
         {
             return Err(code.into());
         }
+        let mobile = self.wants_ticket(&request.caller.message)?;
         // Also when none was asked for and the server relays IPv6 only: RFC 8656 section 7.2 has it so, and coturn does
         // the same unless told otherwise. A client that knows nothing of families would take an IPv6 address for
         // nonsense.
@@ -135,6 +138,7 @@ impl Core {
             realm: request.realm().clone(),
             quota_user: request.account().into(),
             lifetime: granted_lifetime(wish.lifetime, self.config.max_lifetime),
+            mobile,
             port,
             wanted: if reserved.is_some() { &[] } else { wish.families },
             opened: Relayed::default(),
@@ -232,6 +236,7 @@ impl Core {
             .find_map(|&first| successor(first))
             .map(|next| self.reserve(next, &waiting.quota_user));
 
+        let ticket = waiting.mobile.then(|| self.first_ticket(waiting.id));
         let answer = self.answer(&waiting.caller(), out, |answer| {
             for address in relayed.values() {
                 answer.xor_relayed_address(self.public(address.0));
@@ -242,6 +247,9 @@ impl Core {
             answer.lifetime(waiting.lifetime);
             if let Some(token) = token {
                 answer.reservation_token(token);
+            }
+            if let Some(ticket) = &ticket {
+                answer.mobility_ticket(ticket.as_bytes());
             }
             answer.xor_mapped_address(five_tuple.client.0);
         });
@@ -255,6 +263,7 @@ impl Core {
         let slot = self.allocations.insert(Allocation {
             id: waiting.id,
             five_tuple,
+            mobility: waiting.mobile.then(Box::default),
             leases,
             username: waiting.username,
             realm: waiting.realm,

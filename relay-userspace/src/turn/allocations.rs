@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::family::{Family, PerFamily};
 use super::io::{Binding, Output, Outputs};
+use super::mobility::Mobility;
 use super::sorted_map::SortedMap;
 use super::timers::{Timer, Timers};
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
@@ -19,7 +20,10 @@ pub(super) struct Slot(u32);
 #[derive(Debug)]
 pub(super) struct Allocation {
     pub(super) id: AllocationId,
+    /// Where media of peers goes; requests and data may come from another for a while (see `mobility`).
     pub(super) five_tuple: FiveTuple,
+    /// If its client asked for a ticket.
+    pub(super) mobility: Option<Box<Mobility>>,
     /// Never empty.
     pub(super) leases: PerFamily<Lease>,
     /// USERNAME of the request that made it: only this one may use it (RFC 8656 section 5).
@@ -229,6 +233,8 @@ pub(super) struct Allocations {
     vacant: Vec<Slot>,
     by_five_tuple: HashMap<FiveTuple, Slot>,
     by_relayed: HashMap<RelayAddr, Slot>,
+    /// Those whose clients have a ticket.
+    mobile: HashMap<AllocationId, Slot>,
 }
 
 impl Allocations {
@@ -239,6 +245,9 @@ impl Allocations {
         });
         self.by_five_tuple.insert(allocation.five_tuple, slot);
         self.by_relayed.extend(allocation.relayed().map(|relayed| (relayed, slot)));
+        if allocation.mobility.is_some() {
+            self.mobile.insert(allocation.id, slot);
+        }
         self.slots[slot.0 as usize] = Some(allocation);
         slot
     }
@@ -255,12 +264,31 @@ impl Allocations {
         let allocation = self.slots[slot.0 as usize].take().expect("a slot in use");
         debug_assert_eq!(allocation.relayed().count(), 0);
         self.vacant.push(slot);
-        self.by_five_tuple.remove(&allocation.five_tuple);
+        for place in allocation.places() {
+            self.by_five_tuple.remove(&place.five_tuple);
+        }
+        self.mobile.remove(&allocation.id);
         allocation
     }
 
     pub(super) fn of_client(&self, five_tuple: &FiveTuple) -> Option<Slot> {
         self.by_five_tuple.get(five_tuple).copied()
+    }
+
+    /// The allocation of this name, if its client has a ticket.
+    pub(super) fn mobile(&self, id: AllocationId) -> Option<Slot> {
+        self.mobile.get(&id).copied()
+    }
+
+    /// Has one more 5-tuple lead to an allocation; it led to none.
+    pub(super) fn lead(&mut self, five_tuple: FiveTuple, to: Slot) {
+        let before = self.by_five_tuple.insert(five_tuple, to);
+        debug_assert!(before.is_none(), "{five_tuple:?} is another allocation's");
+    }
+
+    /// Has a 5-tuple lead to no allocation.
+    pub(super) fn lead_no_more(&mut self, five_tuple: &FiveTuple) {
+        self.by_five_tuple.remove(five_tuple);
     }
 
     pub(super) fn of_relayed(&self, relayed: &RelayAddr) -> Option<Slot> {
@@ -281,7 +309,7 @@ impl Allocations {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_five_tuple.len()
+        self.slots.len() - self.vacant.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Allocation> {

@@ -28,6 +28,8 @@ pub struct CoreConfig {
     pub alternate: Option<Alternate>,
     /// How long permissions and channels last.
     pub lifetimes: Lifetimes,
+    /// Whether clients may take their allocations along to another address (RFC 8016); refused with 405 otherwise.
+    pub mobility: bool,
     /// Most allocations of one user at a time, over all shards (486 beyond).
     pub user_quota: Option<u32>,
     /// Most allocations at a time, over all users and shards (486 beyond).

@@ -24,6 +24,8 @@ use crate::time::Timestamp;
 pub struct Core {
     pub(super) config: Arc<CoreConfig>,
     pub(super) shared: Arc<Shared>,
+    /// The number of this shard.
+    pub(super) shard: u16,
     pub(super) rng: StdRng,
     /// Keys of the digests by which retransmissions are known.
     digest_keys: RandomState,
@@ -32,12 +34,16 @@ pub struct Core {
     pub(super) opening: HashMap<AllocationId, Opening>,
     pub(super) timers: Timers,
     pub(super) answers: Answers,
+    /// 5-tuples of clients that moved here, and the shards that hold their allocations.
+    pub(super) steered: HashMap<FiveTuple, u16>,
     /// Relayed addresses whose CloseRelay is among the outputs of the last input.
     pub(super) given_up: Vec<RelayAddr>,
     pub(super) next_allocation: u64,
     pub(super) next_binding: u64,
     /// The time of the input in hand.
     pub(super) now: Timestamp,
+    /// The shard that handed the input on.
+    pub(super) via: Option<u16>,
     /// When the driver last told the time of day, and what it was.
     unix_time: Option<(Timestamp, u64)>,
 }
@@ -57,6 +63,8 @@ pub struct Occupancy {
     pub channels: usize,
     /// Answers kept for retransmissions.
     pub answers: usize,
+    /// 5-tuples of clients that moved here while another shard holds their allocation.
+    pub steered: usize,
     /// Timers set.
     pub timers: usize,
 }
@@ -68,18 +76,27 @@ impl Core {
         Self {
             config,
             shared,
+            shard: 0,
             rng: StdRng::from_seed(seed),
             digest_keys: RandomState::new(),
             allocations: Allocations::default(),
             opening: HashMap::new(),
             timers: Timers::default(),
             answers: Answers::default(),
+            steered: HashMap::new(),
             given_up: Vec::new(),
             next_allocation: 1,
             next_binding: 1,
             now: Timestamp::default(),
+            via: None,
             unix_time: None,
         }
+    }
+
+    /// The same core as the shard of this number among those that share the state; it is 0 otherwise. Shards know each
+    /// other by it.
+    pub fn numbered(self, shard: u16) -> Self {
+        Self { shard, ..self }
     }
 
     /// Takes one input and replaces the content of `out` with its effects, which must be carried out before the next
@@ -90,7 +107,11 @@ impl Core {
         self.return_ports();
         self.expire(out);
         match input {
-            Input::FromClient { five_tuple, datagram } => self.client_datagram(five_tuple, datagram, out),
+            Input::FromClient { five_tuple, datagram } => self.arrives(five_tuple, datagram, out),
+            Input::Forwarded { from, five_tuple, datagram } => {
+                self.handed_on(from, five_tuple, datagram, out);
+            }
+            Input::Steer { by, five_tuple, here } => self.steer(by, five_tuple, here),
             Input::FromPeer { relayed, peer, datagram } => self.peer_datagram(relayed, peer, datagram, out),
             Input::RelayOpened { allocation, outcome } => self.relay_opened(allocation, outcome, out),
             Input::Wakeup => {}
@@ -125,6 +146,7 @@ impl Core {
             permissions: self.allocations.iter().map(|a| a.permissions.len()).sum(),
             channels: self.allocations.iter().map(|a| a.channels.len()).sum(),
             answers: self.answers.len(),
+            steered: self.steered.len(),
             timers: self.timers.len(),
         }
     }
@@ -149,7 +171,7 @@ impl Core {
     }
 
     /// The two top bits tell STUN from ChannelData (RFC 8656 section 12).
-    fn client_datagram(&mut self, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
+    pub(super) fn client_datagram(&mut self, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
         match datagram {
             [a, b, ..] if is_channel(u16::from_be_bytes([*a, *b])) => {
                 self.channel_data(five_tuple, datagram, out);

@@ -8,6 +8,7 @@ use super::answers::RequestKey;
 use super::core::Core;
 use super::family::Family;
 use super::io::{EndCause, Event, Output, Outputs};
+use super::mobility::forget;
 use super::timers::Timer;
 use super::types::ChannelNumber;
 
@@ -66,6 +67,7 @@ impl Core {
         }
 
         let ended = self.allocations.remove(slot);
+        ended.places().for_each(|place| forget(place, out));
         self.shared.quotas.give_back(&ended.quota_user, 1);
         out.items.push(Output::Event(Event::AllocationEnded {
             allocation: ended.id,

@@ -20,6 +20,25 @@ pub enum Input<'a> {
         /// The UDP payload.
         datagram: &'a [u8],
     },
+    /// Another shard handed on a datagram that arrived at one of our listeners: its [`Output::Forward`].
+    Forwarded {
+        /// The number of that shard.
+        from: u16,
+        /// Who sent it, and to which listener.
+        five_tuple: FiveTuple,
+        /// The UDP payload.
+        datagram: &'a [u8],
+    },
+    /// Another shard's [`Output::Steer`]. It must be given before any datagram that arrived after that shard's answer to
+    /// the client left.
+    Steer {
+        /// The number of that shard.
+        by: u16,
+        /// The client, and the listener it talks to.
+        five_tuple: FiveTuple,
+        /// Whether that shard wants the datagrams; if not, it did before.
+        here: bool,
+    },
     /// A datagram arrived at a relayed transport address.
     FromPeer {
         /// The relayed transport address (as bound here).
@@ -70,6 +89,22 @@ pub enum Output {
         peer: PeerAddr,
         /// A range of the input's datagram.
         payload: Range<usize>,
+    },
+    /// Hand the datagram of the input to another shard, as [`Input::Forwarded`].
+    Forward {
+        /// The number of that shard.
+        shard: u16,
+        /// The client, and the listener it arrived at.
+        five_tuple: FiveTuple,
+    },
+    /// Tell another shard, with [`Input::Steer`], whether to hand on the datagrams of a client.
+    Steer {
+        /// The number of that shard.
+        shard: u16,
+        /// The client, and the listener it talks to.
+        five_tuple: FiveTuple,
+        /// Whether this shard wants them from now on; if not, it did before.
+        here: bool,
     },
     /// Open this relayed transport address and answer with [`Input::RelayOpened`].
     OpenRelay {
@@ -143,6 +178,15 @@ pub enum Event {
         five_tuple: FiveTuple,
         /// What it relays from.
         relayed: Relayed,
+        /// The authenticated user.
+        username: String,
+    },
+    /// A client took its allocation along to another address (RFC 8016).
+    AllocationMoved {
+        /// Its name.
+        allocation: AllocationId,
+        /// Where the client is now.
+        five_tuple: FiveTuple,
         /// The authenticated user.
         username: String,
     },

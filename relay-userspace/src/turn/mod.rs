@@ -14,6 +14,7 @@ mod discovery;
 mod expire;
 mod family;
 mod io;
+mod mobility;
 mod peers;
 mod permission;
 mod ports;
@@ -25,6 +26,7 @@ mod request;
 mod reservations;
 mod shared;
 mod sorted_map;
+mod steering;
 mod timers;
 mod types;
 

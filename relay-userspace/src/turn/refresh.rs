@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::io::{EndCause, Outputs};
+use super::mobility::Holder;
 use super::request::{Refusal, Request};
 use super::timers::Timer;
 use crate::stun::{AddressFamily, ErrorCode};
@@ -14,7 +15,17 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 impl Core {
     /// Prolongs an allocation, or ends it when the client wishes a lifetime of zero.
     pub(super) fn refresh(&mut self, request: &Request<'_>, out: &mut Outputs) -> Result<(), Refusal> {
-        let slot = self.own_allocation(request)?;
+        // RFC 8016 section 3.2.2: the ticket names the allocation then, and not the 5-tuple.
+        let (slot, ticket) = match request.caller.message.mobility_ticket() {
+            None => (self.own_allocation(request)?, None),
+            Some(ticket) => match self.holder(request, ticket)? {
+                Holder::Here(slot, ticket) => (slot, Some(ticket)),
+                Holder::Shard(shard) => {
+                    self.hand_on(shard, request.caller.five_tuple, out);
+                    return Ok(());
+                }
+            },
+        };
         let wished = request.caller.message.lifetime()?;
         let allocation = self.allocations.get_mut(slot);
         let asked = request.caller.message.requested_address_family()?;
@@ -48,9 +59,18 @@ impl Core {
             }
         }
         allocation.settle_all(&mut self.next_binding, out);
-        self.answer(&request.caller, out, |answer| {
+        let five_tuple = request.caller.five_tuple;
+        let ticket = ticket.map(|ticket| self.move_to((slot, ticket), five_tuple, out));
+        let answer = self.answer(&request.caller, out, |answer| {
             answer.lifetime(lifetime);
+            if let Some(ticket) = &ticket {
+                answer.mobility_ticket(ticket.as_bytes());
+            }
         });
+        if ticket.is_some() {
+            // RFC 8016 section 3.2.2: for 30 seconds at least, the old ticket is known in a retransmission.
+            self.keep_answer(request.caller.key_of(request.caller.digest), out.bytes[answer].into());
+        }
         Ok(())
     }
 }

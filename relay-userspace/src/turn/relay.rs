@@ -7,6 +7,7 @@ use rand::RngExt;
 use relay_common::channel::HEADER_LEN;
 use relay_common::reason::Reason;
 
+use super::allocations::Slot;
 use super::core::Core;
 use super::io::{Output, Outputs};
 use super::request::unknown;
@@ -15,13 +16,15 @@ use crate::stun::{Builder, Class, Message, MessageType, Method, TransactionId};
 
 impl Core {
     /// ChannelData from a client.
-    pub(super) fn channel_data(&self, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
-        out.items.push(self.relay_channel_data(&five_tuple, datagram).unwrap_or_else(Output::Dropped));
+    pub(super) fn channel_data(&mut self, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
+        let effect = self.relay_channel_data(&five_tuple, datagram, out);
+        out.items.push(effect.unwrap_or_else(Output::Dropped));
     }
 
     /// A Send indication from a client.
-    pub(super) fn send(&self, five_tuple: FiveTuple, message: &Message<'_>, out: &mut Outputs) {
-        out.items.push(self.relay_send(&five_tuple, message).unwrap_or_else(Output::Dropped));
+    pub(super) fn send(&mut self, five_tuple: FiveTuple, message: &Message<'_>, out: &mut Outputs) {
+        let effect = self.relay_send(&five_tuple, message, out);
+        out.items.push(effect.unwrap_or_else(Output::Dropped));
     }
 
     /// A datagram at a relayed transport address.
@@ -36,9 +39,23 @@ impl Core {
         out.items.push(effect.unwrap_or_else(Output::Dropped));
     }
 
-    fn relay_channel_data(&self, five_tuple: &FiveTuple, datagram: &[u8]) -> Result<Output, Reason> {
-        let (number, payload) = read_channel_data(datagram)?;
+    /// The allocation that data comes for, which may be the first after the client moved.
+    fn data_from(&mut self, five_tuple: &FiveTuple, out: &mut Outputs) -> Result<Slot, Reason> {
         let slot = self.allocations.of_client(five_tuple).ok_or(Reason::NoAllocation)?;
+        if self.allocations.get(slot).five_tuple != *five_tuple {
+            self.arrived(slot, out);
+        }
+        Ok(slot)
+    }
+
+    fn relay_channel_data(
+        &mut self,
+        five_tuple: &FiveTuple,
+        datagram: &[u8],
+        out: &mut Outputs,
+    ) -> Result<Output, Reason> {
+        let (number, payload) = read_channel_data(datagram)?;
+        let slot = self.data_from(five_tuple, out)?;
         let allocation = self.allocations.get(slot);
         let channel = allocation.channels.get(&number).ok_or(Reason::NoBinding)?;
         if channel.installed.is_none() {
@@ -49,12 +66,17 @@ impl Core {
         Ok(Output::ToPeer { relayed, peer: channel.peer, payload })
     }
 
-    fn relay_send(&self, five_tuple: &FiveTuple, message: &Message<'_>) -> Result<Output, Reason> {
+    fn relay_send(
+        &mut self,
+        five_tuple: &FiveTuple,
+        message: &Message<'_>,
+        out: &mut Outputs,
+    ) -> Result<Output, Reason> {
         // RFC 8489 section 6.3.2: an indication with unknown attributes that must be understood is discarded.
         if unknown(message).next().is_some() {
             return Err(Reason::Unexpected);
         }
-        let slot = self.allocations.of_client(five_tuple).ok_or(Reason::NoAllocation)?;
+        let slot = self.data_from(five_tuple, out)?;
         let allocation = self.allocations.get(slot);
         let peer = message.xor_peer_address().ok().flatten().ok_or(Reason::Malformed)?;
         let data = message.data().ok_or(Reason::Malformed)?;

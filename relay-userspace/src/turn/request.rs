@@ -94,12 +94,17 @@ impl Core {
     pub(super) fn own_allocation(&self, request: &Request<'_>) -> Result<Slot, Refusal> {
         let slot = self.allocations.of_client(&request.caller.five_tuple);
         let slot = slot.ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
-        // RFC 8656 section 5: the credentials of an allocation's requests must not change.
+        self.check_owner(slot, request)?;
+        Ok(slot)
+    }
+
+    /// RFC 8656 section 5: the credentials of an allocation's requests must not change.
+    pub(super) fn check_owner(&self, slot: Slot, request: &Request<'_>) -> Result<(), Refusal> {
         let allocation = self.allocations.get(slot);
         if *allocation.username != *request.username() || allocation.realm != *request.realm() {
             return Err(ErrorCode::WRONG_CREDENTIALS.into());
         }
-        Ok(slot)
+        Ok(())
     }
 
     /// Sends a success response with the attributes that `fill` writes.

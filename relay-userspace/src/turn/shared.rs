@@ -4,26 +4,28 @@ use super::config::CoreConfig;
 use super::ports::Ports;
 use super::quota::Quotas;
 use super::reservations::Reservations;
-use crate::auth::Nonces;
+use crate::auth::{Nonces, Tickets};
 
 /// The state that several cores (one for each shard of clients) have in common: relayed ports, quotas, reservations
-/// and the key of the nonces. Nothing here is locked on the packet path.
+/// and the keys of nonces and tickets. Nothing here is locked on the packet path.
 #[derive(Debug)]
 pub struct Shared {
     pub(super) ports: Ports,
     pub(super) quotas: Quotas,
     pub(super) reservations: Reservations,
     pub(super) nonces: Nonces,
+    pub(super) tickets: Tickets,
 }
 
 impl Shared {
-    /// The state of a server that has no allocation yet. `seed` must be secret and random: nonces depend on it.
+    /// The state of a server that has no allocation yet. `seed` must be secret and random: nonces and tickets depend on it.
     pub fn new(config: &CoreConfig, seed: [u8; 32]) -> Self {
         Self {
             ports: Ports::new(&config.relay_addresses, &config.relay_ports),
             quotas: Quotas::default(),
             reservations: Reservations::default(),
             nonces: Nonces::new(seed),
+            tickets: Tickets::new(seed),
         }
     }
 

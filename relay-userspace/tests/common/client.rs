@@ -148,6 +148,27 @@ impl Client {
         })
     }
 
+    /// Allocates asking for a ticket, and returns the relayed transport address and the ticket.
+    pub fn allocated_mobile(&mut self, sim: &mut Sim) -> (SocketAddr, Vec<u8>) {
+        let reply = self.request(sim, Method::ALLOCATE, |b| {
+            b.requested_transport(17).mobility_ticket(&[]);
+        });
+        (reply.relayed(), reply.ticket())
+    }
+
+    /// The same client at another port, where it has no nonce yet.
+    pub fn moved(&self, port: u16) -> Self {
+        let Self { username, password, .. } = self;
+        Self::with(port, username, password)
+    }
+
+    /// Refreshes with a ticket.
+    pub fn refresh_with(&mut self, sim: &mut Sim, ticket: &[u8]) -> Reply {
+        self.request(sim, Method::REFRESH, |b| {
+            b.mobility_ticket(ticket);
+        })
+    }
+
     pub fn permit(&mut self, sim: &mut Sim, peers: &[SocketAddr]) -> Reply {
         self.request(sim, Method::CREATE_PERMISSION, |b| {
             for &peer in peers {
@@ -195,6 +216,11 @@ impl Reply {
     pub fn relayed(&self) -> SocketAddr {
         assert_eq!(self.code(), 0);
         self.message().xor_relayed_address().unwrap().expect("XOR-RELAYED-ADDRESS")
+    }
+
+    pub fn ticket(&self) -> Vec<u8> {
+        assert_eq!(self.code(), 0);
+        self.message().mobility_ticket().expect("MOBILITY-TICKET").to_vec()
     }
 
     /// All relayed transport addresses, in the order of the answer.

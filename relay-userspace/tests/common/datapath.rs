@@ -48,7 +48,11 @@ impl Datapath {
                 self.bindings.remove(binding).expect("only live bindings are removed");
             }
             Output::ToPeer { relayed, .. } => assert!(self.open.contains(relayed)),
-            Output::ToClient { .. } | Output::Dropped(_) | Output::Event(_) => {}
+            Output::ToClient { .. }
+            | Output::Forward { .. }
+            | Output::Steer { .. }
+            | Output::Dropped(_)
+            | Output::Event(_) => {}
         }
     }
 

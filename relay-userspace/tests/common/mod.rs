@@ -37,7 +37,7 @@ pub enum Seen {
     ToPeer(RelayAddr, PeerAddr, Vec<u8>),
     Dropped(Reason),
     Event(Event),
-    /// OpenRelay, CloseRelay, Bind, Extend, Unbind.
+    /// OpenRelay, CloseRelay, Bind, Extend, Unbind, Forward, Steer.
     Other(Output),
 }
 
@@ -81,6 +81,7 @@ pub fn config() -> CoreConfig {
         discovery: None,
         alternate: None,
         lifetimes: Default::default(),
+        mobility: false,
         user_quota: None,
         total_quota: None,
         software: None,
@@ -130,10 +131,17 @@ impl Sim {
         Self { core, shared, config, now, datapath, foreign: HashSet::new(), out_of_sockets: false, out }
     }
 
+    /// The same as the shard of this number.
+    pub fn numbered(self, shard: u16) -> Self {
+        Self { core: self.core.numbered(shard), ..self }
+    }
+
     /// Carries one input through, opening relays as asked, and returns what was seen on the way.
     pub fn input(&mut self, input: Input<'_>) -> Vec<Seen> {
         let datagram = match input {
-            Input::FromClient { datagram, .. } | Input::FromPeer { datagram, .. } => datagram,
+            Input::FromClient { datagram, .. }
+            | Input::Forwarded { datagram, .. }
+            | Input::FromPeer { datagram, .. } => datagram,
             _ => &[],
         };
         self.core.handle(self.now, input, &mut self.out);
@@ -209,6 +217,15 @@ impl Sim {
         assert_eq!(self.shared.free_ports(), ports * self.config.relay_addresses.len());
         assert_eq!((self.shared.quota_used(), self.shared.users(), self.shared.reservations()), (0, 0, 0));
     }
+}
+
+/// The only client that a datagram went to among the effects.
+pub fn client_of(seen: &[Seen]) -> Option<FiveTuple> {
+    to_client(seen)?;
+    seen.iter().find_map(|s| match s {
+        Seen::ToClient(five_tuple, _) => Some(*five_tuple),
+        _ => None,
+    })
 }
 
 /// The only datagram to a peer among the effects.

@@ -45,6 +45,20 @@ impl Client {
         Ok(Message::parse(&answer).unwrap().xor_relayed_address().unwrap().unwrap())
     }
 
+    /// Allocates asking for a ticket: the relayed transport address, and the ticket.
+    pub(crate) fn allocate_mobile(&mut self) -> (SocketAddr, Vec<u8>) {
+        let answer = self.request(Method::ALLOCATE, |b| _ = b.requested_transport(17).mobility_ticket(&[]));
+        let answer = answer.unwrap();
+        let message = Message::parse(&answer).unwrap();
+        (message.xor_relayed_address().unwrap().unwrap(), message.mobility_ticket().unwrap().to_vec())
+    }
+
+    /// Takes an allocation over by its ticket; the next ticket.
+    pub(crate) fn move_here(&mut self, ticket: &[u8]) -> Vec<u8> {
+        let answer = self.request(Method::REFRESH, |b| _ = b.mobility_ticket(ticket)).unwrap();
+        Message::parse(&answer).unwrap().mobility_ticket().unwrap().to_vec()
+    }
+
     /// Ends the allocation.
     pub(crate) fn release(&mut self) {
         self.request(Method::REFRESH, |b| _ = b.lifetime(Duration::ZERO)).unwrap();

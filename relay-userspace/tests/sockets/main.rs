@@ -4,5 +4,6 @@ mod client;
 mod hot_path;
 mod lifecycle;
 mod load;
+mod mobility;
 mod relaying;
 mod server;

@@ -37,6 +37,7 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         discovery: None,
         alternate: None,
         lifetimes: Default::default(),
+        mobility: false,
         user_quota: None,
         total_quota: None,
         software: None,

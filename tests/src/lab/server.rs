@@ -64,6 +64,12 @@ impl ServerOptions {
         self
     }
 
+    /// One more flag without a value.
+    pub fn switch(mut self, name: &str) -> Self {
+        self.flags.push(name.to_owned());
+        self
+    }
+
     /// Serves on this address of the machine as well.
     pub fn listen_on(self, host: &Host) -> Self {
         self.flag("--listen", format!("udp://{}", host.at(PORT)))

@@ -12,6 +12,7 @@ fn every_attribute_is_read_as_it_was_written() {
         b.xor_mapped_address(v4).xor_relayed_address(v6).xor_peer_address(v4);
         b.lifetime(Duration::from_millis(600_999)).channel_number(0x4001).requested_transport(17);
         b.even_port(true).reservation_token(*b"8 bytes.").dont_fragment();
+        b.mobility_ticket(b"ticket");
         b.requested_address_family(AddressFamily::V6).data(b"payload").unwrap();
     });
     let m = Message::parse(&bytes).unwrap();
@@ -30,6 +31,7 @@ fn every_attribute_is_read_as_it_was_written() {
     assert_eq!(m.requested_address_family(), Ok(Some(AddressFamily::V6)));
     assert_eq!(m.additional_address_family(), Ok(None));
     assert!(m.dont_fragment());
+    assert_eq!(m.mobility_ticket(), Some(&b"ticket"[..]));
     assert_eq!(m.data(), Some(&b"payload"[..]));
     assert_eq!(m.unknown_required().count(), 0);
 }
