@@ -21,4 +21,4 @@ pub use error::ErrorCode;
 pub use integrity::Key;
 pub use message::{HEADER_LEN, MAGIC_COOKIE, Message, ParseError, TransactionId};
 pub use method::{Class, MessageType, Method};
-pub use values::{AddressFamily, BadAttribute, MAX_TEXT_LEN, MAX_USERNAME_LEN};
+pub use values::{AddressFamily, BadAttribute, Icmp, MAX_TEXT_LEN, MAX_USERNAME_LEN};
