@@ -22,5 +22,5 @@ mod sys;
 mod throttle;
 mod token;
 
-pub use counters::{Responses, Stats};
+pub use counters::{ByReason, Responses, Stats};
 pub use server::{Server, ServerConfig};
