@@ -8,8 +8,10 @@
 //! up.
 
 mod batch;
+mod control;
 mod counters;
 mod effects;
+mod errors;
 mod limits;
 mod listeners;
 mod log;

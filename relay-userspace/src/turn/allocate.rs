@@ -197,6 +197,7 @@ impl Core {
             username: opening.username,
             quota_user: opening.quota_user,
             expires,
+            icmp_told: Default::default(),
             request: opening.digest,
             answer: out.bytes[answer].into(),
             permissions: SortedMap::default(),

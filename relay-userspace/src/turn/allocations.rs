@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::icmp::IcmpTold;
 use super::io::{Binding, Output, Outputs};
 use super::sorted_map::SortedMap;
 use super::timers::{Timer, Timers};
@@ -24,6 +25,8 @@ pub(super) struct Allocation {
     /// Whose quota it counts against.
     pub(super) quota_user: Box<str>,
     pub(super) expires: Timestamp,
+    /// ICMP errors that were told to the client.
+    pub(super) icmp_told: IcmpTold,
     /// The digest of the Allocate request, and the answer that its retransmissions get.
     pub(super) request: u64,
     pub(super) answer: Box<[u8]>,

@@ -90,6 +90,7 @@ impl Core {
         match input {
             Input::FromClient { five_tuple, datagram } => self.client_datagram(five_tuple, datagram, out),
             Input::FromPeer { relayed, peer, datagram } => self.peer_datagram(relayed, peer, datagram, out),
+            Input::IcmpError { relayed, peer, icmp } => self.icmp_error(relayed, peer, icmp, out),
             Input::RelayOpened { allocation, outcome } => self.relay_opened(allocation, outcome, out),
             Input::Wakeup => {}
         }

@@ -10,6 +10,7 @@ mod channel;
 mod config;
 mod core;
 mod expire;
+mod icmp;
 mod io;
 mod peers;
 mod permission;

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use turnpike::stun::{Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId};
+use turnpike::stun::{
+    AddressFamily, Builder, Class, ErrorCode, Icmp, Key, Message, MessageType, Method, TransactionId,
+};
 
 use super::PATIENCE;
 use super::host::{Host, receive};
@@ -41,6 +43,8 @@ pub enum Received {
     Channel(u16, Vec<u8>),
     /// A Data indication: peer and data.
     Data(SocketAddr, Vec<u8>),
+    /// A Data indication about an ICMP error: peer and error.
+    Icmp(SocketAddr, Icmp),
 }
 
 impl TurnClient {
@@ -83,8 +87,16 @@ impl TurnClient {
 
     /// An allocation: its relayed transport address.
     pub fn allocate(&mut self) -> SocketAddr {
+        self.allocate_of(AddressFamily::V4)
+    }
+
+    /// The same of one address family.
+    pub fn allocate_of(&mut self, family: AddressFamily) -> SocketAddr {
         let answer = self.must(Method::ALLOCATE, |request| {
             request.requested_transport(UDP);
+            if family != AddressFamily::V4 {
+                request.requested_address_family(family);
+            }
         });
         message(&answer).xor_relayed_address().expect("well formed").expect("XOR-RELAYED-ADDRESS")
     }
@@ -123,6 +135,15 @@ impl TurnClient {
         let mut indication =
             Builder::new(&mut bytes, MessageType::new(Method::SEND, Class::Indication), self.transaction());
         indication.xor_peer_address(peer).data(data).expect("fits a datagram");
+        self.send_raw(&bytes);
+    }
+
+    /// Sends a Send indication with DONT-FRAGMENT.
+    pub fn send_whole(&mut self, peer: SocketAddr, data: &[u8]) {
+        let mut bytes = Vec::new();
+        let mut indication =
+            Builder::new(&mut bytes, MessageType::new(Method::SEND, Class::Indication), self.transaction());
+        indication.xor_peer_address(peer).dont_fragment().data(data).expect("fits a datagram");
         self.send_raw(&bytes);
     }
 
@@ -222,6 +243,10 @@ fn received(datagram: &[u8]) -> Received {
     if let Ok(message) = Message::parse(datagram) {
         assert_eq!(message.message_type(), MessageType::new(Method::DATA, Class::Indication));
         let peer = message.xor_peer_address().expect("well formed").expect("XOR-PEER-ADDRESS");
+        if let Some(icmp) = message.icmp().expect("well formed") {
+            assert_eq!(message.data(), None, "RFC 8656 section 11.5: ICMP, and no DATA");
+            return Received::Icmp(peer, icmp);
+        }
         return Received::Data(peer, message.data().expect("DATA").to_vec());
     }
     let (head, data) = datagram.split_first_chunk::<4>().expect("a ChannelData header");

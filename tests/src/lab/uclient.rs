@@ -53,11 +53,13 @@ pub struct Load {
     pub interval: u32,
     /// By Send indications instead of channels.
     pub indications: bool,
+    /// With DONT-FRAGMENT.
+    pub dont_fragment: bool,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { clients: 2, messages: 50, length: 170, interval: 5, indications: false }
+        Self { clients: 2, messages: 50, length: 170, interval: 5, indications: false, dont_fragment: false }
     }
 }
 
@@ -82,6 +84,9 @@ impl Load {
         }
         if self.indications {
             command.arg("-s");
+        }
+        if self.dont_fragment {
+            command.arg("-g");
         }
         let peer = echo.address();
         command.args(["-L", &host.address().to_string(), "-e", &peer.ip().to_string()]);

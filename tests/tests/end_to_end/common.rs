@@ -23,7 +23,7 @@ pub(crate) struct Call {
     salt: u32,
 }
 
-/// A call through one network card that XDP forwards both ways; `None` when the test is to be skipped.
+/// A call through one network card, which the data path forwards both ways; `None` when the test is to be skipped.
 pub(crate) fn settled(mode: &'static str) -> Option<(OneNic, Server, Call)> {
     if lab::skipped() {
         return None;
@@ -31,7 +31,11 @@ pub(crate) fn settled(mode: &'static str) -> Option<(OneNic, Server, Call)> {
     let net = OneNic::new();
     let server = Server::on(&net.server, mode);
     let mut call = Call::new(&server, &net.client, &net.peer);
-    call.settle(&server);
+    if mode == "userspace" {
+        call.both_ways();
+    } else {
+        call.settle(&server);
+    }
     Some((net, server, call))
 }
 
@@ -132,6 +136,11 @@ pub(crate) fn moved(server: &Server, meanwhile: impl FnOnce()) -> Counters {
     let before = server.counters();
     meanwhile();
     &server.counters() - &before
+}
+
+/// Who relays media in a mode.
+pub(crate) fn path(mode: &str) -> Path {
+    if mode == "userspace" { Path::Userspace } else { Path::Xdp }
 }
 
 /// Asserts that XDP counted this many packets of one fate.
