@@ -6,10 +6,12 @@
 mod allocate;
 mod allocations;
 mod answers;
+mod authenticate;
 mod channel;
 mod config;
 mod core;
 mod expire;
+mod family;
 mod icmp;
 mod io;
 mod peers;
@@ -27,6 +29,7 @@ mod types;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
+pub use family::{Family, PerFamily, Relayed};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
 pub use shared::Shared;
 pub use types::{

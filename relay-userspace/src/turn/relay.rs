@@ -45,7 +45,8 @@ impl Core {
             let permitted = allocation.permissions.get(&channel.peer.0.ip()).is_some();
             return Err(if permitted { Reason::Expired } else { Reason::NoPermission });
         }
-        Ok(Output::ToPeer { relayed: allocation.relayed, peer: channel.peer, payload, dont_fragment: false })
+        let relayed = allocation.relayed_to(channel.peer.0.ip()).ok_or(Reason::NoBinding)?;
+        Ok(Output::ToPeer { relayed, peer: channel.peer, payload, dont_fragment: false })
     }
 
     fn relay_send(&self, five_tuple: &FiveTuple, message: &Message<'_>) -> Result<Output, Reason> {
@@ -62,12 +63,13 @@ impl Core {
         if !self.may_send_to(peer) {
             return Err(Reason::ForbiddenPeer);
         }
+        let relayed = allocation.relayed_to(peer.0.ip()).ok_or(Reason::NoPermission)?;
         let start = data.as_ptr().addr() - message.as_bytes().as_ptr().addr();
         let payload = start..start + data.len();
         // RFC 8656 section 14 has DONT-FRAGMENT set DF from IPv4 to IPv4; where one side is IPv6 it MUST be ignored
         // (section 13).
         let dont_fragment = message.dont_fragment() && five_tuple.client.0.is_ipv4() && peer.0.is_ipv4();
-        Ok(Output::ToPeer { relayed: allocation.relayed, peer, payload, dont_fragment })
+        Ok(Output::ToPeer { relayed, peer, payload, dont_fragment })
     }
 
     fn relay_to_client(
