@@ -145,7 +145,7 @@ impl Sender {
             if let Some(ip) = datagram.ip {
                 self.controls[slot] = SendControl::new(datagram.to.is_ipv6(), ip);
                 header.msg_control = (&raw mut self.controls[slot]).cast();
-                header.msg_controllen = mem::size_of::<SendControl>();
+                header.msg_controllen = SendControl::length(ip);
             }
             count += 1;
         }

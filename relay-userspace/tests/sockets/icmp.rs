@@ -2,12 +2,15 @@
 //! each error that arrives, and epoll reports it until the queue is read.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
 
 use relay_common::reason::Reason;
 use turnpike::net::Server;
 use turnpike::stun::{AddressFamily, Icmp};
 
 use super::client::{Client, Relayed, socket};
+use super::load::slow_to_bind;
 use super::server::{dual_stack_config, start, wait_for};
 
 fn closed(ip: &str) -> SocketAddr {
@@ -66,4 +69,33 @@ fn errors_cost_none_of_the_media_that_follows() {
     };
     let stats = wait_for(&server, "all errors", |s| errors(s) == 4 * ROUNDS);
     assert!(stats.reason(Reason::Icmp).packets >= 16 && stats.reason(Reason::IcmpRate).packets > 0);
+}
+
+/// More datagrams wait than a shard takes in one turn. An error about the last of one turn is pending when the next turn
+/// begins to send, before epoll has reported it.
+#[test]
+fn an_error_that_is_pending_fails_no_datagram() {
+    const DATAGRAMS: u64 = 600;
+    let server = slow_to_bind(Duration::from_millis(300));
+    let (mut client, peer) = (Client::new(server.listeners()[0]), socket());
+    client.allocate().unwrap();
+    client.bind_channel(0x4000, closed("127.0.0.1"));
+    client.bind_channel(0x4001, peer.local_addr().unwrap());
+    let mut other = Client::new(server.listeners()[0]);
+    other.allocate().unwrap();
+    // While the shard installs this binding, it serves nobody.
+    thread::scope(|s| {
+        s.spawn(|| other.bind_channel(0x4000, peer.local_addr().unwrap()));
+        thread::sleep(Duration::from_millis(100));
+        for i in 0..DATAGRAMS {
+            let channel = if i % 2 == 0 { 0x4001 } else { 0x4000 };
+            client.send_on(channel, &i.to_be_bytes());
+        }
+    });
+    let mut buffer = [0; 8];
+    for i in (0..DATAGRAMS).step_by(2) {
+        assert_eq!((peer.recv(&mut buffer).unwrap(), u64::from_be_bytes(buffer)), (8, i));
+    }
+    let stats = wait_for(&server, "all datagrams", |s| s.reason(Reason::ToPeer).packets == DATAGRAMS);
+    assert_eq!(stats.reason(Reason::SendFailed).packets, 0);
 }

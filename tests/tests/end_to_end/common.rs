@@ -5,7 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use relay_common::reason::Reason;
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::lab::{
-    self, Counters, Host, OneNic, PATIENCE, Path, QUIET, Received, Server, TurnClient, receive, wait_for,
+    self, Counters, Host, OneNic, PASSWORD, PATIENCE, Path, QUIET, Received, Server, TurnClient, USER,
+    receive, wait_for,
 };
 
 /// A channel number.
@@ -136,6 +137,24 @@ pub(crate) fn moved(server: &Server, meanwhile: impl FnOnce()) -> Counters {
     let before = server.counters();
     meanwhile();
     &server.counters() - &before
+}
+
+/// Gives a machine's interface an IPv6 address of a /64, which it has at once.
+pub(crate) fn add_ipv6(host: &Host, interface: &str, address: &str) {
+    host.enter(|| {
+        for scope in ["all", interface] {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "0").expect("a setting");
+        }
+    });
+    host.ip(&format!("addr add {address}/64 dev {interface} nodad"));
+}
+
+/// A server in userspace with its listener at the machine's IPv4 address, which relays from an IPv6 address.
+pub(crate) fn serve_ipv6(host: &Host, relay: &str, peers: &str) -> Server {
+    let (listen, user) = (format!("udp://{}", host.at(3478)), format!("{USER}:{PASSWORD}"));
+    let flags = ["--listen", &listen, "--relay-address", relay, "--realm", "lab.test", "--user", &user];
+    let more = ["--datapath", "userspace", "--allow-peer", peers];
+    Server::bare(host, &[&flags[..], &more].concat())
 }
 
 /// Who relays media in a mode.

@@ -7,11 +7,10 @@ use std::net::{SocketAddr, UdpSocket};
 use relay_common::reason::Reason;
 use turnpike::stun::{AddressFamily, Icmp};
 use turnpike_tests::lab::{
-    self, Echo, Load, OneNic, PASSWORD, PATIENCE, Path, QUIET, Received, Server, TurnClient, USER, Wire,
-    receive,
+    self, Echo, Load, OneNic, PATIENCE, Path, QUIET, Received, TurnClient, Wire, receive,
 };
 
-use crate::common::{CHANNEL, moved, settled};
+use crate::common::{CHANNEL, add_ipv6, moved, serve_ipv6, settled};
 
 /// The most of an IPv4 datagram's payload that fits an Ethernet frame.
 const FULL: usize = 1_500 - 20 - 8;
@@ -80,19 +79,9 @@ fn larger_datagrams_leave_in_fragments_over_ipv6() {
     }
     let net = OneNic::new();
     for (host, address) in [(&net.server, "fd77::1"), (&net.peer, "fd77::3")] {
-        host.enter(|| {
-            for scope in ["all", "eth0"] {
-                std::fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "0")
-                    .expect("a setting");
-            }
-        });
-        host.ip(&format!("addr add {address}/64 dev eth0 nodad"));
+        add_ipv6(host, "eth0", address);
     }
-    let listen = format!("udp://{}", net.server.at(3478));
-    let user = format!("{USER}:{PASSWORD}");
-    let flags = ["--listen", &listen, "--relay-address", "fd77::1", "--realm", "lab.test", "--user", &user];
-    let more = ["--datapath", "userspace", "--allow-peer", "fd77::/64"];
-    let _server = Server::bare(&net.server, &[&flags[..], &more].concat());
+    let _server = serve_ipv6(&net.server, "fd77::1", "fd77::/64");
     let mut client = TurnClient::new(&net.client, net.server.at(3478));
     let relayed = client.allocate_of(AddressFamily::V6);
     let at: SocketAddr = "[fd77::3]:4000".parse().expect("an address");

@@ -2,14 +2,16 @@
 //! errors are nothing for XDP, and the kernel finds the allocation's socket by the packet that they quote.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use nix::unistd::Pid;
 use relay_common::reason::Reason;
-use turnpike::stun::Icmp;
-use turnpike_tests::lab::{self, Host, Net, PATIENCE, Path, QUIET, Received, Server, ServerOptions, receive};
+use turnpike::stun::{AddressFamily, Icmp};
+use turnpike_tests::lab::{
+    self, Host, Net, PATIENCE, Path, QUIET, Received, Server, ServerOptions, TurnClient, receive,
+};
 
-use crate::common::{CHANNEL, Call, moved, path, settled};
+use crate::common::{CHANNEL, Call, add_ipv6, moved, path, serve_ipv6, settled};
 
 /// The MTU behind the router.
 const NARROW: usize = 1_300;
@@ -21,7 +23,7 @@ struct Routed {
     peer: Host,
     _inside: Net,
     _outside: Net,
-    _router: Host,
+    router: Host,
 }
 
 impl Routed {
@@ -34,7 +36,7 @@ impl Routed {
         router.ip(&format!("link set eth1 mtu {NARROW}"));
         server.ip("route add 10.78.0.0/24 via 10.77.0.4");
         peer.ip("route add 10.77.0.0/24 via 10.78.0.4");
-        Self { server, client, peer, _inside: inside, _outside: outside, _router: router }
+        Self { server, client, peer, _inside: inside, _outside: outside, router }
     }
 }
 
@@ -130,4 +132,43 @@ fn of_a_router_by_xdp() {
 #[test]
 fn of_a_router_in_userspace() {
     a_router("userspace");
+}
+
+/// No router of IPv6 fragments: the client is told, and the kernel that learnt the MTU sends fragments from then on.
+#[test]
+fn of_a_router_over_ipv6() {
+    if lab::skipped() {
+        return;
+    }
+    let net = Routed::new();
+    for (host, interface, address) in [
+        (&net.server, "eth0", "fd77::1"),
+        (&net.router, "eth0", "fd77::4"),
+        (&net.router, "eth1", "fd78::4"),
+        (&net.peer, "eth0", "fd78::3"),
+    ] {
+        add_ipv6(host, interface, address);
+    }
+    net.router
+        .enter(|| fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1"))
+        .expect("a setting of the namespace");
+    net.server.ip("route add fd78::/64 via fd77::4");
+    net.peer.ip("route add fd77::/64 via fd78::4");
+    let server = serve_ipv6(&net.server, "fd77::1", "fd78::/64");
+    let mut client = TurnClient::new(&net.client, server.address());
+    let relayed = client.allocate_of(AddressFamily::V6);
+    let at: SocketAddr = "[fd78::3]:4000".parse().expect("an address");
+    let peer = net.peer.enter(|| UdpSocket::bind(at)).expect("the address is there");
+    client.bind(CHANNEL, at);
+    client.send(CHANNEL, b"first");
+    assert_eq!(receive(&peer, PATIENCE), Some((b"first".to_vec(), relayed)));
+
+    let big = vec![7; NARROW];
+    client.send(CHANNEL, &big);
+    let too_big = Icmp { kind: 2, code: 0, data: NARROW as u32 };
+    assert_eq!(client.receive(PATIENCE), Some(Received::Icmp(at, too_big)));
+    client.send(CHANNEL, &big);
+    assert_eq!(receive(&peer, PATIENCE), Some((big, relayed)));
+    let counted = server.counters();
+    assert_eq!(counted.of(Path::Userspace, Reason::Icmp), 1, "{counted:?}");
 }
