@@ -25,4 +25,4 @@ mod throttle;
 mod token;
 
 pub use counters::{ByReason, Responses, Stats};
-pub use server::{Server, ServerConfig};
+pub use server::{Reconfigured, Server, ServerConfig};
