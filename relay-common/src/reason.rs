@@ -60,6 +60,12 @@ pub enum Reason {
     NoPermission,
     /// Dropped: the peer rules forbid this address.
     ForbiddenPeer,
+    /// Forwarded to the client: an ICMP error about a datagram to a peer, in a Data indication.
+    Icmp,
+    /// Dropped: an ICMP error of a type that clients are not told (RFC 8656 section 11.5).
+    IcmpType,
+    /// Dropped: an ICMP error when the client was told enough of them in this second.
+    IcmpRate,
     /// Dropped: not a well-formed STUN message or ChannelData.
     Malformed,
     /// Dropped: a STUN message of a class or method that a server does not answer.
@@ -86,7 +92,7 @@ impl Reason {
     /// what is not forwarded is dropped.
     pub const fn verdict(self) -> Verdict {
         match self {
-            Reason::ToPeer | Reason::ToClient => Verdict::Forward,
+            Reason::ToPeer | Reason::ToClient | Reason::Icmp => Verdict::Forward,
             Reason::NotOurs
             | Reason::Stun
             | Reason::NoBinding
@@ -112,6 +118,8 @@ impl Reason {
             | Reason::NoAllocation
             | Reason::NoPermission
             | Reason::ForbiddenPeer
+            | Reason::IcmpType
+            | Reason::IcmpRate
             | Reason::Malformed
             | Reason::Unexpected
             | Reason::SendFailed
@@ -120,7 +128,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 31] = [
+    pub const ALL: [Reason; 34] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::NotOurs,
@@ -148,6 +156,9 @@ impl Reason {
         Reason::NoAllocation,
         Reason::NoPermission,
         Reason::ForbiddenPeer,
+        Reason::Icmp,
+        Reason::IcmpType,
+        Reason::IcmpRate,
         Reason::Malformed,
         Reason::Unexpected,
         Reason::SendFailed,
@@ -187,6 +198,9 @@ impl Reason {
             Reason::NoAllocation => "no_allocation",
             Reason::NoPermission => "no_permission",
             Reason::ForbiddenPeer => "forbidden_peer",
+            Reason::Icmp => "icmp",
+            Reason::IcmpType => "icmp_type",
+            Reason::IcmpRate => "icmp_rate",
             Reason::Malformed => "malformed",
             Reason::Unexpected => "unexpected",
             Reason::SendFailed => "send_failed",

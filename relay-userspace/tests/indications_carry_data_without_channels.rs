@@ -57,10 +57,6 @@ fn an_indication_that_lacks_something_is_dropped() {
         b.xor_peer_address(peer).bytes(AttributeType(0x7000), b"x").data(b"x").unwrap();
     };
     assert_eq!(send(&unknown), Some(Reason::Unexpected));
-    let fragment = |b: &mut Builder<'_>| {
-        b.xor_peer_address(peer).dont_fragment().data(b"x").unwrap();
-    };
-    assert_eq!(send(&fragment), Some(Reason::Unexpected));
     let optional = |b: &mut Builder<'_>| {
         b.xor_peer_address(peer).bytes(AttributeType(0xf000), b"x").data(b"x").unwrap();
     };

@@ -4,17 +4,33 @@
 //! again once everything is sent.
 
 use std::io;
+use std::iter;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
+use std::slice;
 
 use relay_common::reason::Reason;
 
+use super::control::IpFields;
 use super::counters::Counters;
+use super::errors::{self, SocketError};
+use super::sockets;
 use super::sys::{Datagram, ReceiveBuffers, Received, Sender};
-use super::token::Token;
+use super::token::{RelayToken, Token};
+use crate::stun::Icmp;
 
 /// Receive buffers of a shard: enough that system calls are few beside packets, few enough to stay in the cache.
 pub(super) const SLOTS: usize = 64;
+
+/// How often a datagram that the kernel refuses is tried. One call fails for each ICMP error about an earlier datagram
+/// of the socket, and nothing says that it is not this one's failure.
+const TRIES: usize = 3;
+
+/// Most ICMP errors that wait to be told, and most that are taken from a socket before others have their turn.
+pub(super) const MOST_ERRORS: usize = 64;
+
+/// Code 4 of "destination unreachable" (RFC 1191 section 4).
+const FRAGMENTATION_NEEDED: (u8, u8) = (3, 4);
 
 /// The datagrams received since the last flush and what is to be sent because of them.
 pub(super) struct Batch {
@@ -24,6 +40,27 @@ pub(super) struct Batch {
     /// First bytes of the queued datagrams, one after the other.
     heads: Vec<u8>,
     sender: Sender,
+    errors: Vec<PeerError>,
+}
+
+/// An ICMP error about what a relayed transport address sent to a peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PeerError {
+    pub(super) relay: RelayToken,
+    pub(super) peer: SocketAddr,
+    pub(super) icmp: Icmp,
+}
+
+/// What came, and from whom.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Origin {
+    /// A datagram at a listener, or nothing at all.
+    #[default]
+    Client,
+    /// A datagram at a relayed transport address.
+    Peer,
+    /// An ICMP error at a relayed transport address.
+    Icmp,
 }
 
 /// A datagram that arrived; the default stands for none.
@@ -33,17 +70,34 @@ pub(super) struct Arrival {
     slot: usize,
     /// Bytes of its IP packet.
     pub(super) bytes: u64,
-    /// Whether it came to a relayed transport address rather than to a listener.
-    pub(super) from_peer: bool,
+    pub(super) origin: Origin,
+    /// Of its IP header, as it arrived.
+    pub(super) ip: Option<IpFields>,
 }
 
 impl Arrival {
-    /// A datagram of `len` bytes in a buffer, which came to the address `at`.
-    pub(super) fn new(slot: usize, at: SocketAddr, len: usize, from_peer: bool) -> Self {
-        /// IP (without options) and UDP.
-        const HEADERS: [usize; 2] = [20 + 8, 40 + 8];
-        Self { slot, bytes: (HEADERS[usize::from(at.is_ipv6())] + len) as u64, from_peer }
+    /// A datagram in a buffer, which came to the address `at`.
+    pub(super) fn new(slot: usize, at: SocketAddr, received: &Received<'_>, origin: Origin) -> Self {
+        let bytes = (headers(at) + received.datagram.len()) as u64;
+        Self { slot, bytes, origin, ip: received.said.ip }
     }
+
+    /// A datagram in a buffer, which another shard received at the listener `at`.
+    pub(super) fn handed_on(slot: usize, at: SocketAddr, datagram: &[u8], ip: Option<IpFields>) -> Self {
+        let bytes = (headers(at) + datagram.len()) as u64;
+        Self { slot, bytes, origin: Origin::Client, ip }
+    }
+
+    /// An ICMP error that came to the address `at`. How long it was is not told: it counts as the shortest there is.
+    pub(super) fn icmp(at: SocketAddr) -> Self {
+        // IP and ICMP, and of the packet that it is about, IP and UDP.
+        Self { bytes: (2 * headers(at)) as u64, origin: Origin::Icmp, ..Self::default() }
+    }
+}
+
+/// Bytes of IP (without options) and UDP; ICMP's header is as long as UDP's.
+fn headers(at: SocketAddr) -> usize {
+    if at.is_ipv6() { 40 + 8 } else { 20 + 8 }
 }
 
 struct Queued {
@@ -54,6 +108,8 @@ struct Queued {
     head: Range<usize>,
     body: Range<usize>,
     arrival: Arrival,
+    ip: Option<IpFields>,
+    dont_fragment: bool,
     /// What to count when it is sent: nothing for answers that are our own.
     relayed: Option<Reason>,
 }
@@ -64,8 +120,19 @@ pub(super) struct Route {
     pub(super) socket: Option<Token>,
     /// Its destination.
     pub(super) to: SocketAddr,
+    /// Of its IP header; without it the host's defaults.
+    pub(super) ip: Option<IpFields>,
+    /// To be sent whole or not at all. For relayed transport addresses of IPv4.
+    pub(super) dont_fragment: bool,
     /// What it counts as once it is sent.
     pub(super) relayed: Option<Reason>,
+}
+
+impl Route {
+    /// For a datagram that is our own: with the IP header that this host gives it.
+    pub(super) fn own(socket: Option<Token>, to: SocketAddr, relayed: Option<Reason>) -> Self {
+        Self { socket, to, ip: None, dont_fragment: false, relayed }
+    }
 }
 
 impl Batch {
@@ -76,6 +143,7 @@ impl Batch {
             queue: Vec::with_capacity(2 * SLOTS),
             heads: Vec::with_capacity(SLOTS * 64),
             sender: Sender::new(SLOTS),
+            errors: Vec::with_capacity(MOST_ERRORS),
         }
     }
 
@@ -84,8 +152,9 @@ impl Batch {
         SLOTS - self.used
     }
 
-    /// Receives what waits at a socket, at most `most` datagrams, into a range of slots. An error is no concern of
-    /// the relay: without `IP_RECVERR`, an unconnected socket reports no ICMP error, and a shortage of memory passes.
+    /// Receives what waits at a socket, at most `most` datagrams, into a range of slots. An error is not that of what
+    /// waits: an ICMP error, which is in the error queue too, or a shortage of memory, which passes. epoll reports the
+    /// socket again.
     pub(super) fn receive(&mut self, socket: &UdpSocket, most: usize) -> Range<usize> {
         let first = self.used;
         let slots = first..first + most.min(self.room());
@@ -122,6 +191,8 @@ impl Batch {
             head: start..self.heads.len(),
             body,
             arrival,
+            ip: route.ip,
+            dont_fragment: route.dont_fragment,
             relayed: route.relayed,
         });
     }
@@ -129,13 +200,15 @@ impl Batch {
     /// Sends what is queued, with one system call per socket where it can.
     pub(super) fn send<'s>(&mut self, socket: impl Fn(Token) -> Option<&'s UdpSocket>, counters: &Counters) {
         self.queue.sort_unstable_by_key(|queued| (queued.socket, queued.order));
-        for run in self.queue.chunk_by(|a, b| a.socket == b.socket) {
-            match run[0].socket.and_then(&socket) {
-                Some(socket) => {
-                    send_run(&mut self.sender, &self.buffers, &self.heads, socket, run, counters);
-                }
-                None => count_failed(run, counters),
-            }
+        for run in self.queue.chunk_by(|a, b| (a.socket, a.dont_fragment) == (b.socket, b.dont_fragment)) {
+            let Some((token, socket)) = run[0].socket.and_then(|token| Some((token, socket(token)?))) else {
+                count(run, Reason::SendFailed, counters);
+                continue;
+            };
+            let (buffers, heads) = (&self.buffers, &self.heads);
+            let errors = &mut self.errors;
+            let mut sending = Sending { buffers, heads, socket, token, counters, errors };
+            sending.send(&mut self.sender, run);
         }
         self.queue.clear();
         self.heads.clear();
@@ -146,49 +219,124 @@ impl Batch {
         debug_assert!(self.queue.is_empty(), "queued datagrams refer to the buffers");
         self.used = 0;
     }
+
+    /// Takes what waits in the error queue of a relayed transport address, at most [`MOST_ERRORS`].
+    pub(super) fn receive_errors(&mut self, relay: RelayToken, socket: &UdpSocket, counters: &Counters) {
+        take_errors(Token::Relay(relay), socket, &mut self.errors, counters);
+    }
+
+    /// The ICMP errors taken so far, which the client is to be told.
+    pub(super) fn errors(&mut self) -> &mut Vec<PeerError> {
+        &mut self.errors
+    }
 }
 
-/// Sends datagrams of one socket. Never waits: what the kernel does not take is dropped and counted, as a router does.
-fn send_run(
-    sender: &mut Sender,
-    buffers: &ReceiveBuffers,
-    heads: &[u8],
-    socket: &UdpSocket,
-    run: &[Queued],
-    counters: &Counters,
-) {
-    let mut rest = run;
-    while !rest.is_empty() {
-        let datagrams = rest.iter().map(|queued| Datagram {
-            to: queued.to,
-            head: &heads[queued.head.clone()],
-            body: &buffers.received(queued.arrival.slot).datagram[queued.body.clone()],
-        });
-        match sender.send(socket, datagrams) {
-            Ok(sent) => {
-                for queued in &rest[..sent] {
-                    if let Some(reason) = queued.relayed {
-                        counters.datagram(reason, queued.arrival.bytes);
+/// Datagrams of one socket on their way out.
+struct Sending<'a> {
+    buffers: &'a ReceiveBuffers,
+    heads: &'a [u8],
+    socket: &'a UdpSocket,
+    token: Token,
+    counters: &'a Counters,
+    errors: &'a mut Vec<PeerError>,
+}
+
+impl Sending<'_> {
+    fn send(&mut self, sender: &mut Sender, run: &[Queued]) {
+        if !run[0].dont_fragment {
+            return self.send_all(sender, run);
+        }
+        // Linux has no control message for DF: the socket is another one meanwhile.
+        if sockets::set_dont_fragment(self.socket, true).is_err() {
+            return count(run, Reason::SendFailed, self.counters);
+        }
+        self.send_all(sender, run);
+        let reset = sockets::set_dont_fragment(self.socket, false);
+        debug_assert!(reset.is_ok(), "an option that was set before can be set again: {reset:?}");
+    }
+
+    /// Never waits: what the kernel does not take is dropped and counted, as a router does.
+    fn send_all(&mut self, sender: &mut Sender, run: &[Queued]) {
+        let (mut rest, mut tries) = (run, 0);
+        while let [first, others @ ..] = rest {
+            let datagrams = rest.iter().map(|queued| Datagram {
+                to: queued.to,
+                head: &self.heads[queued.head.clone()],
+                body: &self.buffers.datagram(queued.arrival.slot)[queued.body.clone()],
+                ip: queued.ip,
+            });
+            match sender.send(self.socket, datagrams) {
+                Ok(sent) => {
+                    for queued in &rest[..sent] {
+                        if let Some(reason) = queued.relayed {
+                            self.counters.datagram(reason, queued.arrival.bytes);
+                        }
                     }
+                    (rest, tries) = (&rest[sent..], 0);
                 }
-                rest = &rest[sent..];
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The send buffer is full: so it is for the others.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return count(rest, Reason::SendFailed, self.counters);
+                }
+                Err(_) => {
+                    let mtu = take_errors(self.token, self.socket, self.errors, self.counters);
+                    tries += 1;
+                    if let Some(mtu) = mtu.filter(|_| first.dont_fragment) {
+                        self.too_big(first, mtu);
+                    } else if tries < TRIES {
+                        continue;
+                    } else {
+                        // Too large, no route, forbidden by a firewall: a matter of this one.
+                        count(slice::from_ref(first), Reason::SendFailed, self.counters);
+                    }
+                    (rest, tries) = (others, 0);
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The send buffer is full: so it is for the others.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return count_failed(rest, counters);
-            }
-            // Too large, no route, forbidden by a firewall: a matter of this one.
-            Err(_) => {
-                count_failed(&rest[..1], counters);
-                rest = &rest[1..];
-            }
+        }
+    }
+
+    /// A datagram that was not to be fragmented was not sent. The client is told as a router would tell it.
+    fn too_big(&mut self, queued: &Queued, mtu: u32) {
+        count(slice::from_ref(queued), Reason::TooBig, self.counters);
+        if let Token::Relay(relay) = self.token {
+            let (kind, code) = FRAGMENTATION_NEEDED;
+            let icmp = Icmp { kind, code, data: mtu };
+            keep(self.errors, PeerError { relay, peer: queued.to, icmp }, self.counters);
         }
     }
 }
 
-fn count_failed(run: &[Queued], counters: &Counters) {
+/// Takes errors off a socket's queue. Returns the interface's MTU if a datagram was refused for it.
+fn take_errors(
+    token: Token,
+    socket: &UdpSocket,
+    errors: &mut Vec<PeerError>,
+    counters: &Counters,
+) -> Option<u32> {
+    // Listeners have no error queue.
+    let Token::Relay(relay) = token else { return None };
+    let mut refused = None;
+    for error in iter::from_fn(|| errors::take(socket)).take(MOST_ERRORS) {
+        match error {
+            SocketError::Icmp { peer, icmp } => keep(errors, PeerError { relay, peer, icmp }, counters),
+            SocketError::TooBig { mtu } => refused = Some(mtu),
+            SocketError::Other => {}
+        }
+    }
+    refused
+}
+
+fn keep(errors: &mut Vec<PeerError>, error: PeerError, counters: &Counters) {
+    if errors.len() < MOST_ERRORS {
+        errors.push(error);
+    } else {
+        counters.datagram(Reason::IcmpRate, Arrival::icmp(error.peer).bytes);
+    }
+}
+
+fn count(run: &[Queued], reason: Reason, counters: &Counters) {
     for queued in run {
-        counters.datagram(Reason::SendFailed, queued.arrival.bytes);
+        counters.datagram(reason, queued.arrival.bytes);
     }
 }

@@ -1,5 +1,7 @@
 //! What a shard counts, and the sums over all shards that others may read.
 
+use std::array;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use relay_common::reason::Reason;
@@ -13,7 +15,7 @@ use crate::stun::Method;
 pub struct Stats {
     /// Datagrams by what became of them, indexed by [`Reason`]. Bytes are those of the IP packets as they arrived
     /// (without options), as in the XDP counters.
-    pub reasons: [Count; Reason::COUNT],
+    pub reasons: ByReason<Count>,
     /// Responses sent, by method and code; only those that occurred.
     pub responses: Vec<Responses>,
     /// Allocations made.
@@ -34,6 +36,30 @@ pub struct Stats {
     pub listener_drops: u64,
     /// Datagrams that the kernel dropped because the receive buffer of a relayed transport address was full.
     pub relay_drops: u64,
+}
+
+/// One thing for each [`Reason`], indexed by it. A plain array has no default beyond 32 elements.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ByReason<T>([T; Reason::COUNT]);
+
+impl<T: Default> Default for ByReason<T> {
+    fn default() -> Self {
+        Self(array::from_fn(|_| T::default()))
+    }
+}
+
+impl<T> Deref for ByReason<T> {
+    type Target = [T; Reason::COUNT];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for ByReason<T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Stats {
@@ -101,8 +127,8 @@ const CODES: [Option<u16>; 19] = [
 /// The counters of one shard. Only its thread writes, others read at any time: no locked instruction is needed.
 #[derive(Default, Debug)]
 pub(super) struct Counters {
-    packets: [Counter; Reason::COUNT],
-    bytes: [Counter; Reason::COUNT],
+    packets: ByReason<Counter>,
+    bytes: ByReason<Counter>,
     responses: [[Counter; CODES.len()]; METHODS.len()],
     pub(super) allocations_created: Counter,
     pub(super) allocations_ended: Counter,
@@ -139,7 +165,8 @@ impl Counters {
 
     /// Adds this shard's counters to the sums.
     pub(super) fn add_to(&self, sums: &mut Stats) {
-        for (sum, (packets, bytes)) in sums.reasons.iter_mut().zip(self.packets.iter().zip(&self.bytes)) {
+        for (sum, (packets, bytes)) in sums.reasons.iter_mut().zip(self.packets.iter().zip(self.bytes.iter()))
+        {
             sum.packets += packets.get();
             sum.bytes += bytes.get();
         }

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 
 use relay_common::reason::Reason;
 
-use super::batch::{Arrival, Route};
-use super::mailbox::Steering;
+use super::batch::{Arrival, Origin, Route};
+use super::control::IpFields;
+use super::mailbox::{HandOn, Steering};
 use super::shard::{Shard, readable};
 use super::token::Token;
 use crate::datapath::NotInstalled;
@@ -38,22 +40,26 @@ impl Shard {
             Output::ToClient { five_tuple, head, body } => {
                 let index = self.listeners.iter().position(|l| l.address == five_tuple.listener);
                 let socket = index.map(|index| Token::Listener(index as u16));
-                let relayed = arrival.from_peer.then_some(Reason::ToClient);
-                self.batch.push(
-                    Route { socket, to: five_tuple.client.0, relayed },
-                    &bytes[head],
-                    body,
-                    arrival,
-                );
+                let to = five_tuple.client.0;
+                let route = match arrival.origin {
+                    Origin::Client => Some(Route::own(socket, to, None)),
+                    Origin::Icmp => Some(Route::own(socket, to, Some(Reason::Icmp))),
+                    Origin::Peer => self.relay(socket, to, Reason::ToClient, arrival),
+                };
+                if let Some(route) = route {
+                    self.batch.push(route, &bytes[head], body, arrival);
+                }
             }
-            Output::ToPeer { relayed, peer, payload } => {
+            Output::ToPeer { relayed, peer, payload, dont_fragment } => {
                 let socket = self.relays.token(relayed).map(Token::Relay);
-                let route = Route { socket, to: peer.0, relayed: Some(Reason::ToPeer) };
-                self.batch.push(route, &[], payload, arrival);
+                if let Some(route) = self.relay(socket, peer.0, Reason::ToPeer, arrival) {
+                    self.batch.push(Route { dont_fragment, ..route }, &[], payload, arrival);
+                }
             }
             Output::Forward { shard, five_tuple } => {
                 let datagram = self.batch.datagram(arrival);
-                if !self.mailboxes[usize::from(shard)].hand_on(self.number, five_tuple, datagram) {
+                let with = HandOn { from: self.number, five_tuple, ip: arrival.ip };
+                if !self.mailboxes[usize::from(shard)].hand_on(with, datagram) {
                     self.counters.datagram(Reason::ShardBusy, arrival.bytes);
                 }
             }
@@ -76,6 +82,22 @@ impl Shard {
             Output::Dropped(reason) => self.counters.datagram(reason, arrival.bytes),
             Output::Event(event) => self.event(now, &event),
         }
+    }
+
+    /// Where relayed data goes on to, unless it was on its last hop.
+    fn relay(
+        &self,
+        socket: Option<Token>,
+        to: SocketAddr,
+        relayed: Reason,
+        arrival: Arrival,
+    ) -> Option<Route> {
+        let ip = arrival.ip.map(IpFields::forwarded);
+        if ip == Some(None) {
+            self.counters.datagram(Reason::TtlExceeded, arrival.bytes);
+            return None;
+        }
+        Some(Route { ip: ip.flatten(), ..Route::own(socket, to, Some(relayed)) })
     }
 
     fn send_queued(&mut self) {

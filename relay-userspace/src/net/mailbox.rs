@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::control::IpFields;
 use crate::turn::{CoreConfig, FiveTuple};
 
 /// One thing to tell a shard.
@@ -40,8 +41,18 @@ const MOST_BYTES: usize = 4 << 20;
 /// as much before.
 #[derive(Default, Debug)]
 pub(super) struct HandedOn {
-    datagrams: Vec<(u16, FiveTuple, Range<usize>)>,
+    datagrams: Vec<(HandOn, Range<usize>)>,
     bytes: Vec<u8>,
+}
+
+/// What a datagram is handed on with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct HandOn {
+    /// The shard that received it.
+    pub(super) from: u16,
+    pub(super) five_tuple: FiveTuple,
+    /// Of its IP header, as it arrived.
+    pub(super) ip: Option<IpFields>,
 }
 
 impl HandedOn {
@@ -49,19 +60,19 @@ impl HandedOn {
         self.datagrams.len()
     }
 
-    /// Who handed it on, whose it is, and the datagram.
-    pub(super) fn get(&self, index: usize) -> (u16, FiveTuple, &[u8]) {
-        let (from, five_tuple, range) = &self.datagrams[index];
-        (*from, *five_tuple, &self.bytes[range.clone()])
+    /// A datagram, and what it was handed on with.
+    pub(super) fn get(&self, index: usize) -> (HandOn, &[u8]) {
+        let (with, range) = &self.datagrams[index];
+        (*with, &self.bytes[range.clone()])
     }
 
-    fn push(&mut self, from: u16, five_tuple: FiveTuple, datagram: &[u8]) -> bool {
+    fn push(&mut self, with: HandOn, datagram: &[u8]) -> bool {
         let start = self.bytes.len();
         if self.datagrams.len() == MOST_DATAGRAMS || start + datagram.len() > MOST_BYTES {
             return false;
         }
         self.bytes.extend_from_slice(datagram);
-        self.datagrams.push((from, five_tuple, start..self.bytes.len()));
+        self.datagrams.push((with, start..self.bytes.len()));
         true
     }
 
@@ -128,10 +139,10 @@ impl Mailbox {
     }
 
     /// Hands a datagram on. `false`: too many wait already.
-    pub(super) fn hand_on(&self, from: u16, five_tuple: FiveTuple, datagram: &[u8]) -> bool {
+    pub(super) fn hand_on(&self, with: HandOn, datagram: &[u8]) -> bool {
         let (first, taken) = {
             let mut handed_on = lock(&self.handed_on);
-            (handed_on.len() == 0, handed_on.push(from, five_tuple, datagram))
+            (handed_on.len() == 0, handed_on.push(with, datagram))
         };
         if first {
             self.ring();
@@ -168,25 +179,26 @@ mod tests {
     use super::*;
     use crate::turn::{ClientAddr, Transport};
 
-    fn five_tuple(port: u16) -> FiveTuple {
+    fn with(from: u16, port: u16) -> HandOn {
         let any = SocketAddr::from(([192, 0, 2, 1], port));
-        FiveTuple { client: ClientAddr(any), listener: any, transport: Transport::Udp }
+        let five_tuple = FiveTuple { client: ClientAddr(any), listener: any, transport: Transport::Udp };
+        HandOn { from, five_tuple, ip: Some(IpFields { ttl: 7, tos: 0xb8 }) }
     }
 
     #[test]
     fn datagrams_come_in_order_and_no_more_wait_than_the_bounds() {
         let mailbox = Mailbox::new().unwrap();
         for port in 0..MOST_DATAGRAMS as u16 {
-            assert!(mailbox.hand_on(3, five_tuple(port), &port.to_be_bytes()));
+            assert!(mailbox.hand_on(with(3, port), &port.to_be_bytes()));
         }
-        assert!(!mailbox.hand_on(3, five_tuple(0), b"one too many"));
+        assert!(!mailbox.hand_on(with(3, 0), b"one too many"));
         let mut taken = HandedOn::default();
         mailbox.take_over(&mut taken);
         assert_eq!(taken.len(), MOST_DATAGRAMS);
-        assert_eq!(taken.get(700), (3, five_tuple(700), &700_u16.to_be_bytes()[..]));
+        assert_eq!(taken.get(700), (with(3, 700), &700_u16.to_be_bytes()[..]));
 
         let large = vec![0; 60_000];
-        let fitting = (0..MOST_DATAGRAMS).take_while(|_| mailbox.hand_on(1, five_tuple(1), &large)).count();
+        let fitting = (0..MOST_DATAGRAMS).take_while(|_| mailbox.hand_on(with(1, 1), &large)).count();
         assert_eq!(fitting, MOST_BYTES / large.len());
         mailbox.take_over(&mut taken);
         assert_eq!(taken.len(), fitting);
@@ -197,12 +209,12 @@ mod tests {
     #[test]
     fn the_bell_rings_for_datagrams_and_what_is_asked_comes_in_order() {
         let mailbox = Mailbox::new().unwrap();
-        mailbox.steer(Steering { by: 1, five_tuple: five_tuple(1), here: true });
-        mailbox.steer(Steering { by: 1, five_tuple: five_tuple(1), here: false });
+        mailbox.steer(Steering { by: 1, five_tuple: with(1, 1).five_tuple, here: true });
+        mailbox.steer(Steering { by: 1, five_tuple: with(1, 1).five_tuple, here: false });
         assert!(mailbox.bell.read().is_err(), "no bell for it");
         assert_eq!(mailbox.steering().iter().map(|s| s.here).collect::<Vec<_>>(), [true, false]);
         assert_eq!(mailbox.steering().len(), 0);
-        assert!(mailbox.hand_on(1, five_tuple(1), b"data"));
+        assert!(mailbox.hand_on(with(1, 1), b"data"));
         assert!(mailbox.bell.read().is_ok());
     }
 }

@@ -8,8 +8,10 @@
 //! up.
 
 mod batch;
+mod control;
 mod counters;
 mod effects;
+mod errors;
 mod limits;
 mod listeners;
 mod log;
@@ -22,5 +24,5 @@ mod sys;
 mod throttle;
 mod token;
 
-pub use counters::{Responses, Stats};
+pub use counters::{ByReason, Responses, Stats};
 pub use server::{Reconfigured, Server, ServerConfig};

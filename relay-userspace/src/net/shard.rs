@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::batch::{Arrival, Batch, SLOTS};
+use super::batch::{Arrival, Batch, Origin, SLOTS};
 use super::counters::{Counter, Counters};
 use super::listeners::Listener;
 use super::log::Log;
-use super::mailbox::{HandedOn, Letter, Mailbox, Steering};
+use super::mailbox::{HandOn, HandedOn, Letter, Mailbox, Steering};
 use super::relays::Relays;
 use super::token::{RelayToken, Token};
 use crate::datapath::FastPath;
@@ -115,12 +115,16 @@ impl Shard {
                             // A listener carries as much as all its relayed addresses together.
                             (0..self.listeners.len()).for_each(|index| self.serve_clients(now, index));
                         }
+                        if event.events().contains(EpollFlags::EPOLLERR) {
+                            self.take_errors(relay);
+                        }
                         self.serve_peers(now, relay);
                     }
                 }
             }
             self.flush();
             self.wake_core(now);
+            self.tell_errors(now);
         }
     }
 
@@ -159,7 +163,7 @@ impl Shard {
         self.hear_steering(now);
         for slot in slots {
             let received = self.batch.received(slot);
-            let arrival = Arrival::new(slot, listener, received.datagram.len(), false);
+            let arrival = Arrival::new(slot, listener, &received, Origin::Client);
             let five_tuple =
                 FiveTuple { client: ClientAddr(received.from), listener, transport: Transport::Udp };
             let input = Input::FromClient { five_tuple, datagram: received.datagram };
@@ -177,9 +181,9 @@ impl Shard {
             if self.batch.room() == 0 {
                 self.flush();
             }
-            let (from, five_tuple, datagram) = handed_on.get(index);
+            let (HandOn { from, five_tuple, ip }, datagram) = handed_on.get(index);
             let slot = self.batch.take_over(datagram);
-            let arrival = Arrival::new(slot, five_tuple.listener, datagram.len(), false);
+            let arrival = Arrival::handed_on(slot, five_tuple.listener, datagram, ip);
             self.core.handle(now, Input::Forwarded { from, five_tuple, datagram }, &mut self.outputs);
             self.carry_out(now, arrival);
         }
@@ -208,12 +212,34 @@ impl Shard {
         let relayed = self.relays.relayed(token);
         for slot in slots {
             let received = self.batch.received(slot);
-            let arrival = Arrival::new(slot, relayed.0, received.datagram.len(), true);
+            let arrival = Arrival::new(slot, relayed.0, &received, Origin::Peer);
             let input =
                 Input::FromPeer { relayed, peer: PeerAddr(received.from), datagram: received.datagram };
             self.core.handle(now, input, &mut self.outputs);
             self.carry_out(now, arrival);
         }
+    }
+
+    /// Takes the ICMP errors that wait at a relayed transport address: epoll reports the socket until they are gone.
+    fn take_errors(&mut self, token: RelayToken) {
+        if let Some(relay) = self.relays.get(token) {
+            self.batch.receive_errors(token, &relay.socket, &self.counters);
+        }
+    }
+
+    /// Tells clients the ICMP errors that were taken, by epoll's report or on the way of other datagrams.
+    fn tell_errors(&mut self, now: Timestamp) {
+        while let Some(error) = self.batch.errors().pop() {
+            // Otherwise it was closed meanwhile.
+            if self.relays.get(error.relay).is_none() {
+                continue;
+            }
+            let relayed = self.relays.relayed(error.relay);
+            let input = Input::IcmpError { relayed, peer: PeerAddr(error.peer), icmp: error.icmp };
+            self.core.handle(now, input, &mut self.outputs);
+            self.carry_out(now, Arrival::icmp(relayed.0));
+        }
+        self.flush();
     }
 }
 
@@ -226,7 +252,7 @@ pub(super) fn readable(token: Token) -> EpollEvent {
 /// Counts what the kernel dropped at a socket since the last time; the newest datagram tells the newest count.
 fn note_drops(batch: &Batch, slots: &Range<usize>, last: &mut u32, counter: &Counter) {
     let Some(newest) = slots.clone().last() else { return };
-    if let Some(drops) = batch.received(newest).socket_drops {
+    if let Some(drops) = batch.received(newest).said.socket_drops {
         counter.add(u64::from(drops.wrapping_sub(*last)));
         *last = drops;
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
+use libc::c_int;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
 };
@@ -23,7 +24,23 @@ const RELAY_BUFFER: usize = 1 << 20;
 pub(super) fn open_relay(local: SocketAddr) -> io::Result<UdpSocket> {
     let socket = open(local, RELAY_BUFFER, false)?;
     limits::leave_reserve(&socket)?;
+    // ICMP errors of peers are told to the client (RFC 8656 section 11.5).
+    let (level, option) = match local {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    sys::set_option(&socket, level, option, 1)?;
     Ok(socket)
+}
+
+/// Has what an IPv4 socket sends from now on go with DF set or not (RFC 8656 section 14, fragmentation fields).
+///
+/// Not set (`IP_PMTUDISC_OMIT`, kernel 3.15), the kernel fragments at the interface's MTU: the alternate behaviour, as the
+/// DF bit of what arrives is not told. Set (`IP_PMTUDISC_PROBE`), it refuses what is larger than the interface's MTU.
+/// Either way it takes no notice of the path MTU that a forged ICMP message may claim.
+pub(super) fn set_dont_fragment(socket: &UdpSocket, dont_fragment: bool) -> io::Result<()> {
+    let value = if dont_fragment { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_OMIT };
+    sys::set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value)
 }
 
 /// Opens one shard's socket of a listener.
@@ -48,14 +65,31 @@ fn open(local: SocketAddr, buffer: usize, shared: bool) -> io::Result<UdpSocket>
         setsockopt(&fd, sockopt::SndBuf, &buffer)?;
     }
     setsockopt(&fd, sockopt::RxqOvfl, &1)?;
-    if local.is_ipv4() {
-        sys::set_no_path_mtu(&fd)?;
-    } else {
-        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-    }
     if shared {
         setsockopt(&fd, sockopt::ReusePort, &true)?;
+    }
+    let ip_options = if local.is_ipv4() { IPV4_OPTIONS } else { IPV6_OPTIONS };
+    for &(level, option, value) in ip_options {
+        sys::set_option(&fd, level, option, value)?;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
     Ok(fd.into())
 }
+
+/// To be told TTL and DSCP of what arrives, and to fragment what is sent: see [`set_dont_fragment`].
+const IPV4_OPTIONS: &[(c_int, c_int, c_int)] = &[
+    (libc::IPPROTO_IP, libc::IP_RECVTTL, 1),
+    (libc::IPPROTO_IP, libc::IP_RECVTOS, 1),
+    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT),
+];
+
+/// The same for IPv6, where no router fragments: the kernel's default is to send fragments no larger than the path MTU
+/// that it learnt, which is never below 1,280, and a socket that took no notice would not be told of "packet too big".
+/// The flow label is a hash of the 5-tuple, as RFC 8656 section 13 prefers, unless `net.ipv6.auto_flowlabels` is 0.
+const IPV6_OPTIONS: &[(c_int, c_int, c_int)] = &[
+    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1),
+    (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_WANT),
+    (libc::IPPROTO_IPV6, libc::IPV6_AUTOFLOWLABEL, 1),
+];

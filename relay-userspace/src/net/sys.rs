@@ -1,5 +1,5 @@
-//! The system calls that neither `std` nor `nix` wraps well, and with them all `unsafe` code of the sockets:
-//! `recvmmsg` into buffers that are reused, `sendmmsg` from two parts per datagram, one socket option.
+//! The system calls that neither `std` nor `nix` wraps well, and with them nearly all `unsafe` code of the sockets:
+//! `recvmmsg` into buffers that are reused, `sendmmsg` from two parts per datagram, options that are a number.
 
 use std::io;
 use std::mem;
@@ -7,6 +7,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
+
+use libc::c_int;
+
+use super::control::{IpFields, ReceivedControl, Said, SendControl};
 
 /// Room for any UDP payload: at most 65,507 bytes over IPv4 and 65,527 over IPv6.
 const BUFFER: usize = 1 << 16;
@@ -22,7 +26,7 @@ pub(super) struct ReceiveBuffers {
     headers: Box<[libc::mmsghdr]>,
     iovecs: Box<[libc::iovec]>,
     names: Box<[RawAddr]>,
-    controls: Box<[Control]>,
+    controls: Box<[ReceivedControl]>,
 }
 
 /// A received datagram.
@@ -31,8 +35,8 @@ pub(super) struct Received<'a> {
     pub(super) from: SocketAddr,
     /// The UDP payload.
     pub(super) datagram: &'a [u8],
-    /// How many datagrams the socket has dropped in its life for want of buffer space, if any.
-    pub(super) socket_drops: Option<u32>,
+    /// What else the kernel said.
+    pub(super) said: Said,
 }
 
 impl ReceiveBuffers {
@@ -42,7 +46,7 @@ impl ReceiveBuffers {
             headers: vec![empty_header(); slots].into(),
             iovecs: vec![EMPTY_IOVEC; slots].into(),
             names: vec![RawAddr::default(); slots].into(),
-            controls: vec![Control::default(); slots].into(),
+            controls: vec![ReceivedControl::default(); slots].into(),
         }
     }
 
@@ -59,7 +63,7 @@ impl ReceiveBuffers {
             header.msg_name = (&raw mut self.names[slot]).cast();
             header.msg_namelen = mem::size_of::<RawAddr>() as libc::socklen_t;
             header.msg_control = (&raw mut self.controls[slot]).cast();
-            header.msg_controllen = mem::size_of::<Control>();
+            header.msg_controllen = mem::size_of::<ReceivedControl>();
         }
         // SAFETY: every header points at an iovec, a name and a control buffer of this struct, whose lengths it
         // states, and the iovec at BUFFER bytes of `memory`, since `slot` is within the row. None of them moves or
@@ -85,12 +89,16 @@ impl ReceiveBuffers {
     /// What the last [`receive`](Self::receive) put into a slot that it filled, or [`fill`](Self::fill) did; without
     /// sender and socket in that case.
     pub(super) fn received(&self, slot: usize) -> Received<'_> {
-        let header = &self.headers[slot];
         Received {
             from: self.names[slot].get(),
-            datagram: &self.memory[slot * STRIDE..][..header.msg_len as usize],
-            socket_drops: self.controls[slot].socket_drops(header.msg_hdr.msg_controllen),
+            datagram: self.datagram(slot),
+            said: self.controls[slot].read(self.headers[slot].msg_hdr.msg_controllen),
         }
+    }
+
+    /// Of that, the UDP payload alone.
+    pub(super) fn datagram(&self, slot: usize) -> &[u8] {
+        &self.memory[slot * STRIDE..][..self.headers[slot].msg_len as usize]
     }
 }
 
@@ -101,6 +109,8 @@ pub(super) struct Datagram<'a> {
     pub(super) head: &'a [u8],
     /// The bytes after them.
     pub(super) body: &'a [u8],
+    /// Of its IP header; without it the host's defaults.
+    pub(super) ip: Option<IpFields>,
 }
 
 /// The headers of a `sendmmsg` call, reused.
@@ -108,6 +118,7 @@ pub(super) struct Sender {
     headers: Box<[libc::mmsghdr]>,
     iovecs: Box<[[libc::iovec; 2]]>,
     names: Box<[RawAddr]>,
+    controls: Box<[SendControl]>,
 }
 
 impl Sender {
@@ -117,6 +128,7 @@ impl Sender {
             headers: vec![empty_header(); slots].into(),
             iovecs: vec![[EMPTY_IOVEC; 2]; slots].into(),
             names: vec![RawAddr::default(); slots].into(),
+            controls: vec![SendControl::EMPTY; slots].into(),
         }
     }
 
@@ -136,10 +148,16 @@ impl Sender {
             header.msg_iovlen = 2;
             header.msg_name = (&raw mut self.names[slot]).cast();
             header.msg_namelen = name_len;
+            header.msg_controllen = 0;
+            if let Some(ip) = datagram.ip {
+                self.controls[slot] = SendControl::new(datagram.to.is_ipv6(), ip);
+                header.msg_control = (&raw mut self.controls[slot]).cast();
+                header.msg_controllen = SendControl::length(ip);
+            }
             count += 1;
         }
-        // SAFETY: the first `count` headers point at iovecs and names of this struct, and the iovecs at slices that
-        // live for 'a, which outlives the call; the kernel only reads them.
+        // SAFETY: the first `count` headers point at iovecs, names and controls of this struct, and the iovecs at slices
+        // that live for 'a, which outlives the call; the kernel only reads them.
         let sent = unsafe {
             libc::sendmmsg(socket.as_fd().as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
         };
@@ -147,16 +165,14 @@ impl Sender {
     }
 }
 
-/// Has the kernel send with DF = 0 and fragment at the interface's MTU (RFC 8656 section 14, fragmentation fields,
-/// alternate behaviour), whatever path MTU a forged ICMP message claims. Kernel 3.15.
-pub(super) fn set_no_path_mtu(socket: &impl AsFd) -> io::Result<()> {
-    let value: libc::c_int = libc::IP_PMTUDISC_OMIT;
-    // SAFETY: the option takes an int, whose address and size are given.
+/// Sets a socket option whose value is a number.
+pub(super) fn set_option(socket: &impl AsFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: the value's address and size are given; an option of another size is an error, not a fault.
     let rc = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
+            level,
+            option,
             (&raw const value).cast(),
             mem::size_of_val(&value) as libc::socklen_t,
         )
@@ -174,7 +190,7 @@ fn empty_header() -> libc::mmsghdr {
 /// A socket address as the kernel reads and writes it: `sockaddr_in` or `sockaddr_in6`.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Default)]
-struct RawAddr([u8; mem::size_of::<libc::sockaddr_in6>()]);
+pub(super) struct RawAddr([u8; mem::size_of::<libc::sockaddr_in6>()]);
 
 impl RawAddr {
     /// Writes an address and returns how many bytes it takes.
@@ -199,7 +215,7 @@ impl RawAddr {
     }
 
     /// Reads the address that the kernel wrote.
-    fn get(&self) -> SocketAddr {
+    pub(super) fn get(&self) -> SocketAddr {
         let bytes = &self.0;
         let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
         let port = u16::from_be_bytes([bytes[2], bytes[3]]);
@@ -212,59 +228,46 @@ impl RawAddr {
     }
 }
 
-/// Room for one control message that holds a 32-bit number.
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Default)]
-struct Control([u8; 24]);
-
-impl Control {
-    /// The count of `SO_RXQ_OVFL`, which the kernel adds once it is not zero.
-    fn socket_drops(&self, len: usize) -> Option<u32> {
-        const DATA: usize = mem::size_of::<libc::cmsghdr>();
-        if len < DATA + mem::size_of::<u32>() {
-            return None;
-        }
-        // SAFETY: `self` holds 24 bytes, aligned like a cmsghdr, which is of integers only.
-        let header: libc::cmsghdr = unsafe { ptr::read(self.0.as_ptr().cast()) };
-        let is_count = header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SO_RXQ_OVFL;
-        let data = [self.0[DATA], self.0[DATA + 1], self.0[DATA + 2], self.0[DATA + 3]];
-        is_count.then(|| u32::from_ne_bytes(data))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
-
+    use super::super::sockets;
     use super::*;
 
-    fn exchange(from: &str, to: &str) {
-        let (a, b) = (UdpSocket::bind(from).unwrap(), UdpSocket::bind(to).unwrap());
+    fn exchange(ip: &str) {
+        let open = || sockets::open_relay(format!("{ip}:0").parse().unwrap()).unwrap();
+        let (a, b) = (open(), open());
         let big = vec![7; 65_000];
-        let datagrams = [("", &b"whole"[..]), ("head", b"body"), ("", b""), ("big", &big)];
+        let ip = |ttl, tos| Some(IpFields { ttl, tos });
+        let datagrams = [
+            ("", &b"whole"[..], None),
+            ("head", b"body", ip(1, 0xff)),
+            ("", b"", ip(255, 0)),
+            ("big", &big, ip(17, 0xb9)),
+            ("", b"after", None),
+        ];
         let to = b.local_addr().unwrap();
-        let send = datagrams.iter().map(|&(head, body)| Datagram { to, head: head.as_bytes(), body });
-        assert_eq!(Sender::new(8).send(&a, send).unwrap(), 4);
+        let send = datagrams.iter().map(|&(head, body, ip)| Datagram { to, head: head.as_bytes(), body, ip });
+        assert_eq!(Sender::new(8).send(&a, send).unwrap(), 5);
 
-        let mut buffers = ReceiveBuffers::new(6);
-        assert_eq!(buffers.receive(&b, 2..6).unwrap(), 4);
-        for (slot, (head, body)) in (2..).zip(datagrams) {
+        let mut buffers = ReceiveBuffers::new(7);
+        assert_eq!(buffers.receive(&b, 2..7).unwrap(), 5);
+        for (slot, (head, body, sent)) in (2..).zip(datagrams) {
             let received = buffers.received(slot);
             assert_eq!(received.from, a.local_addr().unwrap());
             assert_eq!(received.datagram, [head.as_bytes(), body].concat());
-            assert_eq!(received.socket_drops, None);
+            assert_eq!(received.said, Said { socket_drops: None, ip: sent.or(ip(64, 0)) });
         }
-        assert_eq!(buffers.receive(&b, 0..6).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(buffers.receive(&b, 0..7).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
-    fn datagrams_of_any_size_pass_in_order_over_ipv4() {
-        exchange("127.0.0.1:0", "127.0.0.1:0");
+    fn datagrams_of_any_size_pass_in_order_with_their_ttl_and_dscp_over_ipv4() {
+        exchange("127.0.0.1");
     }
 
     #[test]
-    fn datagrams_of_any_size_pass_in_order_over_ipv6() {
-        exchange("[::1]:0", "[::1]:0");
+    fn datagrams_of_any_size_pass_in_order_with_their_ttl_and_dscp_over_ipv6() {
+        exchange("[::1]");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::error::ErrorCode;
 use super::integrity::{self, Integrity, Key};
 use super::message::{HEADER_LEN, MAGIC_COOKIE, Message, TransactionId};
 use super::method::{Class, MessageType};
-use super::values::AddressFamily;
+use super::values::{AddressFamily, Icmp};
 use super::xor;
 
 /// Appends one message to a buffer that may hold others before it. The length field is right after each step, so a
@@ -157,6 +157,13 @@ impl<'b> Builder<'b> {
     /// DONT-FRAGMENT.
     pub fn dont_fragment(&mut self) -> &mut Self {
         self.bytes(AttributeType::DONT_FRAGMENT, &[])
+    }
+
+    /// ICMP. Seven bits of the type are sent, which all errors fit (RFC 8656 section 18.13).
+    pub fn icmp(&mut self, icmp: Icmp) -> &mut Self {
+        let bits = u16::from(icmp.kind) << 9 | u16::from(icmp.code);
+        let ([h, l], [a, b, c, d]) = (bits.to_be_bytes(), icmp.data.to_be_bytes());
+        self.bytes(AttributeType::ICMP, &[0, 0, h, l, a, b, c, d])
     }
 
     /// UNKNOWN-ATTRIBUTES, of a 420.

@@ -25,4 +25,4 @@ pub use integrity::{Integrity, Key};
 pub use long_term::{PasswordAlgorithm, UnknownAlgorithm, userhash};
 pub use message::{HEADER_LEN, MAGIC_COOKIE, Message, ParseError, TransactionId};
 pub use method::{Class, MessageType, Method};
-pub use values::{AddressFamily, BadAttribute, MAX_TEXT_LEN, MAX_USERNAME_LEN};
+pub use values::{AddressFamily, BadAttribute, Icmp, MAX_TEXT_LEN, MAX_USERNAME_LEN};

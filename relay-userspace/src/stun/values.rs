@@ -50,6 +50,17 @@ impl AddressFamily {
     }
 }
 
+/// An ICMP error as the ICMP attribute tells it (RFC 8656 section 18.13).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Icmp {
+    /// The type, of ICMP or of ICMPv6 after the family of the peer's address. The attribute has room for 7 bits.
+    pub kind: u8,
+    /// The code.
+    pub code: u8,
+    /// The next hop's MTU in bytes where the error is that a packet was too big, else zero.
+    pub data: u32,
+}
+
 pub(super) type Value<T> = Result<Option<T>, BadAttribute>;
 
 impl<'a> Message<'a> {
@@ -159,6 +170,15 @@ impl<'a> Message<'a> {
     /// DONT-FRAGMENT is there; it has no value.
     pub fn dont_fragment(&self) -> bool {
         self.has(AttributeType::DONT_FRAGMENT)
+    }
+
+    /// ICMP.
+    pub fn icmp(&self) -> Value<Icmp> {
+        self.fixed(AttributeType::ICMP, |[_, _, h, l, a, b, c, d]| {
+            let bits = u16::from_be_bytes([h, l]);
+            // A code is a byte (RFC 792, RFC 4443); the ninth bit is not used.
+            Icmp { kind: (bits >> 9) as u8, code: bits as u8, data: u32::from_be_bytes([a, b, c, d]) }
+        })
     }
 
     /// ERROR-CODE and its reason phrase.

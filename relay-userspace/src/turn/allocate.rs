@@ -268,6 +268,7 @@ impl Core {
             username: waiting.username,
             realm: waiting.realm,
             quota_user: waiting.quota_user,
+            icmp_told: Default::default(),
             request: waiting.digest,
             answer: out.bytes[answer].into(),
             permissions: SortedMap::default(),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::family::{Family, PerFamily};
+use super::icmp::IcmpTold;
 use super::io::{Binding, Output, Outputs};
 use super::mobility::Mobility;
 use super::sorted_map::SortedMap;
@@ -32,6 +33,8 @@ pub(super) struct Allocation {
     pub(super) realm: Arc<str>,
     /// Whose quota it counts against.
     pub(super) quota_user: Box<str>,
+    /// ICMP errors that were told to the client.
+    pub(super) icmp_told: IcmpTold,
     /// The digest of the Allocate request, and the answer that its retransmissions get.
     pub(super) request: u64,
     pub(super) answer: Box<[u8]>,

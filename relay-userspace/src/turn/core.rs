@@ -113,6 +113,7 @@ impl Core {
             }
             Input::Steer { by, five_tuple, here } => self.steer(by, five_tuple, here),
             Input::FromPeer { relayed, peer, datagram } => self.peer_datagram(relayed, peer, datagram, out),
+            Input::IcmpError { relayed, peer, icmp } => self.icmp_error(relayed, peer, icmp, out),
             Input::RelayOpened { allocation, outcome } => self.relay_opened(allocation, outcome, out),
             Input::Wakeup => {}
         }

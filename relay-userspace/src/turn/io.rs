@@ -8,6 +8,7 @@ use relay_common::reason::Reason;
 
 use super::family::Relayed;
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use crate::stun::Icmp;
 use crate::time::Timestamp;
 
 /// One thing that happened, for [`Core::handle`](super::Core::handle).
@@ -47,6 +48,15 @@ pub enum Input<'a> {
         peer: PeerAddr,
         /// The UDP payload.
         datagram: &'a [u8],
+    },
+    /// An ICMP error arrived about a datagram that left from a relayed transport address.
+    IcmpError {
+        /// The relayed transport address (as bound here).
+        relayed: RelayAddr,
+        /// Where the datagram was going.
+        peer: PeerAddr,
+        /// What is wrong.
+        icmp: Icmp,
     },
     /// The answer to [`Output::OpenRelay`], given before any other input of the same client.
     RelayOpened {
@@ -89,6 +99,8 @@ pub enum Output {
         peer: PeerAddr,
         /// A range of the input's datagram.
         payload: Range<usize>,
+        /// To be sent whole or not at all, with the DF bit set. IPv4 only.
+        dont_fragment: bool,
     },
     /// Hand the datagram of the input to another shard, as [`Input::Forwarded`].
     Forward {

@@ -13,6 +13,7 @@ mod core;
 mod discovery;
 mod expire;
 mod family;
+mod icmp;
 mod io;
 mod mobility;
 mod peers;

@@ -63,7 +63,7 @@ impl Core {
             return Err(if permitted { Reason::Expired } else { Reason::NoPermission });
         }
         let relayed = allocation.relayed_to(channel.peer.0.ip()).ok_or(Reason::NoBinding)?;
-        Ok(Output::ToPeer { relayed, peer: channel.peer, payload })
+        Ok(Output::ToPeer { relayed, peer: channel.peer, payload, dont_fragment: false })
     }
 
     fn relay_send(
@@ -87,7 +87,11 @@ impl Core {
         }
         let relayed = allocation.relayed_to(peer.0.ip()).ok_or(Reason::NoPermission)?;
         let start = data.as_ptr().addr() - message.as_bytes().as_ptr().addr();
-        Ok(Output::ToPeer { relayed, peer, payload: start..start + data.len() })
+        let payload = start..start + data.len();
+        // RFC 8656 section 14 has DONT-FRAGMENT set DF from IPv4 to IPv4; where one side is IPv6 it MUST be ignored
+        // (section 13).
+        let dont_fragment = message.dont_fragment() && five_tuple.client.0.is_ipv4() && peer.0.is_ipv4();
+        Ok(Output::ToPeer { relayed, peer, payload, dont_fragment })
     }
 
     fn relay_to_client(

@@ -244,9 +244,8 @@ impl Caller<'_> {
 /// The attributes that must be understood and are not: those without a meaning in this crate, and those whose meaning
 /// this core does not carry out.
 pub(super) fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = AttributeType> + use<'a> {
-    const NOT_SERVED: [AttributeType; 6] = [
+    const NOT_SERVED: [AttributeType; 5] = [
         AttributeType::CHANGE_REQUEST,
-        AttributeType::DONT_FRAGMENT,
         AttributeType::PASSWORD_ALGORITHM,
         AttributeType::USERHASH,
         AttributeType::PADDING,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use relay_common::reason::Reason;
 use turnpike::auth::{Credentials, Realm, Realms};
 use turnpike::policy::{HostAddresses, PeerRules};
+use turnpike::stun::Icmp;
 use turnpike::time::Timestamp;
 use turnpike::turn::{
     Core, CoreConfig, Event, FiveTuple, Input, Output, Outputs, PeerAddr, RelayAddr, RelayAddress,
@@ -51,6 +52,8 @@ pub struct Sim {
     /// Ports that other programs hold.
     pub foreign: HashSet<u16>,
     pub out_of_sockets: bool,
+    /// Whether the last datagram to a peer was not to be fragmented.
+    pub dont_fragment: bool,
     out: Outputs,
 }
 
@@ -128,7 +131,17 @@ impl Sim {
         let mut core = Core::new(config.clone(), shared.clone(), seed);
         core.set_unix_time(now, UNIX_START);
         let (datapath, out) = (Datapath::default(), Outputs::default());
-        Self { core, shared, config, now, datapath, foreign: HashSet::new(), out_of_sockets: false, out }
+        Self {
+            core,
+            shared,
+            config,
+            now,
+            datapath,
+            foreign: HashSet::new(),
+            out_of_sockets: false,
+            dont_fragment: false,
+            out,
+        }
     }
 
     /// The same as the shard of this number.
@@ -153,7 +166,8 @@ impl Sim {
                 Output::ToClient { five_tuple, head, body } => {
                     Seen::ToClient(five_tuple, [&self.out.bytes[head], &datagram[body]].concat())
                 }
-                Output::ToPeer { relayed, peer, payload } => {
+                Output::ToPeer { relayed, peer, payload, dont_fragment } => {
+                    self.dont_fragment = dont_fragment;
                     Seen::ToPeer(relayed, peer, datagram[payload].to_vec())
                 }
                 Output::Dropped(reason) => Seen::Dropped(reason),
@@ -185,6 +199,11 @@ impl Sim {
 
     pub fn peer_sends(&mut self, relayed: SocketAddr, peer: PeerAddr, datagram: &[u8]) -> Vec<Seen> {
         self.input(Input::FromPeer { relayed: RelayAddr(relayed), peer, datagram })
+    }
+
+    /// An ICMP error about what was sent from `relayed` to `peer`.
+    pub fn icmp_error(&mut self, relayed: SocketAddr, peer: PeerAddr, icmp: Icmp) -> Vec<Seen> {
+        self.input(Input::IcmpError { relayed: RelayAddr(relayed), peer, icmp })
     }
 
     /// Lets time pass, waking the core exactly when it asks for it.

@@ -3,7 +3,9 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use turnpike::stun::{Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId};
+use turnpike::stun::{
+    AddressFamily, Builder, Class, ErrorCode, Icmp, Key, Message, MessageType, Method, TransactionId,
+};
 
 use super::server::{PASSWORD, REALM, USER};
 
@@ -12,7 +14,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A socket on the loopback that waits for what must come.
 pub(crate) fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket_at("127.0.0.1:0")
+}
+
+/// The same at this address.
+pub(crate) fn socket_at(address: &str) -> UdpSocket {
+    let socket = UdpSocket::bind(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
@@ -30,18 +37,26 @@ pub(crate) struct Client {
 pub(crate) enum Relayed {
     Channel(u16, Vec<u8>),
     Data(SocketAddr, Vec<u8>),
+    Icmp(SocketAddr, Icmp),
 }
 
 impl Client {
     pub(crate) fn new(server: SocketAddr) -> Self {
-        let socket = socket();
+        let socket = if server.is_ipv4() { socket() } else { socket_at("[::1]:0") };
         socket.connect(server).unwrap();
         Self { socket, key: Key::long_term(USER, REALM, PASSWORD), nonce: Vec::new(), next_transaction: 0 }
     }
 
     /// Allocates; the relayed transport address.
     pub(crate) fn allocate(&mut self) -> Result<SocketAddr, ErrorCode> {
-        let answer = self.request(Method::ALLOCATE, |b| _ = b.requested_transport(17))?;
+        self.allocate_of(AddressFamily::V4)
+    }
+
+    /// The same with a relayed transport address of one family.
+    pub(crate) fn allocate_of(&mut self, family: AddressFamily) -> Result<SocketAddr, ErrorCode> {
+        let answer = self.request(Method::ALLOCATE, |b| {
+            b.requested_transport(17).requested_address_family(family);
+        })?;
         Ok(Message::parse(&answer).unwrap().xor_relayed_address().unwrap().unwrap())
     }
 
@@ -74,22 +89,49 @@ impl Client {
 
     /// Sends a Send indication.
     pub(crate) fn send_to(&mut self, peer: SocketAddr, payload: &[u8]) {
-        let id = self.transaction();
-        let mut bytes = Vec::new();
-        let mut indication = Builder::new(&mut bytes, MessageType::new(Method::SEND, Class::Indication), id);
-        indication.xor_peer_address(peer).data(payload).unwrap();
-        indication.finish();
-        self.socket.send(&bytes).unwrap();
+        let indication = self.send_indication(peer, payload);
+        self.socket.send(&indication).unwrap();
     }
 
     /// Sends ChannelData.
     pub(crate) fn send_on(&self, channel: u16, payload: &[u8]) {
-        let len = payload.len() as u16;
-        let datagram = [&channel.to_be_bytes()[..], &len.to_be_bytes(), payload].concat();
-        self.socket.send(&datagram).unwrap();
+        self.socket.send(&self.channel_data(channel, payload)).unwrap();
     }
 
-    /// Waits for what a peer sent.
+    /// A Send indication, not yet sent.
+    pub(crate) fn send_indication(&mut self, peer: SocketAddr, payload: &[u8]) -> Vec<u8> {
+        let id = self.transaction();
+        let mut bytes = Vec::new();
+        let mut indication = Builder::new(&mut bytes, MessageType::new(Method::SEND, Class::Indication), id);
+        indication.xor_peer_address(peer).data(payload).unwrap();
+        bytes
+    }
+
+    /// ChannelData, not yet sent.
+    pub(crate) fn channel_data(&self, channel: u16, payload: &[u8]) -> Vec<u8> {
+        let len = payload.len() as u16;
+        [&channel.to_be_bytes()[..], &len.to_be_bytes(), payload].concat()
+    }
+
+    /// A Binding request, not yet sent.
+    pub(crate) fn binding_request(&mut self) -> Vec<u8> {
+        let id = self.transaction();
+        let mut bytes = Vec::new();
+        Builder::new(&mut bytes, MessageType::new(Method::BINDING, Class::Request), id);
+        bytes
+    }
+
+    /// Waits for what a peer sent, whatever errors come before.
+    pub(crate) fn receive_data(&self) -> Relayed {
+        loop {
+            match self.receive() {
+                Relayed::Icmp(..) => continue,
+                data => return data,
+            }
+        }
+    }
+
+    /// Waits for what a peer sent or an error about it.
     pub(crate) fn receive(&self) -> Relayed {
         let mut buffer = vec![0; 1 << 16];
         let len = self.socket.recv(&mut buffer).expect("a datagram comes through the relay");
@@ -102,6 +144,10 @@ impl Client {
         let message = Message::parse(datagram).unwrap();
         assert_eq!(message.message_type(), MessageType::new(Method::DATA, Class::Indication));
         let peer = message.xor_peer_address().unwrap().unwrap();
+        if let Some(icmp) = message.icmp().unwrap() {
+            assert_eq!(message.data(), None);
+            return Relayed::Icmp(peer, icmp);
+        }
         Relayed::Data(peer, message.data().unwrap().to_vec())
     }
 

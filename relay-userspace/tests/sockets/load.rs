@@ -42,7 +42,7 @@ fn a_flood_on_one_allocation_does_not_stop_another() {
 }
 
 /// A server of one shard that serves nobody for this long whenever it installs a binding.
-fn slow_to_bind(delay: Duration) -> Server {
+pub(crate) fn slow_to_bind(delay: Duration) -> Server {
     let recorder = Recorder { delay, ..Recorder::default() };
     let mut config = config(1, ANY_PORT);
     config.fast_path = recorder.writers();

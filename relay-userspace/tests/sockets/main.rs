@@ -2,6 +2,8 @@
 
 mod client;
 mod hot_path;
+mod icmp;
+mod ip_header;
 mod lifecycle;
 mod load;
 mod mobility;

@@ -113,7 +113,7 @@ fn a_peer_that_is_not_there_does_not_disturb_the_others() {
         assert_eq!(peer.recv(&mut buffer).unwrap(), 1);
         assert_eq!(buffer[0], i);
         peer.send_to(&[i], relayed).unwrap();
-        assert_eq!(client.receive(), Relayed::Channel(0x4001, vec![i]));
+        assert_eq!(client.receive_data(), Relayed::Channel(0x4001, vec![i]));
     }
     let stats = wait_for(&server, "all media", |s| s.reason(Reason::ToClient).packets == 20);
     assert_eq!(stats.reason(Reason::SendFailed).packets, 0);

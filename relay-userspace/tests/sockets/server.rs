@@ -1,6 +1,6 @@
 //! Servers on the loopback.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::process;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -50,6 +50,21 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         core: Arc::new(core),
         fast_path: Box::new(|_| Box::new(NoFastPath)),
     }
+}
+
+/// The same for a server that also listens and relays on the IPv6 loopback, whose ports are for whoever takes them first.
+pub(crate) fn dual_stack_config() -> ServerConfig {
+    let mut config = config(1, ANY_PORT);
+    let v6: IpAddr = Ipv6Addr::LOCALHOST.into();
+    config.listeners.push(SocketAddr::new(v6, 0));
+    let core = Arc::get_mut(&mut config.core).expect("not shared yet");
+    core.relay_addresses.push(RelayAddress { public: v6, local: v6 });
+    let relay: Vec<IpAddr> = core.relay_addresses.iter().map(|a| a.local).collect();
+    let host = HostAddresses { own: vec![], relay: relay.clone(), relay_ports: ANY_PORT };
+    let allow = vec!["127.0.0.0/8".parse().unwrap(), Cidr::host(v6)];
+    core.peer_rules = PeerRules::new(allow, vec![], host);
+    config.shared = Arc::new(Shared::new(core, [7; 32]));
+    config
 }
 
 /// Starts a server with all the ports that clients may be relayed from.

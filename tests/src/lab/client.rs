@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use turnpike::stun::{
-    AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId,
+    AddressFamily, Builder, Class, ErrorCode, Icmp, Key, Message, MessageType, Method, TransactionId,
 };
 
 use super::PATIENCE;
@@ -43,6 +43,8 @@ pub enum Received {
     Channel(u16, Vec<u8>),
     /// A Data indication: peer and data.
     Data(SocketAddr, Vec<u8>),
+    /// A Data indication about an ICMP error: peer and error.
+    Icmp(SocketAddr, Icmp),
 }
 
 impl TurnClient {
@@ -146,6 +148,15 @@ impl TurnClient {
         let mut indication =
             Builder::new(&mut bytes, MessageType::new(Method::SEND, Class::Indication), self.transaction());
         indication.xor_peer_address(peer).data(data).expect("fits a datagram");
+        self.send_raw(&bytes);
+    }
+
+    /// Sends a Send indication with DONT-FRAGMENT.
+    pub fn send_whole(&mut self, peer: SocketAddr, data: &[u8]) {
+        let mut bytes = Vec::new();
+        let mut indication =
+            Builder::new(&mut bytes, MessageType::new(Method::SEND, Class::Indication), self.transaction());
+        indication.xor_peer_address(peer).dont_fragment().data(data).expect("fits a datagram");
         self.send_raw(&bytes);
     }
 
@@ -256,6 +267,10 @@ fn received(datagram: &[u8]) -> Received {
     if let Ok(message) = Message::parse(datagram) {
         assert_eq!(message.message_type(), MessageType::new(Method::DATA, Class::Indication));
         let peer = message.xor_peer_address().expect("well formed").expect("XOR-PEER-ADDRESS");
+        if let Some(icmp) = message.icmp().expect("well formed") {
+            assert_eq!(message.data(), None, "RFC 8656 section 11.5: ICMP, and no DATA");
+            return Received::Icmp(peer, icmp);
+        }
         return Received::Data(peer, message.data().expect("DATA").to_vec());
     }
     let (head, data) = datagram.split_first_chunk::<4>().expect("a ChannelData header");

@@ -55,11 +55,21 @@ pub struct Load {
     pub indications: bool,
     /// Each client changes its port once it has allocated (`-M`, RFC 8016).
     pub mobile: bool,
+    /// With DONT-FRAGMENT.
+    pub dont_fragment: bool,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { clients: 2, messages: 50, length: 170, interval: 5, indications: false, mobile: false }
+        Self {
+            clients: 2,
+            messages: 50,
+            length: 170,
+            interval: 5,
+            indications: false,
+            mobile: false,
+            dont_fragment: false,
+        }
     }
 }
 
@@ -87,6 +97,9 @@ impl Load {
         }
         if self.mobile {
             command.arg("-M");
+        }
+        if self.dont_fragment {
+            command.arg("-g");
         }
         let peer = echo.address();
         command.args(["-L", &host.address().to_string(), "-e", &peer.ip().to_string()]);

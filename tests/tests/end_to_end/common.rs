@@ -5,7 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 use relay_common::reason::Reason;
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::lab::{
-    self, Counters, Host, OneNic, PATIENCE, Path, QUIET, Received, Server, TurnClient, receive, wait_for,
+    self, Counters, Host, OneNic, PASSWORD, PATIENCE, Path, QUIET, Received, Server, TurnClient, USER,
+    receive, wait_for,
 };
 
 /// A channel number.
@@ -23,7 +24,7 @@ pub(crate) struct Call {
     salt: u32,
 }
 
-/// A call through one network card that XDP forwards both ways; `None` when the test is to be skipped.
+/// A call through one network card, which the data path forwards both ways; `None` when the test is to be skipped.
 pub(crate) fn settled(mode: &'static str) -> Option<(OneNic, Server, Call)> {
     if lab::skipped() {
         return None;
@@ -31,7 +32,11 @@ pub(crate) fn settled(mode: &'static str) -> Option<(OneNic, Server, Call)> {
     let net = OneNic::new();
     let server = Server::on(&net.server, mode);
     let mut call = Call::new(&server, &net.client, &net.peer);
-    call.settle(&server);
+    if mode == "userspace" {
+        call.both_ways();
+    } else {
+        call.settle(&server);
+    }
     Some((net, server, call))
 }
 
@@ -137,6 +142,29 @@ pub(crate) fn moved(server: &Server, meanwhile: impl FnOnce()) -> Counters {
     let before = server.counters();
     meanwhile();
     &server.counters() - &before
+}
+
+/// Gives a machine's interface an IPv6 address of a /64, which it has at once.
+pub(crate) fn add_ipv6(host: &Host, interface: &str, address: &str) {
+    host.enter(|| {
+        for scope in ["all", interface] {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "0").expect("a setting");
+        }
+    });
+    host.ip(&format!("addr add {address}/64 dev {interface} nodad"));
+}
+
+/// A server in userspace with its listener at the machine's IPv4 address, which relays from an IPv6 address.
+pub(crate) fn serve_ipv6(host: &Host, relay: &str, peers: &str) -> Server {
+    let (listen, user) = (format!("udp://{}", host.at(3478)), format!("{USER}:{PASSWORD}"));
+    let flags = ["--listen", &listen, "--relay-address", relay, "--realm", "lab.test", "--user", &user];
+    let more = ["--datapath", "userspace", "--allow-peer", peers];
+    Server::bare(host, &[&flags[..], &more].concat())
+}
+
+/// Who relays media in a mode.
+pub(crate) fn path(mode: &str) -> Path {
+    if mode == "userspace" { Path::Userspace } else { Path::Xdp }
 }
 
 /// Asserts that XDP counted this many packets of one fate.

@@ -13,6 +13,7 @@ fn every_attribute_is_read_as_it_was_written() {
         b.lifetime(Duration::from_millis(600_999)).channel_number(0x4001).requested_transport(17);
         b.even_port(true).reservation_token(*b"8 bytes.").dont_fragment();
         b.mobility_ticket(b"ticket");
+        b.icmp(Icmp { kind: 11, code: 255, data: 0x0102_0304 });
         b.requested_address_family(AddressFamily::V6).data(b"payload").unwrap();
     });
     let m = Message::parse(&bytes).unwrap();
@@ -32,6 +33,7 @@ fn every_attribute_is_read_as_it_was_written() {
     assert_eq!(m.additional_address_family(), Ok(None));
     assert!(m.dont_fragment());
     assert_eq!(m.mobility_ticket(), Some(&b"ticket"[..]));
+    assert_eq!(m.icmp(), Ok(Some(Icmp { kind: 11, code: 255, data: 0x0102_0304 })));
     assert_eq!(m.data(), Some(&b"payload"[..]));
     assert_eq!(m.unknown_required().count(), 0);
 }
@@ -39,7 +41,7 @@ fn every_attribute_is_read_as_it_was_written() {
 #[test]
 fn a_value_of_the_wrong_length_is_called_malformed() {
     type Read = fn(&Message<'_>) -> Option<BadAttribute>;
-    let cases: [(AttributeType, &[usize], Read); 12] = [
+    let cases: [(AttributeType, &[usize], Read); 13] = [
         (AttributeType::LIFETIME, &[0, 3, 5, 8], |m| m.lifetime().err()),
         (AttributeType::CHANNEL_NUMBER, &[0, 2, 5], |m| m.channel_number().err()),
         (AttributeType::REQUESTED_TRANSPORT, &[0, 1, 5], |m| m.requested_transport().err()),
@@ -47,6 +49,7 @@ fn a_value_of_the_wrong_length_is_called_malformed() {
         (AttributeType::RESERVATION_TOKEN, &[0, 7, 9], |m| m.reservation_token().err()),
         (AttributeType::REQUESTED_ADDRESS_FAMILY, &[0, 1, 8], |m| m.requested_address_family().err()),
         (AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[0, 1, 8], |m| m.additional_address_family().err()),
+        (AttributeType::ICMP, &[0, 4, 7, 9], |m| m.icmp().err()),
         (AttributeType::XOR_PEER_ADDRESS, &[0, 3, 4, 8, 20], |m| m.xor_peer_address().err()),
         (AttributeType::ERROR_CODE, &[0, 3, 4], |m| m.error_code().err()),
         (AttributeType::USERNAME, &[509], |m| m.username().err()),
@@ -122,4 +125,14 @@ fn the_answers_to_strangers_are_as_short_as_they_can_be() {
     assert_eq!(binding("[2001:db8::1]:1", &mut out), 44);
     let mut refusal = Builder::error(&mut out, &request, ErrorCode::UNAUTHENTICATED, "");
     assert_eq!(refusal.realm("example.org").nonce(&[b'n'; 12]).finish().len(), 20 + 8 + 16 + 16);
+}
+
+/// RFC 8656 section 18.13: 16 bits reserved, 7 of the type, 9 of the code, 32 of data.
+#[test]
+fn an_icmp_attribute_has_seven_bits_of_type_and_nine_of_code() {
+    let bytes = request(|b| {
+        b.icmp(Icmp { kind: 3, code: 4, data: 1400 });
+    });
+    let attribute = Message::parse(&bytes).unwrap().attributes().next().unwrap();
+    assert_eq!((attribute.kind, attribute.value), (AttributeType(0x8004), &[0, 0, 6, 4, 0, 0, 5, 120][..]));
 }

@@ -1,0 +1,157 @@
+//! Control messages (`cmsg(3)`): what the kernel says beside a datagram, and what it is told.
+
+use std::iter;
+use std::mem;
+use std::ptr;
+
+use libc::c_int;
+
+/// What a relayed datagram hands on of the IP header it came with (RFC 8656 sections 13 and 14).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct IpFields {
+    /// TTL or hop limit.
+    pub(super) ttl: u8,
+    /// DSCP and ECN: IPv4's type of service, IPv6's traffic class.
+    pub(super) tos: u8,
+}
+
+impl IpFields {
+    /// With what it goes on. `None` when it must not, so that a loop of relays ends: the preferred behaviour for the TTL
+    /// is to take one off, for DSCP and ECN to leave them as they are, whatever the families.
+    pub(super) fn forwarded(self) -> Option<Self> {
+        Some(Self { ttl: self.ttl.checked_sub(1).filter(|ttl| *ttl > 0)?, ..self })
+    }
+}
+
+/// Room for what the kernel says about a received datagram: a count of drops, the TTL, DSCP with ECN.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub(super) struct ReceivedControl([u8; 3 * mem::size_of::<Message>()]);
+
+impl Default for ReceivedControl {
+    fn default() -> Self {
+        Self([0; 3 * mem::size_of::<Message>()])
+    }
+}
+
+/// What the kernel said about a received datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Said {
+    /// How many datagrams the socket has dropped in its life for want of buffer space (`SO_RXQ_OVFL`), which is said once
+    /// it is not zero.
+    pub(super) socket_drops: Option<u32>,
+    /// Of the IP header. Missing only at sockets that did not ask for it.
+    pub(super) ip: Option<IpFields>,
+}
+
+impl ReceivedControl {
+    /// Reads the first `len` bytes.
+    pub(super) fn read(&self, len: usize) -> Said {
+        let mut said = Said::default();
+        let (mut ttl, mut tos) = (None, None);
+        for (level, kind, data) in messages(&self.0[..len.min(self.0.len())]) {
+            match (level, kind) {
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => said.socket_drops = int(data).map(|n| n as u32),
+                (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                    ttl = int(data).map(|n| n as u8);
+                }
+                // One byte, of IPv4 only.
+                (libc::IPPROTO_IP, libc::IP_TOS) => tos = data.first().copied(),
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => tos = int(data).map(|n| n as u8),
+                _ => {}
+            }
+        }
+        said.ip = ttl.zip(tos).map(|(ttl, tos)| IpFields { ttl, tos });
+        said
+    }
+}
+
+/// What the kernel is told about a datagram to send: TTL, and DSCP with ECN.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct SendControl([Message; 2]);
+
+impl SendControl {
+    pub(super) const EMPTY: Self = Self([Message::new(0, 0, 0); 2]);
+
+    /// How many bytes of it the kernel is shown. Most packets have the DSCP and ECN that sockets have anyway, zero, and each
+    /// message costs some 2 % of relaying a packet.
+    pub(super) const fn length(ip: IpFields) -> usize {
+        (1 + (ip.tos != 0) as usize) * mem::size_of::<Message>()
+    }
+
+    /// For a packet of one of the two families.
+    pub(super) const fn new(ipv6: bool, ip: IpFields) -> Self {
+        let (ttl, tos) = (ip.ttl as c_int, ip.tos as c_int);
+        Self(if ipv6 {
+            [
+                Message::new(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, ttl),
+                Message::new(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, tos),
+            ]
+        } else {
+            [
+                Message::new(libc::IPPROTO_IP, libc::IP_TTL, ttl),
+                Message::new(libc::IPPROTO_IP, libc::IP_TOS, tos),
+            ]
+        })
+    }
+}
+
+/// A control message of one number, with the padding after it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Message {
+    header: libc::cmsghdr,
+    value: c_int,
+}
+
+impl Message {
+    const fn new(level: c_int, kind: c_int, value: c_int) -> Self {
+        let cmsg_len = HEADER + mem::size_of::<c_int>();
+        Self { header: libc::cmsghdr { cmsg_len, cmsg_level: level, cmsg_type: kind }, value }
+    }
+}
+
+const HEADER: usize = mem::size_of::<libc::cmsghdr>();
+
+/// The control messages in a buffer: level, type and data.
+pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (c_int, c_int, &[u8])> {
+    iter::from_fn(move || {
+        if bytes.len() < HEADER {
+            return None;
+        }
+        // SAFETY: there are as many bytes as a cmsghdr has, which is of integers only; it need not be aligned.
+        let header: libc::cmsghdr = unsafe { ptr::read_unaligned(bytes.as_ptr().cast()) };
+        let data = bytes.get(HEADER..header.cmsg_len)?;
+        let next = header.cmsg_len.next_multiple_of(mem::align_of::<libc::cmsghdr>());
+        bytes = bytes.get(next..).unwrap_or_default();
+        Some((header.cmsg_level, header.cmsg_type, data))
+    })
+}
+
+fn int(data: &[u8]) -> Option<c_int> {
+    data.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_on_its_last_hop_goes_no_further() {
+        let forwarded = |ttl| IpFields { ttl, tos: 0xb9 }.forwarded();
+        assert_eq!((forwarded(0), forwarded(1)), (None, None));
+        assert_eq!(forwarded(2), Some(IpFields { ttl: 1, tos: 0xb9 }));
+        assert_eq!(forwarded(255), Some(IpFields { ttl: 254, tos: 0xb9 }));
+    }
+
+    #[test]
+    fn lengths_that_contradict_each_other_end_the_reading() {
+        let mut bytes = [0; 40];
+        assert_eq!(messages(&bytes).count(), 0, "a length of nothing at all");
+        for length in [HEADER, 40, 41, usize::MAX] {
+            bytes[..8].copy_from_slice(&length.to_ne_bytes());
+            assert!(messages(&bytes).count() <= 2, "{length}");
+        }
+    }
+}
