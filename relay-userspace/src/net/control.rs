@@ -74,8 +74,8 @@ pub(super) struct SendControl([Message; 2]);
 impl SendControl {
     pub(super) const EMPTY: Self = Self([Message::new(0, 0, 0); 2]);
 
-    /// How many bytes of it the kernel is shown. Most packets have the DSCP and ECN that sockets have anyway, zero, and each
-    /// message costs some 2 % of relaying a packet.
+    /// How many bytes of it the kernel is shown. Most packets have the DSCP and ECN that sockets have anyway, zero: a message
+    /// less to read for every packet.
     pub(super) const fn length(ip: IpFields) -> usize {
         (1 + (ip.tos != 0) as usize) * mem::size_of::<Message>()
     }
