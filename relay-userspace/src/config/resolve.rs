@@ -156,7 +156,8 @@ impl Settings {
         let users = self.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
         let secrets = self.secrets.iter().map(|secret| secret.expose().to_owned());
         let credentials = Credentials::new(users, secrets).or_else(refuse_as)?;
-        Realms::new(auth::Realm::new(self.realm.as_str(), credentials), []).or_else(refuse_as)
+        let default = auth::Realm::new(self.realm.as_str(), credentials).or_else(refuse_as)?;
+        Realms::new(default, []).or_else(refuse_as)
     }
 
     /// The rules about peers, which depend on what this host's own addresses are.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::allocations::Allocation;
+use super::authenticate::Signer;
 use super::core::Core;
 use super::io::{Event, Output, Outputs, RelayRefused};
 use super::ports::Want;
@@ -16,7 +17,7 @@ use super::reservations::{self, Reservation, Token};
 use super::sorted_map::SortedMap;
 use super::timers::Timer;
 use super::types::{AllocationId, FiveTuple, RelayAddr};
-use crate::stun::{AddressFamily, ErrorCode, Key, Message};
+use crate::stun::{AddressFamily, ErrorCode, Message};
 
 /// UDP in REQUESTED-TRANSPORT (RFC 8656 section 18.8).
 const UDP: u8 = 17;
@@ -35,7 +36,7 @@ pub(super) struct Opening {
     /// The request's bytes, and what [`Caller`] says about them.
     request: Box<[u8]>,
     digest: u64,
-    key: Option<Key>,
+    signer: Option<Signer>,
     username: Box<str>,
     realm: Arc<str>,
     quota_user: Box<str>,
@@ -59,7 +60,7 @@ impl Opening {
             five_tuple: self.five_tuple,
             message: Message::parse(&self.request).expect("it was read before"),
             digest: self.digest,
-            key: self.key.clone(),
+            signer: self.signer.clone(),
         }
     }
 
@@ -104,7 +105,7 @@ impl Core {
             five_tuple: request.caller.five_tuple,
             request: request.caller.message.as_bytes().into(),
             digest: request.caller.digest,
-            key: request.caller.key.clone(),
+            signer: request.caller.signer.clone(),
             username: request.username().into(),
             realm: request.realm().clone(),
             quota_user: request.account().into(),
