@@ -132,7 +132,8 @@ fn an_offer_that_was_changed_on_the_way_is_refused() {
     client.allocated(&mut sim);
     let sha256 = [0, 2, 0, 0];
     let md5 = [0, 1, 0, 0];
-    let cases: [(&str, Option<&[u8]>, Option<&[u8]>); 13] = [
+    type Value<'a> = Option<&'a [u8]>;
+    let cases: [(&str, Value<'_>, Value<'_>); 13] = [
         ("the list alone", Some(&BOTH), None),
         ("the choice alone", None, Some(&sha256)),
         ("the choice of MD5 alone", None, Some(&md5)),

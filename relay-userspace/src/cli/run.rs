@@ -76,7 +76,7 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
 
 /// A user for this run when nobody could come in otherwise.
 fn generate_user(settings: &mut Settings) -> Result<Option<User>> {
-    if !settings.users.is_empty() || !settings.secrets.is_empty() {
+    if settings.has_credentials() {
         return Ok(None);
     }
     let password: String = random::<12>()?.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -6,6 +6,7 @@
 mod file;
 mod host;
 mod layer;
+mod realms;
 mod resolve;
 mod values;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub use file::{parse, read};
 pub use host::Host;
 pub use layer::{Admin, Auth, Datapath, Layer, Limits, Peers, Relay};
+pub use realms::{Origin, RealmLayer, RealmSettings};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
 pub use values::{
     AdminListen, BadValue, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
@@ -27,7 +29,9 @@ pub use values::{
 pub fn load(path: Option<&Path>, flags: Layer, host: &Host) -> Result<Resolved, ConfigError> {
     let Some(path) = path else { return flags.resolve(host) };
     let layer = read(path)?;
-    let has_secrets = !layer.auth.users.is_empty() || !layer.auth.secrets.is_empty();
+    let has_secrets = !layer.auth.users.is_empty()
+        || !layer.auth.secrets.is_empty()
+        || layer.realms.iter().any(|realm| !realm.users.is_empty() || !realm.secrets.is_empty());
     let mut resolved = flags.over(layer).resolve(host)?;
     if has_secrets {
         resolved.warnings.extend(file::readable_by_all(path));

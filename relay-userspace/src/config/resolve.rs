@@ -6,13 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::layer::{Auth, Layer, Limits};
+use super::realms::{DEFAULT_PASSWORD_ALGORITHMS, RealmSettings, credentials, once_each};
 use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };
-use super::{ConfigError, Host, file};
-use crate::auth::{self, Credentials, Realms};
+use super::{ConfigError, Host};
+use crate::auth::SecretHash;
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::policy::{Cidr, HostAddresses, PeerRules};
+use crate::stun::PasswordAlgorithm;
 use crate::turn::{Lifetimes, RelayAddress};
 
 /// Where the admin API listens unless told otherwise.
@@ -32,8 +34,14 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 pub struct Settings {
     /// Where clients are served. Not empty.
     pub listen: Vec<Listen>,
-    /// REALM of the credentials.
+    /// REALM of the users and secrets below.
     pub realm: Realm,
+    /// Other realms.
+    pub realms: Vec<RealmSettings>,
+    /// How keys may be made from passwords, the preferred way first. Not empty.
+    pub password_algorithms: Vec<PasswordAlgorithm>,
+    /// How time-limited passwords may be made, in the order to try. Not empty.
+    pub secret_algorithms: Vec<SecretHash>,
     /// Threads that serve clients.
     pub shards: usize,
     /// What to relay from. Not empty.
@@ -85,7 +93,17 @@ impl Layer {
         let relay_addresses = relay_addresses(self.relay.addresses, &listen, host, &mut warnings)?;
         let relay_ports = self.relay.ports.unwrap_or(DEFAULT_RELAY_PORTS);
         check_ports(&listen, relay_ports, host, &mut warnings)?;
-        let (users, secrets) = credentials(self.auth, &mut warnings)?;
+        let Auth { users, users_file, secrets, secrets_file, .. } = self.auth;
+        let (users, secrets) = credentials((users, users_file), (secrets, secrets_file), &mut warnings)?;
+        let mut realms = Vec::new();
+        for realm in self.realms {
+            realms.push(realm.resolve(&listen, &mut warnings)?);
+        }
+        let password_algorithms = or_default(self.auth.password_algorithms, DEFAULT_PASSWORD_ALGORITHMS);
+        let secret_algorithms =
+            or_default(self.auth.secret_algorithms, [SecretHash::Sha1, SecretHash::Sha256]);
+        once_each(&password_algorithms, "password-algorithms")?;
+        once_each(&secret_algorithms, "secret-algorithms")?;
 
         for interface in &self.datapath.interfaces {
             if !host.addresses.iter().any(|(name, _)| name == interface) {
@@ -127,6 +145,9 @@ impl Layer {
         let settings = Settings {
             listen,
             realm: self.realm.unwrap_or_else(|| default_realm(host)),
+            realms,
+            password_algorithms,
+            secret_algorithms,
             shards,
             relay_addresses,
             relay_ports,
@@ -146,20 +167,12 @@ impl Layer {
         };
         // Each user was checked where it was read; now that no two have one name.
         settings.realms()?;
+        warnings.extend(settings.algorithms_not_offered()?);
         Ok(Resolved { settings, warnings })
     }
 }
 
 impl Settings {
-    /// The realms with their users and secrets as the protocol core takes them.
-    pub fn realms(&self) -> Result<Realms, ConfigError> {
-        let users = self.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
-        let secrets = self.secrets.iter().map(|secret| secret.expose().to_owned());
-        let credentials = Credentials::new(users, secrets).or_else(refuse_as)?;
-        let default = auth::Realm::new(self.realm.as_str(), credentials).or_else(refuse_as)?;
-        Realms::new(default, []).or_else(refuse_as)
-    }
-
     /// The rules about peers, which depend on what this host's own addresses are.
     pub fn peer_rules(&self, host: &Host) -> PeerRules {
         let both = |address: &RelayAddress| [address.local, address.public];
@@ -172,11 +185,11 @@ impl Settings {
     }
 }
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Refused(why.into()))
 }
 
-fn refuse_as<T>(why: impl std::error::Error) -> Result<T, ConfigError> {
+pub(super) fn refuse_as<T>(why: impl std::error::Error) -> Result<T, ConfigError> {
     refuse(why.to_string())
 }
 
@@ -273,20 +286,6 @@ fn check_ports(
     Ok(())
 }
 
-fn credentials(auth: Auth, warnings: &mut Vec<String>) -> Result<(Vec<User>, Vec<Secret>), ConfigError> {
-    let (mut users, mut secrets) = (auth.users, auth.secrets);
-    for path in [&auth.users_file, &auth.secrets_file].into_iter().flatten() {
-        warnings.extend(file::readable_by_all(path));
-    }
-    if let Some(path) = &auth.users_file {
-        users.extend(file::read_lines::<User>(path)?);
-    }
-    if let Some(path) = &auth.secrets_file {
-        secrets.extend(file::read_lines::<Secret>(path)?);
-    }
-    Ok((users, secrets))
-}
-
 fn lifetimes(limits: &Limits, warnings: &mut Vec<String>) -> Lifetimes {
     let rfc = Lifetimes::default();
     let lifetimes = Lifetimes {
@@ -297,6 +296,10 @@ fn lifetimes(limits: &Limits, warnings: &mut Vec<String>) -> Lifetimes {
         warnings.push("permissions or channels do not last as long as RFC 8656 says: for tests only".into());
     }
     lifetimes
+}
+
+fn or_default<T>(list: Vec<T>, default: impl Into<Vec<T>>) -> Vec<T> {
+    if list.is_empty() { default.into() } else { list }
 }
 
 fn default_realm(host: &Host) -> Realm {

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use crate::auth::Credentials;
+use super::realms::Origin;
+use crate::auth::{Credentials, SecretHash};
 use crate::policy::Cidr;
+use crate::stun::PasswordAlgorithm;
 use crate::turn::RelayAddress;
 
 /// The port of TURN over UDP (RFC 8656 section 20).
@@ -24,6 +26,12 @@ pub const DEFAULT_RELAY_PORTS: PortRange = PortRange { first: 49152, last: 65535
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadValue(String);
+
+impl BadValue {
+    pub(super) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, BadValue> {
     Err(BadValue(why.into()))
@@ -206,12 +214,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A user with a password that does not expire: `NAME:PASSWORD`.
+/// A user with a password that does not expire: `NAME:PASSWORD`, or with keys made from one: `NAME:0xKEY`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
     /// USERNAME, as clients send it.
     pub name: String,
-    /// Its password.
+    /// Its password or keys, see [`crate::auth::Password::read`].
     pub password: Secret,
 }
 
@@ -304,6 +312,7 @@ macro_rules! read_as_text {
 }
 
 read_as_text!(Listen, RelayAddress, PortRange, Realm, Secret, User, Span, AdminListen, Cidr);
+read_as_text!(Origin, PasswordAlgorithm, SecretHash);
 
 /// Refuses within the visitor, which is where the file's reader still knows the very element of a list.
 struct AsText<T>(PhantomData<T>);
