@@ -96,6 +96,15 @@ fn a_stored_key_is_made_from_stdin_and_its_user_let_in() {
 }
 
 #[test]
+fn a_server_without_md5_can_be_probed() {
+    let ip = own_address();
+    let _server =
+        Server::start(&format!("--listen udp://{ip} --admin off --user a:b --password-algorithms sha-256"));
+    assert_eq!(finished(&format!("probe turn:{ip} --user a --password b")).0, 0);
+    assert_eq!(finished(&format!("probe turn:{ip} --user a --password c")).0, 1);
+}
+
+#[test]
 fn a_password_made_with_sha_256_is_let_in_unless_the_server_does_without() {
     let (code, shown, _) = finished("creds --secret s --name a --algorithm sha-256");
     assert_eq!(code, 0);
