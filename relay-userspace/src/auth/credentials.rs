@@ -109,7 +109,7 @@ impl Credentials {
     }
 
     /// With passwords of time-limited users made by these hashes only, tried in this order; by either, SHA-1 first,
-    /// otherwise. One hash fewer is a few microseconds less for every wrong password.
+    /// otherwise. One fewer means fewer hashes for every wrong password.
     pub fn with_secret_hashes(self, secret_hashes: Vec<SecretHash>) -> Self {
         Self { secret_hashes, ..self }
     }
