@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::layer::{ListAndFile, users};
 use super::resolve::{refuse, refuse_as};
-use super::values::{BadValue, Listen, Realm, Secret, User};
+use super::values::{BadValue, Listen, Realm, Secret, User, refuse as refuse_value};
 use super::{ConfigError, Settings, file};
 use crate::auth::{self, Credentials, Realms};
 use crate::stun::PasswordAlgorithm;
@@ -75,9 +75,9 @@ impl FromStr for Origin {
             {
                 Ok(Self(text.to_ascii_lowercase()))
             }
-            _ => Err(BadValue::new(format!(
+            _ => refuse_value(format!(
                 "{text:?} is no origin: write SCHEME://HOST or SCHEME://HOST:PORT and nothing after it"
-            ))),
+            )),
         }
     }
 }

@@ -121,3 +121,19 @@ fn a_password_made_with_sha_256_is_let_in_unless_the_server_does_without() {
         assert_eq!(finished(&probe).0, expected, "{algorithms}");
     }
 }
+
+#[test]
+fn discovery_without_its_four_listeners_does_not_start_and_says_which_are_missing() {
+    let listeners = "--listen udp://127.0.0.1 --listen udp://127.0.0.1:3479 --listen udp://127.0.0.2";
+    for command in ["check", "run"] {
+        let (code, _, complaint) = finished(&format!("{command} --nat-discovery {listeners}"));
+        assert_eq!(code, 1);
+        let expected = "turnpike: nat-discovery needs listeners at two addresses, on the same two ports of each: \
+                        these listeners are missing: udp://127.0.0.2:3479\n";
+        assert_eq!(complaint, expected);
+    }
+    let (code, shown, _) =
+        finished(&format!("check --nat-discovery {listeners} --listen udp://127.0.0.2:3479 --user a:b"));
+    assert_eq!(code, 0);
+    assert!(shown.contains("discovery    RFC 5780"), "{shown}");
+}
