@@ -3,10 +3,14 @@
 mod cidr;
 mod embedded;
 mod peers;
+mod rate;
 mod special;
+mod strangers;
 
 #[cfg(test)]
 mod tests;
 
 pub use cidr::{Cidr, InvalidCidr};
 pub use peers::{HostAddresses, PeerRules};
+pub use rate::{Bucket, Rate};
+pub use strangers::Strangers;
