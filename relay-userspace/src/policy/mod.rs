@@ -2,6 +2,7 @@
 
 mod cidr;
 mod embedded;
+mod overrides;
 mod peers;
 mod rate;
 mod special;
@@ -11,6 +12,7 @@ mod strangers;
 mod tests;
 
 pub use cidr::{Cidr, InvalidCidr};
+pub use overrides::{PeerOverride, PeerOverrides};
 pub use peers::{HostAddresses, PeerRules};
 pub use rate::{Bucket, Rate};
 pub use strangers::Strangers;
