@@ -64,6 +64,10 @@ pub enum Reason {
     Malformed,
     /// Dropped: a STUN message of a class or method that a server does not answer.
     Unexpected,
+    /// Dropped: a request without valid credentials, and its network has been answered too many of these already.
+    StrangerLimited,
+    /// Dropped: data beyond the bandwidth or packet rate of its allocation or user.
+    RateLimited,
     /// Dropped: the kernel's send queue was full, or it refused the packet.
     SendFailed,
 }
@@ -112,12 +116,14 @@ impl Reason {
             | Reason::ForbiddenPeer
             | Reason::Malformed
             | Reason::Unexpected
+            | Reason::StrangerLimited
+            | Reason::RateLimited
             | Reason::SendFailed => Verdict::Drop,
         }
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 30] = [
+    pub const ALL: [Reason; 32] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::NotOurs,
@@ -147,6 +153,8 @@ impl Reason {
         Reason::ForbiddenPeer,
         Reason::Malformed,
         Reason::Unexpected,
+        Reason::StrangerLimited,
+        Reason::RateLimited,
         Reason::SendFailed,
     ];
 
@@ -185,6 +193,8 @@ impl Reason {
             Reason::ForbiddenPeer => "forbidden_peer",
             Reason::Malformed => "malformed",
             Reason::Unexpected => "unexpected",
+            Reason::StrangerLimited => "stranger_limited",
+            Reason::RateLimited => "rate_limited",
             Reason::SendFailed => "send_failed",
         }
     }

@@ -4,12 +4,14 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::{Client, Sim, addr, config};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use turnpike::policy::Rate;
 use turnpike::stun::Method;
-use turnpike::turn::Input;
+use turnpike::turn::{CoreConfig, Input, Rates, Throughput};
 
 const CLIENTS: u16 = 12;
 const STEPS: usize = 4_000;
@@ -82,7 +84,18 @@ fn check(sim: &mut Sim) {
 fn run(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let quota = |limit: u32| (!seed.is_multiple_of(3)).then_some(limit);
-    let config = turnpike::turn::CoreConfig { user_quota: quota(7), total_quota: quota(9), ..config() };
+    // Limits that are reached now and then, in half of the runs.
+    let rate = |units, seconds| Some(Rate::new(units, Duration::from_secs(seconds), units));
+    let rates = match seed % 2 {
+        0 => Rates::default(),
+        _ => Rates {
+            allocation: Throughput { bytes: rate(8, 60), packets: None },
+            user: Throughput { bytes: None, packets: rate(8, 60) },
+            new_peers: rate(60, 60),
+        },
+    };
+    let limits = CoreConfig { user_quota: quota(7), total_quota: quota(9), ..config() };
+    let config = CoreConfig { rates, allocation_peers: 3, ..limits };
     let mut sim = Sim::new(config, [seed as u8; 32]);
     let mut clients: Vec<_> = (0..CLIENTS)
         .map(|i| if i % 2 == 0 { Client::new(1000 + i) } else { Client::with(1000 + i, "bob", "builder") })
@@ -91,7 +104,11 @@ fn run(seed: u64) {
         step(&mut sim, &mut clients, &mut rng);
         check(&mut sim);
     }
-    assert!(sim.datapath.ids.len() > STEPS / 20, "too little happened: {}", sim.datapath.ids.len());
+    if rates == Rates::default() {
+        assert!(sim.datapath.ids.len() > STEPS / 20, "too little happened: {}", sim.datapath.ids.len());
+    } else {
+        assert!(sim.datapath.ids.is_empty(), "limited data took the fast path");
+    }
     sim.wait(10_000.0);
     sim.assert_empty();
 }

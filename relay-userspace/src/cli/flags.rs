@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::config::{
-    Admin, AdminListen, Auth, Datapath, Layer, Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span,
-    User,
+    Admin, AdminListen, Auth, Bandwidth, Datapath, Layer, Limits, Listen, Peers, PortRange, Realm, Relay,
+    Secret, Span, StrangerRate, User,
 };
 use crate::datapath::Request;
 use crate::policy::Cidr;
@@ -16,8 +16,9 @@ pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
     /// Keys are the flags' names: listen, realm, shards; [relay] addresses, ports; [auth] users, users-file, secrets,
-    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [limits] user-quota, total-quota, max-lifetime;
-    /// [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
+    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny, [[peers.override]] users, realms,
+    /// allow, deny (no flag); [limits] user-quota, total-quota, allocation-bandwidth, allocation-packets, allocation-peers,
+    /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
@@ -98,6 +99,39 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "N", help_heading = "Policy")]
     total_quota: Option<u32>,
 
+    /// Most data that an allocation relays in each direction [default: no limit; 8Mbit passes HD video]
+    ///
+    /// NUMBER and kbit, Mbit or Gbit a second. What users send counts, without headers. With a limit on bandwidth or
+    /// packets, media goes through userspace, not XDP.
+    #[arg(long, value_name = "BANDWIDTH", help_heading = "Policy")]
+    allocation_bandwidth: Option<Bandwidth>,
+
+    /// Most datagrams a second that an allocation relays in each direction [default: no limit; 2000 passes HD video]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    allocation_packets: Option<u32>,
+
+    /// Most permissions, and most channels, of an allocation [default: 4096, which is the most]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    allocation_peers: Option<u32>,
+
+    /// The same as --allocation-bandwidth for all allocations of a user together [default: no limit]
+    #[arg(long, value_name = "BANDWIDTH", help_heading = "Policy")]
+    user_bandwidth: Option<Bandwidth>,
+
+    /// The same as --allocation-packets for all allocations of a user together [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    user_packets: Option<u32>,
+
+    /// Most new permissions of a user a minute [default: no limit; 120 passes several calls]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    user_new_peers: Option<u32>,
+
+    /// Most answers a second to requests without credentials, for each IPv4 /24 and IPv6 /56, or off [default: 1000]
+    ///
+    /// Ten times as many may come at once. Beyond, such requests are dropped; users who log in are served all the same.
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    stranger_rate: Option<StrangerRate>,
+
     /// The longest lifetime that an allocation is given at once [default: 1h]
     #[arg(long, value_name = "TIME", help_heading = "Policy")]
     max_lifetime: Option<Span>,
@@ -136,10 +170,17 @@ impl SettingsFlags {
                 interfaces: self.interface,
                 max_bindings: self.max_bindings,
             },
-            peers: Peers { allow: self.allow_peer, deny: self.deny_peer },
+            peers: Peers { allow: self.allow_peer, deny: self.deny_peer, overrides: Vec::new() },
             limits: Limits {
                 user_quota: self.user_quota,
                 total_quota: self.total_quota,
+                allocation_bandwidth: self.allocation_bandwidth,
+                allocation_packets: self.allocation_packets,
+                allocation_peers: self.allocation_peers,
+                user_bandwidth: self.user_bandwidth,
+                user_packets: self.user_packets,
+                user_new_peers: self.user_new_peers,
+                stranger_rate: self.stranger_rate,
                 max_lifetime: self.max_lifetime,
                 permission_lifetime: self.permission_lifetime,
                 channel_lifetime: self.channel_lifetime,
@@ -172,6 +213,8 @@ mod tests {
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --user-quota 3 --total-quota 4 --max-lifetime 2h \
+             --allocation-bandwidth 8Mbit --allocation-packets 2000 --allocation-peers 20 --user-bandwidth 1Gbit \
+             --user-packets 8000 --user-new-peers 120 --stranger-rate off \
              --admin off";
         let file = r#"
             listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3"]
@@ -181,8 +224,18 @@ mod tests {
             auth = { users = ["alice:a:b"], secrets = ["old", "new"], users-file = "u", secrets-file = "s" }
             datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
-            limits = { user-quota = 3, total-quota = 4, max-lifetime = 7200 }
             admin = { listen = "off" }
+            [limits]
+            user-quota = 3
+            total-quota = 4
+            max-lifetime = 7200
+            allocation-bandwidth = "8Mbit"
+            allocation-packets = 2000
+            allocation-peers = 20
+            user-bandwidth = "1000Mbit"
+            user-packets = 8000
+            user-new-peers = 120
+            stranger-rate = "off"
         "#;
         assert_eq!(parse(flags).unwrap(), crate::config::parse("t.toml".as_ref(), file).unwrap());
         assert_eq!(parse("").unwrap(), Layer::default());

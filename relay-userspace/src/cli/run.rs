@@ -95,13 +95,17 @@ fn core_config(settings: &Settings, host: &Host) -> Result<CoreConfig> {
     Ok(CoreConfig {
         realm: settings.realm.as_str().to_owned(),
         credentials: settings.credentials()?,
-        peer_rules: settings.peer_rules(host),
+        peer_rules: settings.peer_rules(host).into(),
         relay_addresses: settings.relay_addresses.clone(),
         relay_ports: settings.relay_ports.range(),
         max_lifetime: settings.max_lifetime,
         lifetimes: settings.lifetimes,
         user_quota: settings.user_quota,
         total_quota: settings.total_quota,
+        rates: settings.rates.rates(),
+        allocation_peers: settings.rates.allocation_peers as usize,
+        strangers: settings.rates.strangers.rate(),
+        peer_overrides: settings.peer_overrides(),
         // Answers are short, and scanners learn no version.
         software: None,
     })

@@ -6,9 +6,13 @@
 mod file;
 mod host;
 mod layer;
+mod overrides;
+mod rates;
 mod resolve;
 mod values;
 
+#[cfg(test)]
+mod rates_tests;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +22,8 @@ use std::path::{Path, PathBuf};
 pub use file::{parse, read};
 pub use host::Host;
 pub use layer::{Admin, Auth, Datapath, Layer, Limits, Peers, Relay};
+pub use overrides::Override;
+pub use rates::{Bandwidth, DEFAULT_STRANGER_RATE, RateSettings, StrangerRate};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
 pub use values::{
     AdminListen, BadValue, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,

@@ -6,13 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use super::layer::{Auth, Layer, Limits};
+use super::overrides::{self, Override};
+use super::rates::RateSettings;
 use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };
 use super::{ConfigError, Host, file};
 use crate::auth::{Credentials, InvalidCredentials};
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
-use crate::policy::{Cidr, HostAddresses, PeerRules};
+use crate::policy::{Cidr, HostAddresses, PeerOverrides, PeerRules};
 use crate::turn::{Lifetimes, RelayAddress};
 
 /// Where the admin API listens unless told otherwise.
@@ -54,10 +56,14 @@ pub struct Settings {
     pub allow_peers: Vec<Cidr>,
     /// Peers that may not be reached.
     pub deny_peers: Vec<Cidr>,
+    /// Peer rules for some users or realms.
+    pub peer_overrides: Vec<Override>,
     /// Most allocations of one user at a time.
     pub user_quota: Option<u32>,
     /// Most allocations of all users at a time.
     pub total_quota: Option<u32>,
+    /// How much else, and how fast.
+    pub rates: RateSettings,
     /// The longest lifetime of an allocation.
     pub max_lifetime: Duration,
     /// How long permissions and channels last.
@@ -124,9 +130,16 @@ impl Layer {
             ));
         }
 
+        let realm = self.realm.unwrap_or_else(|| default_realm(host));
+        let names: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
+        let some_secret = !secrets.is_empty();
+        overrides::check(&self.peers.overrides, &[realm.as_str()], &names, some_secret, &mut warnings)?;
+        let rates = RateSettings::resolve(&self.limits)?;
+        warnings.extend(rates.warning());
+
         let settings = Settings {
             listen,
-            realm: self.realm.unwrap_or_else(|| default_realm(host)),
+            realm,
             shards,
             relay_addresses,
             relay_ports,
@@ -137,8 +150,10 @@ impl Layer {
             max_bindings,
             allow_peers: self.peers.allow,
             deny_peers: self.peers.deny,
+            peer_overrides: self.peers.overrides,
             user_quota: self.limits.user_quota,
             total_quota: self.limits.total_quota,
+            rates,
             max_lifetime,
             lifetimes: lifetimes(&self.limits, &mut warnings),
             admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
@@ -167,9 +182,14 @@ impl Settings {
             HostAddresses { own: own.collect(), relay: relay.clone(), relay_ports: self.relay_ports.range() };
         PeerRules::new(self.allow_peers.clone(), self.deny_peers.clone(), addresses)
     }
+
+    /// The rules for some users or realms, which come before those.
+    pub fn peer_overrides(&self) -> PeerOverrides {
+        PeerOverrides::new(self.peer_overrides.iter().map(Override::rules))
+    }
 }
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Refused(why.into()))
 }
 

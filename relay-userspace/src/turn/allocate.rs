@@ -1,13 +1,16 @@
 //! Allocate (RFC 8656 section 7): from the request, over the opening of a relayed transport address, to the answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 
+use super::accounts::{Account, Quotas};
 use super::allocations::Allocation;
 use super::core::Core;
 use super::io::{Event, Output, Outputs, RelayRefused};
+use super::metering::Metered;
 use super::ports::Want;
 use super::refresh::granted_lifetime;
 use super::request::{Caller, Refusal, Request};
@@ -15,6 +18,7 @@ use super::reservations::{self, Reservation, Token};
 use super::sorted_map::SortedMap;
 use super::timers::Timer;
 use super::types::{AllocationId, FiveTuple, RelayAddr};
+use crate::policy::Bucket;
 use crate::stun::{AddressFamily, ErrorCode, Key, Message};
 
 /// UDP in REQUESTED-TRANSPORT (RFC 8656 section 18.8).
@@ -36,7 +40,7 @@ pub(super) struct Opening {
     digest: u64,
     key: Option<Key>,
     username: Box<str>,
-    quota_user: Box<str>,
+    account: Arc<Account>,
     lifetime: Duration,
     relayed: RelayAddr,
     port: Port,
@@ -94,9 +98,15 @@ impl Core {
             return Err(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED.into());
         }
 
-        let (relayed, port) = match wish.token {
-            Some(token) => (self.claim_reserved(&token, request.account)?, Port::Reservation),
-            None => (self.claim_free(&wish, request.account)?, Port::Pool(wish.want)),
+        let (relayed, account, port) = match wish.token {
+            Some(token) => {
+                let Reservation { relayed, account } = self.claim_reserved(&token, request.account)?;
+                (relayed, account, Port::Reservation)
+            }
+            None => {
+                let (relayed, account) = self.claim_free(&wish, request.account)?;
+                (relayed, account, Port::Pool(wish.want))
+            }
         };
         let opening = Opening {
             five_tuple: request.caller.five_tuple,
@@ -104,7 +114,7 @@ impl Core {
             digest: request.caller.digest,
             key: request.caller.key.clone(),
             username: request.username.into(),
-            quota_user: request.account.into(),
+            account,
             lifetime: granted_lifetime(wish.lifetime, self.config.max_lifetime),
             relayed,
             port,
@@ -146,7 +156,7 @@ impl Core {
             opening.tries += 1;
             return self.ask_to_open(id, opening, out);
         }
-        self.shared.quotas.give_back(&opening.quota_user, opening.places());
+        self.shared.accounts.give_back(&opening.account, opening.places(), self.now);
         self.refuse(&opening.caller(), ErrorCode::INSUFFICIENT_CAPACITY, out);
     }
 
@@ -155,19 +165,24 @@ impl Core {
         self.opening.insert(allocation, opening);
     }
 
-    fn claim_reserved(&self, token: &Token, quota_user: &str) -> Result<RelayAddr, Refusal> {
-        let reservation = self.shared.reservations.claim(token, quota_user);
-        Ok(reservation.ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?.relayed)
+    fn claim_reserved(&self, token: &Token, user: &str) -> Result<Reservation, Refusal> {
+        let reservation = self.shared.reservations.claim(token, user);
+        Ok(reservation.ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?)
     }
 
-    fn claim_free(&mut self, wish: &Wish, quota_user: &str) -> Result<RelayAddr, Refusal> {
+    fn claim_free(&mut self, wish: &Wish, user: &str) -> Result<(RelayAddr, Arc<Account>), Refusal> {
         let places = Port::Pool(wish.want).places();
-        let quotas = &self.shared.quotas;
-        quotas.take(quota_user, places, &self.config).map_err(|_| ErrorCode::ALLOCATION_QUOTA_REACHED)?;
-        self.shared.ports.claim(wish.ipv6, wish.want, &mut self.rng).ok_or_else(|| {
-            quotas.give_back(quota_user, places);
-            ErrorCode::INSUFFICIENT_CAPACITY.into()
-        })
+        let quotas = Quotas { user: self.config.user_quota, total: self.config.total_quota };
+        let accounts = &self.shared.accounts;
+        let account = accounts.take(user, places, self.now, quotas);
+        let account = account.map_err(|_| ErrorCode::ALLOCATION_QUOTA_REACHED)?;
+        match self.shared.ports.claim(wish.ipv6, wish.want, &mut self.rng) {
+            Some(relayed) => Ok((relayed, account)),
+            None => {
+                accounts.give_back(&account, places, self.now);
+                Err(ErrorCode::INSUFFICIENT_CAPACITY.into())
+            }
+        }
     }
 
     /// The address is open: the allocation exists from here on.
@@ -176,7 +191,7 @@ impl Core {
         debug_assert!(self.allocations.of_client(&five_tuple).is_none(), "the caller's part of RelayOpened");
         let token = successor(opening.relayed)
             .filter(|_| opening.port == Port::Pool(Want::Pair))
-            .map(|next| self.reserve(next, &opening.quota_user));
+            .map(|next| self.reserve(next, &opening.account));
 
         let public = self.public(opening.relayed.0);
         let answer = self.answer(&opening.caller(), out, |answer| {
@@ -195,7 +210,10 @@ impl Core {
             five_tuple,
             relayed: opening.relayed,
             username: opening.username,
-            quota_user: opening.quota_user,
+            rules: self.config.rules_for(opening.account.name()),
+            metered: Metered::new(self.config.rates),
+            account: opening.account,
+            as_a_stranger: Bucket::default(),
             expires,
             request: opening.digest,
             answer: out.bytes[answer].into(),
@@ -214,8 +232,8 @@ impl Core {
     }
 
     /// Keeps the second port of a pair for a later Allocate request of the same user.
-    fn reserve(&mut self, relayed: RelayAddr, quota_user: &str) -> Token {
-        let reservation = Reservation { relayed, quota_user: quota_user.into() };
+    fn reserve(&mut self, relayed: RelayAddr, account: &Arc<Account>) -> Token {
+        let reservation = Reservation { relayed, account: Arc::clone(account) };
         let token = self.shared.reservations.insert(reservation, || self.rng.random());
         self.timers.start(self.now + reservations::LIFETIME, Timer::Reservation(token));
         token

@@ -25,7 +25,7 @@ impl Core {
                 Timer::Reservation(token) => {
                     if let Some(reservation) = self.shared.reservations.expire(&token) {
                         self.shared.ports.release(reservation.relayed);
-                        self.shared.quotas.give_back(&reservation.quota_user, 1);
+                        self.shared.accounts.give_back(&reservation.account, 1, self.now);
                     }
                 }
                 Timer::ForeignPort(relayed) => self.shared.ports.release(relayed),
@@ -44,7 +44,7 @@ impl Core {
         out.items.extend(ended.bindings().map(|binding| Output::Unbind { binding: binding.id }));
         out.items.push(Output::CloseRelay { relayed: ended.relayed });
         self.given_up.push(ended.relayed);
-        self.shared.quotas.give_back(&ended.quota_user, 1);
+        self.shared.accounts.give_back(&ended.account, 1, self.now);
         out.items.push(Output::Event(Event::AllocationEnded {
             allocation: ended.id,
             username: ended.username.into(),

@@ -3,6 +3,7 @@
 //! `Core::handle(now, input, outputs)` is all there is: no sockets, no clock, no randomness of its own. The XDP table
 //! writer is one consumer of its outputs, the userspace relay another, the tests a third.
 
+mod accounts;
 mod allocate;
 mod allocations;
 mod answers;
@@ -11,22 +12,25 @@ mod config;
 mod core;
 mod expire;
 mod io;
+mod metering;
 mod peers;
 mod permission;
 mod ports;
-mod quota;
 mod refresh;
 mod relay;
 mod request;
 mod reservations;
 mod shared;
 mod sorted_map;
+mod strangers;
 mod timers;
 mod types;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
+pub use metering::{Rates, Throughput};
+pub use permission::MOST_PEERS;
 pub use shared::Shared;
 pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,

@@ -5,26 +5,27 @@ use std::net::SocketAddr;
 use super::core::Core;
 use super::request::Refusal;
 use super::types::{PeerAddr, RelayAddr};
+use crate::policy::PeerRules;
 use crate::stun::ErrorCode;
 
 impl Core {
-    /// The peer that an address of a request means, if an allocation that relays from `relayed` may let it in.
-    pub(super) fn admit(&self, relayed: RelayAddr, named: SocketAddr) -> Result<PeerAddr, Refusal> {
+    /// The peer that an address of a request means, if an allocation that relays from `relayed` under these rules may
+    /// let it in.
+    pub(super) fn admit(
+        &self,
+        relayed: RelayAddr,
+        rules: &PeerRules,
+        named: SocketAddr,
+    ) -> Result<PeerAddr, Refusal> {
         // RFC 8656 sections 10.2 and 12.2.
         if named.is_ipv6() != relayed.0.is_ipv6() {
             return Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH.into());
         }
         let peer = self.canonical(named);
-        let rules = &self.config.peer_rules;
         if !rules.permits(named.ip()) || !rules.permits(peer.0.ip()) {
             return Err(ErrorCode::FORBIDDEN.into());
         }
         Ok(peer)
-    }
-
-    /// Whether data may go to this port of a peer whose address has a permission.
-    pub(super) fn may_send_to(&self, peer: PeerAddr) -> bool {
-        peer.0.port() != 0 && self.config.peer_rules.permits_port(peer.0)
     }
 
     /// The address by which the core knows a peer: clients name the relayed addresses of others as they are told
@@ -39,4 +40,9 @@ impl Core {
         let own = self.config.relay_addresses.iter().find(|a| a.local == address.ip());
         SocketAddr::new(own.map_or(address.ip(), |a| a.public), address.port())
     }
+}
+
+/// Whether data may go to this port of a peer whose address has a permission.
+pub(super) fn may_send_to(rules: &PeerRules, peer: PeerAddr) -> bool {
+    peer.0.port() != 0 && rules.permits_port(peer.0)
 }

@@ -102,6 +102,9 @@ impl Core {
     /// Sends an error response. A refused Allocate is kept: carried out again it might be granted, to a client that
     /// has already given up.
     pub(super) fn refuse(&mut self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+        if caller.key.is_none() && !self.may_answer(caller, out) {
+            return;
+        }
         // Without a reason phrase to a stranger, who may not be who the packet says.
         let reason = if caller.key.is_some() { code.reason() } else { "" };
         let mut answer = Builder::error(&mut out.bytes, &caller.message, code, reason);
@@ -121,6 +124,9 @@ impl Core {
     fn binding(&mut self, caller: &Caller<'_>, out: &mut Outputs) {
         if unknown(&caller.message).next().is_some() {
             return self.refuse(caller, ErrorCode::UNKNOWN_ATTRIBUTE, out);
+        }
+        if !self.may_answer(caller, out) {
+            return;
         }
         self.answer(caller, out, |answer| {
             answer.xor_mapped_address(caller.five_tuple.client.0);
@@ -203,6 +209,9 @@ impl Core {
     /// 401 or 438 with what the client needs to try again, and nothing else: nothing is remembered, and it may go to
     /// somebody who never asked.
     fn challenge(&self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+        if !self.may_answer(caller, out) {
+            return;
+        }
         let nonce = self.shared.nonces.issue(self.now, &caller.five_tuple.client.0);
         let mut answer = Builder::error(&mut out.bytes, &caller.message, code, "");
         answer.realm(&self.config.realm).nonce(nonce.as_bytes());

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use relay_common::reason::Reason;
 use turnpike::auth::Credentials;
+use turnpike::config::StrangerRate;
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::time::Timestamp;
 use turnpike::turn::{
-    Core, CoreConfig, Event, FiveTuple, Input, Output, Outputs, PeerAddr, RelayAddr, RelayAddress,
-    RelayRefused, Shared,
+    Core, CoreConfig, Event, FiveTuple, Input, MOST_PEERS, Output, Outputs, PeerAddr, RelayAddr,
+    RelayAddress, RelayRefused, Shared,
 };
 
 pub use client::{Client, Reply, channel_data};
@@ -79,13 +80,17 @@ pub fn config() -> CoreConfig {
             [SECRET.into()],
         )
         .unwrap(),
-        peer_rules: PeerRules::new(allow.into(), vec![], host),
+        peer_rules: PeerRules::new(allow.into(), vec![], host).into(),
         relay_addresses: vec![RelayAddress { public: relay, local: relay }],
         relay_ports: 50_000..=50_063,
         max_lifetime: Duration::from_secs(3600),
         lifetimes: Default::default(),
         user_quota: None,
         total_quota: None,
+        rates: Default::default(),
+        allocation_peers: MOST_PEERS,
+        strangers: StrangerRate::default().rate(),
+        peer_overrides: Default::default(),
         software: None,
     }
 }

@@ -12,7 +12,7 @@ use turnpike::datapath::{FastPath, Forwarded, NoFastPath, NotInstalled};
 use turnpike::net::{Server, ServerConfig, Stats};
 use turnpike::policy::{Cidr, HostAddresses, PeerRules};
 use turnpike::time::Timestamp;
-use turnpike::turn::{Binding, BindingId, CoreConfig, RelayAddress, Shared};
+use turnpike::turn::{Binding, BindingId, CoreConfig, MOST_PEERS, RelayAddress, Shared};
 
 pub(crate) const REALM: &str = "example.org";
 pub(crate) const USER: &str = "alice";
@@ -30,13 +30,17 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
     let core = CoreConfig {
         realm: REALM.into(),
         credentials: Credentials::new([(USER.into(), PASSWORD.into())], []).unwrap(),
-        peer_rules: PeerRules::new(allow, vec![], host),
+        peer_rules: PeerRules::new(allow, vec![], host).into(),
         relay_addresses: vec![RelayAddress { public: ip, local: ip }],
         relay_ports,
         max_lifetime: Duration::from_secs(3600),
         lifetimes: Default::default(),
         user_quota: None,
         total_quota: None,
+        rates: Default::default(),
+        allocation_peers: MOST_PEERS,
+        strangers: None,
+        peer_overrides: Default::default(),
         software: None,
     };
     ServerConfig {
