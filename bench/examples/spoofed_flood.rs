@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use turnpike::auth::Credentials;
+use turnpike::auth::{Credentials, Realm, Realms};
 use turnpike::config::StrangerRate;
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::stun::{Builder, Class, Key, Message, MessageType, Method, TransactionId};
@@ -84,10 +84,11 @@ impl Server {
     fn new() -> Self {
         let relay: IpAddr = Ipv4Addr::new(198, 51, 100, 7).into();
         let host = HostAddresses { own: vec![relay], relay: vec![relay], relay_ports: PORTS };
-        let credentials = Credentials::new([(USER.into(), PASSWORD.into())], []);
+        let credentials =
+            Credentials::new([(USER.into(), PASSWORD.into())], []).expect("a name and a password");
+        let realms = Realms::new(Realm::new(REALM, credentials), []);
         let config = CoreConfig {
-            realm: REALM.into(),
-            credentials: credentials.expect("a name and a password"),
+            realms: realms.expect("one realm"),
             peer_rules: PeerRules::new(vec![], vec![], host).into(),
             relay_addresses: vec![RelayAddress { public: relay, local: relay }],
             relay_ports: PORTS,

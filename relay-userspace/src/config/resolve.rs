@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
+use super::host::is_link_local;
 use super::layer::{Auth, Layer, Limits};
 use super::overrides::{self, Override};
 use super::rates::RateSettings;
@@ -12,7 +13,7 @@ use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };
 use super::{ConfigError, Host, file};
-use crate::auth::{Credentials, InvalidCredentials};
+use crate::auth::{self, Credentials, Realms};
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::policy::{Cidr, HostAddresses, PeerOverrides, PeerRules};
 use crate::turn::{Lifetimes, RelayAddress};
@@ -160,16 +161,18 @@ impl Layer {
             admin_is_explicit: self.admin.listen.is_some(),
         };
         // Each user was checked where it was read; now that no two have one name.
-        settings.credentials().map_err(|e| ConfigError::Refused(e.to_string()))?;
+        settings.realms()?;
         Ok(Resolved { settings, warnings })
     }
 }
 
 impl Settings {
-    /// The users and secrets as the protocol core takes them.
-    pub fn credentials(&self) -> Result<Credentials, InvalidCredentials> {
+    /// The realms with their users and secrets as the protocol core takes them.
+    pub fn realms(&self) -> Result<Realms, ConfigError> {
         let users = self.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
-        Credentials::new(users, self.secrets.iter().map(|secret| secret.expose().to_owned()))
+        let secrets = self.secrets.iter().map(|secret| secret.expose().to_owned());
+        let credentials = Credentials::new(users, secrets).or_else(refuse_as)?;
+        Realms::new(auth::Realm::new(self.realm.as_str(), credentials), []).or_else(refuse_as)
     }
 
     /// The rules about peers, which depend on what this host's own addresses are.
@@ -193,15 +196,19 @@ pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Refused(why.into()))
 }
 
+fn refuse_as<T>(why: impl std::error::Error) -> Result<T, ConfigError> {
+    refuse(why.to_string())
+}
+
 fn listeners(
     named: Vec<Listen>,
     host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Listen>, ConfigError> {
     if named.is_empty() {
-        let (ip, why) = host.best_address();
+        let (addresses, why) = host.best_addresses();
         warnings.extend(why.map(Into::into));
-        return Ok(vec![Listen(SocketAddr::new(ip, DEFAULT_PORT))]);
+        return Ok(addresses.into_iter().map(|ip| Listen(SocketAddr::new(ip, DEFAULT_PORT))).collect());
     }
     let mut seen = HashSet::new();
     for listen in &named {
@@ -220,11 +227,30 @@ fn relay_addresses(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<RelayAddress>, ConfigError> {
     let mut seen = HashSet::new();
-    if named.is_empty() {
+    let named = if named.is_empty() {
         let of_listeners = listen.iter().map(|l| l.0.ip()).filter(|ip| seen.insert(*ip));
-        return Ok(of_listeners.map(|ip| RelayAddress { public: ip, local: ip }).collect());
+        of_listeners.map(|ip| RelayAddress { public: ip, local: ip }).collect()
+    } else {
+        check_relay_addresses(&named, host, warnings)?;
+        named
+    };
+    // RFC 8656 section 7.2 leaves the server no choice.
+    if named.iter().all(|address| address.local.is_ipv6()) {
+        warnings.push(
+            "no IPv4 relay address: clients that do not ask for IPv6 by name, as browsers do not, are refused with 440"
+                .into(),
+        );
     }
-    for address in &named {
+    Ok(named)
+}
+
+fn check_relay_addresses(
+    named: &[RelayAddress],
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for address in named {
         check_address(&format!("relay address {address}"), address.local, host, warnings)?;
         if address.public.is_unspecified() || address.public.is_multicast() {
             return refuse(format!(
@@ -232,6 +258,7 @@ fn relay_addresses(
                 address.local
             ));
         }
+        check_v6(&format!("relay address {address}"), address.public)?;
         // Both by themselves: a 1:1 NAT maps each to one other, and a client that names a relayed address by its public
         // name must mean one of them.
         for ip in HashSet::from([address.local, address.public]) {
@@ -240,24 +267,35 @@ fn relay_addresses(
             }
         }
     }
-    Ok(named)
+    Ok(())
 }
 
 /// The data path compares a packet's destination with this address, so it must be a real one.
 fn check_address(what: &str, ip: IpAddr, host: &Host, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
     if ip.is_unspecified() {
-        return refuse(format!("{what}: name one of this host's addresses ({})", host.list_v4()));
-    }
-    if ip.is_ipv6() {
-        return refuse(format!("{what}: IPv6 is not supported yet"));
+        return refuse(format!("{what}: name one of this host's addresses ({})", host.list()));
     }
     if ip.is_multicast() {
         return refuse(format!("{what}: a multicast address cannot be served on"));
     }
+    check_v6(what, ip)?;
     if !host.has(ip) && !ip.is_loopback() {
-        warnings.push(format!("{what}: not an address of this host, which has {}", host.list_v4()));
+        warnings.push(format!("{what}: not an address of this host, which has {}", host.list()));
     }
     Ok(())
+}
+
+/// Refuses what is an IPv6 address in form only.
+fn check_v6(what: &str, ip: IpAddr) -> Result<(), ConfigError> {
+    if is_link_local(ip) {
+        return refuse(format!(
+            "{what}: a link-local address reaches one link only: name a global or unique local one"
+        ));
+    }
+    match ip.to_canonical() {
+        v4 if v4 != ip => refuse(format!("{what}: this is an IPv4 address: write {v4}")),
+        _ => Ok(()),
+    }
 }
 
 fn check_ports(

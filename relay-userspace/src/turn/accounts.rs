@@ -139,6 +139,12 @@ impl Account {
         &self.name
     }
 
+    /// The name that the operator knows the user by. [`Realm::account`](crate::auth::Realm::account) puts the realm and a
+    /// backslash before it, or just the backslash, where it is not all there is.
+    pub(super) fn person(&self) -> &str {
+        self.name.split_once('\\').map_or(&self.name, |(_, person)| person)
+    }
+
     fn full_at(&self) -> Timestamp {
         self.meters.full_at().max(self.new_peers.full_at())
     }

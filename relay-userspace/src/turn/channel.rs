@@ -15,7 +15,7 @@ impl Core {
         let number = ChannelNumber::new(number).ok_or(ErrorCode::BAD_REQUEST)?;
         let peer = request.caller.message.xor_peer_address()?.ok_or(ErrorCode::BAD_REQUEST)?;
         let allocation = self.allocations.get(slot);
-        let peer = self.admit(allocation.relayed, &allocation.rules, peer)?;
+        let peer = self.admit(allocation, peer)?;
         if !may_send_to(&allocation.rules, peer) {
             return Err(ErrorCode::FORBIDDEN.into());
         }

@@ -4,18 +4,17 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounts::Account;
 use super::metering::Rates;
 use super::types::RelayAddress;
-use crate::auth::Credentials;
+use crate::auth::Realms;
 use crate::policy::{PeerOverrides, PeerRules, Rate};
 
 /// The settings of every protocol core of a server; shared, immutable, replaced as a whole on reload.
 #[derive(Debug)]
 pub struct CoreConfig {
-    /// REALM of the long-term credentials (RFC 8489 section 9.2).
-    pub realm: String,
-    /// Who may allocate.
-    pub credentials: Credentials,
+    /// Who may allocate, by realm (RFC 8489 section 9.2).
+    pub realms: Realms,
     /// Which peers may be reached.
     pub peer_rules: Arc<PeerRules>,
     /// The addresses that allocations relay from.
@@ -43,9 +42,9 @@ pub struct CoreConfig {
 }
 
 impl CoreConfig {
-    /// Which peers a user may reach.
-    pub(super) fn rules_for(&self, account: &str) -> Arc<PeerRules> {
-        self.peer_overrides.rules_for(&self.peer_rules, &self.realm, account)
+    /// Which peers a user of a realm may reach.
+    pub(super) fn rules_for(&self, realm: &str, account: &Account) -> Arc<PeerRules> {
+        self.peer_overrides.rules_for(&self.peer_rules, realm, account.person())
     }
 }
 

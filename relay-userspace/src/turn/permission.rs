@@ -23,7 +23,7 @@ impl Core {
         let mut new = 0;
         let mut any = false;
         for peer in request.caller.message.xor_peer_addresses() {
-            let peer = self.admit(allocation.relayed, &allocation.rules, peer?)?;
+            let peer = self.admit(allocation, peer?)?;
             any = true;
             new += usize::from(allocation.permissions.get(&peer.0.ip()).is_none());
         }

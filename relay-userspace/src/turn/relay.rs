@@ -48,10 +48,11 @@ impl Core {
         if channel.state != ChannelState::Bound {
             return Err(Reason::Expired);
         }
+        let relayed = allocation.relayed_to(channel.peer.0.ip()).ok_or(Reason::NoBinding)?;
         if !allocation.has_room(Direction::ToPeer, self.now, payload.len()) {
             return Err(Reason::RateLimited);
         }
-        Ok(Output::ToPeer { relayed: allocation.relayed, peer: channel.peer, payload })
+        Ok(Output::ToPeer { relayed, peer: channel.peer, payload })
     }
 
     fn relay_send(&self, five_tuple: &FiveTuple, message: &Message<'_>) -> Result<Output, Reason> {
@@ -68,11 +69,12 @@ impl Core {
         if !may_send_to(&allocation.rules, peer) {
             return Err(Reason::ForbiddenPeer);
         }
+        let relayed = allocation.relayed_to(peer.0.ip()).ok_or(Reason::NoPermission)?;
         if !allocation.has_room(Direction::ToPeer, self.now, data.len()) {
             return Err(Reason::RateLimited);
         }
         let start = data.as_ptr().addr() - message.as_bytes().as_ptr().addr();
-        Ok(Output::ToPeer { relayed: allocation.relayed, peer, payload: start..start + data.len() })
+        Ok(Output::ToPeer { relayed, peer, payload: start..start + data.len() })
     }
 
     fn relay_to_client(

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay_common::reason::Reason;
-use turnpike::auth::Credentials;
+use turnpike::auth::{Credentials, Realm, Realms};
 use turnpike::config::StrangerRate;
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::time::Timestamp;
@@ -74,12 +74,7 @@ pub fn config() -> CoreConfig {
     // The documentation networks stand for the public Internet here.
     let allow = ["203.0.113.0/24", "198.51.100.0/24"].map(|cidr| cidr.parse().unwrap());
     CoreConfig {
-        realm: REALM.into(),
-        credentials: Credentials::new(
-            [(USER.into(), PASSWORD.into()), ("bob".into(), "builder".into())],
-            [SECRET.into()],
-        )
-        .unwrap(),
+        realms: Realms::new(Realm::new(REALM, credentials()), []).unwrap(),
         peer_rules: PeerRules::new(allow.into(), vec![], host).into(),
         relay_addresses: vec![RelayAddress { public: relay, local: relay }],
         relay_ports: 50_000..=50_063,
@@ -93,6 +88,29 @@ pub fn config() -> CoreConfig {
         peer_overrides: Default::default(),
         software: None,
     }
+}
+
+/// The same with an IPv6 relay address next to the IPv4 one.
+pub fn dual_stack() -> CoreConfig {
+    relaying_from(&[("198.51.100.7", "198.51.100.7"), ("2001:db8:1::7", "2001:db8:1::7")])
+}
+
+/// The same with these relay addresses, public and local.
+pub fn relaying_from(addresses: &[(&str, &str)]) -> CoreConfig {
+    let relay_addresses: Vec<_> = addresses
+        .iter()
+        .map(|(public, local)| RelayAddress { public: ip(public), local: ip(local) })
+        .collect();
+    let relay: Vec<_> = relay_addresses.iter().flat_map(|a| [a.public, a.local]).collect();
+    let host = HostAddresses { own: relay.clone(), relay, relay_ports: 50_000..=50_063 };
+    let allow = ["203.0.113.0/24", "198.51.100.0/24", "2001:db8::/32"].map(|cidr| cidr.parse().unwrap());
+    CoreConfig { relay_addresses, peer_rules: PeerRules::new(allow.into(), vec![], host).into(), ..config() }
+}
+
+/// Two users with passwords and one shared secret.
+pub fn credentials() -> Credentials {
+    let users = [(USER.into(), PASSWORD.into()), ("bob".into(), "builder".into())];
+    Credentials::new(users, [SECRET.into()]).unwrap()
 }
 
 pub fn sim() -> Sim {
