@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{Client, REALM, SECRET, Sim, UNIX_START, config, dropped, ip};
 use relay_common::reason::Reason;
-use turnpike::auth::time_limited;
+use turnpike::auth::{Credentials, Realm, Realms, time_limited};
 use turnpike::policy::{PeerOverride, PeerOverrides};
 use turnpike::stun::{AddressFamily, Method};
 use turnpike::turn::{CoreConfig, Input, PeerAddr, RelayAddr, RelayAddress};
@@ -155,6 +155,53 @@ fn an_override_names_the_person_behind_every_time_limited_name() {
         let (private, public) = (SocketAddr::new(ip("10.1.2.3"), 1), SocketAddr::new(ip("8.8.8.8"), 1));
         let codes = (client.permit(&mut sim, &[private]).code(), client.permit(&mut sim, &[public]).code());
         assert_eq!(codes, if inside { (0, 403) } else { (403, 0) }, "{username}");
+    }
+}
+
+#[test]
+fn an_override_for_a_realm_or_a_user_of_it_opens_nothing_to_the_same_name_elsewhere() {
+    let tenants = || {
+        let users = [("alice", "wonderland"), ("ten\\ant", "p")].map(|(u, p)| (u.to_owned(), p.to_owned()));
+        let other = Realm::new("tenant.org", Credentials::new(users, []).unwrap());
+        let users = [("alice", "wonderland"), ("ten\\ant", "p")].map(|(u, p)| (u.to_owned(), p.to_owned()));
+        let first = Realm::new(REALM, Credentials::new(users, []).unwrap());
+        Realms::new(first, [other.for_origins(["https://tenant.org".into()])]).unwrap()
+    };
+    let allow = |net: &str| vec![net.parse().unwrap()];
+    let peer_overrides = PeerOverrides::new([
+        PeerOverride { realms: ["tenant.org".into()].into(), ..only(&["alice"], &["10.1.0.0/16"], &[]) },
+        PeerOverride {
+            realms: [REALM.into()].into(),
+            allow: allow("10.2.0.0/16"),
+            ..PeerOverride::default()
+        },
+        PeerOverride {
+            users: ["ten\\ant".into()].into(),
+            allow: allow("10.3.0.0/16"),
+            ..PeerOverride::default()
+        },
+    ]);
+    let with = || CoreConfig { realms: tenants(), peer_overrides: peer_overrides.clone(), ..config() };
+    let mut sim = Sim::new(with(), [1; 32]);
+    let cases = [
+        (1, "alice", "wonderland", REALM, [false, true, false]),
+        (2, "alice", "wonderland", "tenant.org", [true, false, false]),
+        (3, "ten\\ant", "p", REALM, [false, true, true]),
+        (4, "ten\\ant", "p", "tenant.org", [false, false, true]),
+    ];
+    for (port, user, password, realm, expected) in cases {
+        let mut client = Client::with(port, user, password);
+        client.realm = realm.into();
+        client.allocated(&mut sim);
+        // Also when the same rules come again.
+        for _ in 0..2 {
+            for (net, open) in (1..).zip(expected) {
+                let peer = SocketAddr::new([10, net, 0, 1].into(), 1);
+                let code = client.permit(&mut sim, &[peer]).code();
+                assert_eq!(code, if open { 0 } else { 403 }, "{user} of {realm} to {peer}");
+            }
+            sim.core.reconfigure(Arc::new(with()));
+        }
     }
 }
 

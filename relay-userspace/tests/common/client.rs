@@ -13,6 +13,8 @@ pub struct Client {
     pub five_tuple: FiveTuple,
     pub username: String,
     pub password: String,
+    /// Of the credentials.
+    pub realm: String,
     pub nonce: Vec<u8>,
     transactions: u32,
 }
@@ -37,13 +39,14 @@ impl Client {
             five_tuple,
             username: username.into(),
             password: password.into(),
+            realm: REALM.into(),
             nonce: Vec::new(),
             transactions: 0,
         }
     }
 
     pub fn key(&self) -> Key {
-        Key::long_term(&self.username, REALM, &self.password)
+        Key::long_term(&self.username, &self.realm, &self.password)
     }
 
     /// A transaction id that no other message has.
@@ -61,7 +64,7 @@ impl Client {
         let id = self.transaction();
         let mut builder = Builder::new(&mut bytes, MessageType::new(method, Class::Request), id);
         fill(&mut builder);
-        builder.username(&self.username).realm(REALM).nonce(&self.nonce).integrity(&self.key());
+        builder.username(&self.username).realm(&self.realm).nonce(&self.nonce).integrity(&self.key());
         bytes
     }
 
