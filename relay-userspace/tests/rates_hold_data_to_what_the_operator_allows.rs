@@ -117,6 +117,19 @@ fn what_one_limit_refuses_counts_for_no_other() {
     assert_eq!(by_channel(&mut sim, &first, 0, 1_000), 10, "no debt is left of what was dropped");
 }
 
+#[test]
+fn what_the_users_limit_refuses_takes_nothing_from_the_allocation() {
+    let minute = Some(Rate::new(20, Duration::from_secs(60), 20));
+    let allocation = Throughput { bytes: None, packets: minute };
+    let mut sim = Sim::new(with(Rates { allocation, user: packets(10), ..Rates::default() }), [1; 32]);
+    let (client, _) = connected(&mut sim, Client::new(1));
+    assert_eq!(by_channel(&mut sim, &client, 1, 1_000), 10, "by the user's packets");
+    sim.sleep(1.0);
+    assert_eq!(by_channel(&mut sim, &client, 1, 1_000), 10, "the rest of the allocation's");
+    sim.sleep(1.0);
+    assert_eq!(by_channel(&mut sim, &client, 1, 1_000), 0);
+}
+
 /// Lesson 42.
 #[test]
 fn hanging_up_and_calling_again_is_no_way_out_of_a_rate() {
