@@ -101,6 +101,9 @@ impl Server {
             strangers: StrangerRate::default().rate(),
             peer_overrides: Default::default(),
             software: None,
+            discovery: None,
+            alternate: None,
+            draining: false,
         };
         let shared = Arc::new(Shared::new(&config, [7; 32]));
         let client = FiveTuple {

@@ -3,6 +3,8 @@
 //! The file is TOML and read only when it is named. Its keys are the flags' names; an unknown key is an error, and so is
 //! every value that cannot be meant. A flag replaces what the file says, a list as a whole.
 
+mod alternate;
+mod changes;
 mod file;
 mod host;
 mod layer;
@@ -19,9 +21,11 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use alternate::{AlternateServer, Domain};
+pub use changes::{Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
-pub use layer::{Admin, Auth, Datapath, Layer, Limits, Peers, Relay};
+pub use layer::{Admin, Alternate, Auth, Datapath, Discovery, Layer, Limits, Peers, Relay};
 pub use overrides::Override;
 pub use rates::{Bandwidth, DEFAULT_STRANGER_RATE, RateSettings, StrangerRate};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};

@@ -72,6 +72,22 @@ impl RateSettings {
         })
     }
 
+    /// Each with its key in the file.
+    pub(super) fn named(&self) -> [(&'static str, String); 7] {
+        fn shown(limit: Option<impl fmt::Display>) -> String {
+            limit.map_or("none".into(), |limit| limit.to_string())
+        }
+        [
+            ("limits.allocation-bandwidth", shown(self.allocation_bandwidth)),
+            ("limits.allocation-packets", shown(self.allocation_packets)),
+            ("limits.allocation-peers", self.allocation_peers.to_string()),
+            ("limits.user-bandwidth", shown(self.user_bandwidth)),
+            ("limits.user-packets", shown(self.user_packets)),
+            ("limits.user-new-peers", shown(self.user_new_peers)),
+            ("limits.stranger-rate", self.strangers.to_string()),
+        ]
+    }
+
     /// As the protocol core takes them. What is limited may come at once up to a second's worth (a minute's, for new
     /// peers): a key frame is a burst of hundreds of packets.
     pub fn rates(&self) -> Rates {

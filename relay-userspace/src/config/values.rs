@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use super::alternate::{AlternateServer, Domain};
 use super::rates::{Bandwidth, StrangerRate};
 use crate::auth::Credentials;
 use crate::policy::Cidr;
-use crate::turn::RelayAddress;
+use crate::turn::{RedirectWhen, RelayAddress};
 
 /// The port of TURN over UDP (RFC 8656 section 20).
 pub const DEFAULT_PORT: u16 = 3478;
@@ -310,19 +311,8 @@ macro_rules! read_as_text {
     )*};
 }
 
-read_as_text!(
-    Listen,
-    RelayAddress,
-    PortRange,
-    Realm,
-    Secret,
-    User,
-    Span,
-    AdminListen,
-    Cidr,
-    Bandwidth,
-    StrangerRate
-);
+read_as_text!(Listen, RelayAddress, PortRange, Realm, Secret, User, Span, AdminListen, Cidr);
+read_as_text!(AlternateServer, Domain, RedirectWhen, Bandwidth, StrangerRate);
 
 /// Refuses within the visitor, which is where the file's reader still knows the very element of a list.
 struct AsText<T>(PhantomData<T>);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accounts::Account;
+use super::discovery::Discovery;
 use super::metering::Rates;
+use super::redirect::Alternate;
 use super::types::RelayAddress;
 use crate::auth::Realms;
 use crate::policy::{PeerOverrides, PeerRules, Rate};
@@ -23,6 +25,10 @@ pub struct CoreConfig {
     pub relay_ports: RangeInclusive<u16>,
     /// The longest lifetime a client is given (RFC 8656 section 7.2 recommends 3600 s).
     pub max_lifetime: Duration,
+    /// The listeners of NAT behaviour discovery (RFC 5780); it is refused with 420 when `None`.
+    pub discovery: Option<Discovery>,
+    /// Other servers to send clients to (RFC 8489 section 10).
+    pub alternate: Option<Alternate>,
     /// How long permissions and channels last.
     pub lifetimes: Lifetimes,
     /// Most allocations of one user at a time, over all shards (486 beyond).
@@ -39,6 +45,8 @@ pub struct CoreConfig {
     pub peer_overrides: PeerOverrides,
     /// SOFTWARE attribute of responses; hidden when `None`.
     pub software: Option<String>,
+    /// No new allocations; those there are go on.
+    pub draining: bool,
 }
 
 impl CoreConfig {

@@ -11,6 +11,7 @@ mod authenticate;
 mod channel;
 mod config;
 mod core;
+mod discovery;
 mod expire;
 mod family;
 mod io;
@@ -18,6 +19,7 @@ mod metering;
 mod peers;
 mod permission;
 mod ports;
+mod redirect;
 mod refresh;
 mod relay;
 mod request;
@@ -30,10 +32,12 @@ mod types;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
+pub use discovery::{Discovery, NoSquare};
 pub use family::{Family, PerFamily, Relayed};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
 pub use metering::{Rates, Throughput};
 pub use permission::MOST_PEERS;
+pub use redirect::{Alternate, RedirectWhen};
 pub use shared::Shared;
 pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,

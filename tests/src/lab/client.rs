@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use turnpike::stun::{Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId};
+use turnpike::stun::{
+    AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId,
+};
 
 use super::PATIENCE;
 use super::host::{Host, receive};
@@ -89,6 +91,27 @@ impl TurnClient {
         message(&answer).xor_relayed_address().expect("well formed").expect("XOR-RELAYED-ADDRESS")
     }
 
+    /// An allocation with a relayed transport address of this family.
+    pub fn allocate_of(&mut self, family: AddressFamily) -> SocketAddr {
+        let answer = self.must(Method::ALLOCATE, |request| {
+            request.requested_transport(UDP).requested_address_family(family);
+        });
+        message(&answer).xor_relayed_address().expect("well formed").expect("XOR-RELAYED-ADDRESS")
+    }
+
+    /// An allocation with a relayed transport address of each family, IPv4 first.
+    pub fn allocate_both(&mut self) -> [SocketAddr; 2] {
+        let answer = self.must(Method::ALLOCATE, |request| {
+            request.requested_transport(UDP).additional_address_family(AddressFamily::V6);
+        });
+        let relayed: Vec<_> =
+            message(&answer).xor_relayed_addresses().map(|a| a.expect("well formed")).collect();
+        match relayed[..] {
+            [v4, v6] if v4.is_ipv4() && v6.is_ipv6() => [v4, v6],
+            _ => panic!("not one of each family: {relayed:?}"),
+        }
+    }
+
     /// Permissions for these peers.
     pub fn permit(&mut self, peers: &[SocketAddr]) {
         self.must(Method::CREATE_PERMISSION, |request| {
@@ -137,13 +160,16 @@ impl TurnClient {
         Some(received(&datagram))
     }
 
-    /// A request that may be refused. Answers a challenge (401, 438), and sends again what gets no answer.
+    /// A request that may be refused. Answers a challenge (401, 438), goes where a 300 sends it, and sends again what
+    /// gets no answer.
     pub fn request(&mut self, method: Method, fill: impl Fn(&mut Builder<'_>)) -> Result<Vec<u8>, ErrorCode> {
-        for _ in 0..2 {
+        // A challenge, a redirect and the challenge of the other server.
+        for _ in 0..4 {
             match self.attempt(method, &fill) {
                 Err((ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE, answer)) => {
                     self.challenged(&answer)
                 }
+                Err((ErrorCode::TRY_ALTERNATE, answer)) => self.redirected(&answer),
                 Err((code, _)) => return Err(code),
                 Ok(answer) => return Ok(answer),
             }
@@ -198,6 +224,14 @@ impl TurnClient {
         let nonce = answer.nonce().expect("well formed").expect("NONCE").to_vec();
         let key = Key::long_term(USER, &realm, PASSWORD);
         self.challenge = Some(Challenge { realm, nonce, key });
+    }
+
+    /// Goes on with the server that a 300 names, whose integrity a client must validate (RFC 8489 section 14.8).
+    fn redirected(&mut self, answer: &[u8]) {
+        let answer = message(answer);
+        let challenge = self.challenge.take().expect("only who sent credentials is redirected");
+        assert!(answer.is_authentic(&challenge.key), "a 300 that is not signed");
+        self.server = answer.alternate_server().expect("well formed").expect("ALTERNATE-SERVER");
     }
 
     fn datagram(&self, limit: Duration) -> Option<Vec<u8>> {
