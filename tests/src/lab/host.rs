@@ -1,7 +1,7 @@
 //! A machine of the lab: a namespace whose first interface is `eth0`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::namespace::Namespace;
@@ -10,7 +10,7 @@ use super::namespace::Namespace;
 #[derive(Clone, Debug)]
 pub struct Host {
     namespace: Namespace,
-    address: Ipv4Addr,
+    address: IpAddr,
 }
 
 impl std::ops::Deref for Host {
@@ -22,13 +22,13 @@ impl std::ops::Deref for Host {
 }
 
 impl Host {
-    pub(super) fn new(namespace: Namespace, address: Ipv4Addr) -> Self {
-        Self { namespace, address }
+    pub(super) fn new(namespace: Namespace, address: impl Into<IpAddr>) -> Self {
+        Self { namespace, address: address.into() }
     }
 
     /// The address of `eth0`.
     pub fn address(&self) -> IpAddr {
-        self.address.into()
+        self.address
     }
 
     /// A port at that address.

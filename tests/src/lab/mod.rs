@@ -5,6 +5,7 @@
 
 mod client;
 mod counters;
+mod families;
 mod host;
 mod http;
 mod namespace;
@@ -18,6 +19,7 @@ mod wire;
 
 pub use client::{Received, TurnClient};
 pub use counters::{Counters, Path};
+pub use families::{Dual, Family, Machine};
 pub use host::{Host, receive};
 pub use http::{Page, get};
 pub use namespace::Namespace;

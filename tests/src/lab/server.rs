@@ -37,7 +37,7 @@ pub struct ServerOptions {
     /// `--datapath`
     pub datapath: &'static str,
     /// `--relay-address`; that of the listener unless told otherwise.
-    pub relay_address: Option<Ipv4Addr>,
+    pub relay_address: Option<IpAddr>,
     /// `--relay-ports`
     pub relay_ports: &'static str,
     /// Further flags.
@@ -65,8 +65,8 @@ impl ServerOptions {
     }
 
     /// Relays from this address.
-    pub fn relay_from(mut self, address: Ipv4Addr) -> Self {
-        self.relay_address = Some(address);
+    pub fn relay_from(mut self, address: impl Into<IpAddr>) -> Self {
+        self.relay_address = Some(address.into());
         self
     }
 }
@@ -94,7 +94,7 @@ impl Server {
     /// Starts it without waiting, because it will not become ready.
     pub fn launch(host: &Host, options: &ServerOptions) -> Self {
         let mut command = if options.unprivileged { unprivileged(host) } else { turnpike(host) };
-        let relay = options.relay_address.map_or(host.address(), IpAddr::V4);
+        let relay = options.relay_address.unwrap_or(host.address());
         command
             .arg("run")
             .args(["--listen", &format!("udp://{}", host.at(PORT))])
