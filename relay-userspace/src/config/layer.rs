@@ -97,6 +97,9 @@ pub struct Limits {
     /// The longest lifetime of an allocation.
     #[serde(alias = "max_lifetime")]
     pub max_lifetime: Option<Span>,
+    /// The longest that allocations last; for tests, so no key of the file.
+    #[serde(skip)]
+    pub allocation_lifetime: Option<Span>,
     /// How long permissions last; for tests, so no key of the file.
     #[serde(skip)]
     pub permission_lifetime: Option<Span>,
@@ -145,6 +148,7 @@ impl Layer {
                 user_quota: self.limits.user_quota.or(below.limits.user_quota),
                 total_quota: self.limits.total_quota.or(below.limits.total_quota),
                 max_lifetime: self.limits.max_lifetime.or(below.limits.max_lifetime),
+                allocation_lifetime: self.limits.allocation_lifetime.or(below.limits.allocation_lifetime),
                 permission_lifetime: self.limits.permission_lifetime.or(below.limits.permission_lifetime),
                 channel_lifetime: self.limits.channel_lifetime.or(below.limits.channel_lifetime),
             },
