@@ -28,7 +28,7 @@ pub use pass::PassProgram;
 pub use process::Process;
 pub use requirements::skipped;
 pub use server::{ADMIN, PASSWORD, Server, ServerOptions, USER, turnpike};
-pub use uclient::{Echo, Load, Totals};
+pub use uclient::{Echo, Load, Totals, Uclient};
 pub use wire::Wire;
 
 use std::time::{Duration, Instant};
