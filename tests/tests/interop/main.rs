@@ -4,4 +4,5 @@
 
 mod common;
 
+mod turn_client_proto;
 mod turnutils_uclient;

@@ -1,0 +1,185 @@
+//! The crate `turn-client-proto`, which is the TURN client of librice. It does no I/O, so that this file does.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use relay_common::reason::Reason;
+use turn_client_proto::api::{
+    DelayedMessageOrChannelSend, Transmit, TransmitBuild, TurnClientApi, TurnConfig, TurnEvent, TurnRecvRet,
+};
+use turn_client_proto::types::{AddressFamily, Instant as ProtoInstant, TransportType, TurnCredentials};
+use turn_client_proto::udp::TurnClientUdp;
+use turnpike_tests::lab::{Family, PASSWORD, PATIENCE, Path, ServerOptions, USER, receive};
+
+use crate::common::Lab;
+
+const UDP: TransportType = TransportType::Udp;
+
+/// A client and its socket.
+struct Client {
+    protocol: TurnClientUdp,
+    socket: UdpSocket,
+    start: Instant,
+    /// Types of the attributes in the last request.
+    attributes: Vec<u16>,
+}
+
+impl Client {
+    fn new(lab: &Lab, relayed: Family, configure: impl FnOnce(&mut TurnConfig)) -> Self {
+        let socket = lab.client().udp(0);
+        let mut config = TurnConfig::new(TurnCredentials::new(USER, PASSWORD));
+        config.set_address_family(match relayed {
+            Family::V4 => AddressFamily::IPV4,
+            Family::V6 => AddressFamily::IPV6,
+        });
+        configure(&mut config);
+        let address = socket.local_addr().expect("bound");
+        let protocol = TurnClientUdp::allocate(address, lab.server.address(), config);
+        Self { protocol, socket, start: Instant::now(), attributes: Vec::new() }
+    }
+
+    fn now(&self) -> ProtoInstant {
+        ProtoInstant::from_std(self.start)
+    }
+
+    /// Sends what the client wants to send, waits for the next datagram, and gives it to the client. Data from a peer
+    /// comes back.
+    fn turn(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        // What is due is produced by asking for the time of the next.
+        self.protocol.poll(self.now());
+        while let Some(out) = self.protocol.poll_transmit(self.now()) {
+            self.attributes = attributes(&out.data);
+            self.socket.send_to(&out.data, out.to).expect("the server is reachable");
+        }
+        let (datagram, from) = receive(&self.socket, Duration::from_millis(20))?;
+        let to = self.protocol.local_addr();
+        match self.protocol.recv(Transmit::new(datagram, UDP, from, to), self.now()) {
+            TurnRecvRet::PeerData(data) => Some((data.peer, data.data().to_vec())),
+            TurnRecvRet::Handled => None,
+            other => panic!("from the server came {other:?}"),
+        }
+    }
+
+    /// Turns until an event is the one waited for; none may say that something failed.
+    fn until<T>(&mut self, what: &str, wanted: impl Fn(&TurnEvent) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let data = self.turn();
+            assert_eq!(data, None, "nobody has sent anything yet");
+            if let Some(event) = self.protocol.poll_event() {
+                return wanted(&event).unwrap_or_else(|| panic!("{event:?} instead of {what}"));
+            }
+        }
+        panic!("{what}: not within {PATIENCE:?}");
+    }
+
+    fn relayed(&mut self) -> SocketAddr {
+        self.until("an allocation", |event| match event {
+            TurnEvent::AllocationCreated(UDP, address) => Some(*address),
+            _ => None,
+        })
+    }
+
+    fn permit(&mut self, peer: SocketAddr) {
+        self.protocol.create_permission(UDP, peer.ip(), self.now()).expect("a new permission");
+        self.until("a permission", |event| {
+            matches!(event, TurnEvent::PermissionCreated(UDP, at) if *at == peer.ip()).then_some(())
+        });
+    }
+
+    fn bind(&mut self, peer: SocketAddr) {
+        self.protocol.bind_channel(UDP, peer, self.now()).expect("a new channel");
+        self.until("a channel", |event| {
+            matches!(event, TurnEvent::ChannelCreated(UDP, at) if *at == peer).then_some(())
+        });
+    }
+
+    /// Sends in the way that the client takes at this moment: whether that was ChannelData.
+    fn send(&mut self, peer: SocketAddr, data: &[u8]) -> bool {
+        let out = self.protocol.send_to(UDP, peer, data, self.now()).expect("permitted");
+        let out: TransmitBuild<_> = out.expect("something to send");
+        let channel = matches!(out.data, DelayedMessageOrChannelSend::Channel(_));
+        let out = out.build();
+        self.socket.send_to(&out.data, out.to).expect("the server is reachable");
+        channel
+    }
+
+    fn receive(&mut self) -> (SocketAddr, Vec<u8>) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(data) = self.turn() {
+                return data;
+            }
+            assert!(Instant::now() < deadline, "no data within {PATIENCE:?}");
+        }
+    }
+
+    fn end(&mut self) {
+        self.protocol.delete(self.now()).expect("there is an allocation");
+        self.attributes.clear();
+        // It lets some time pass between two requests.
+        let deadline = Instant::now() + PATIENCE;
+        while self.attributes.is_empty() && Instant::now() < deadline {
+            self.turn();
+        }
+    }
+}
+
+/// The types of a message's attributes (RFC 8489 section 14).
+fn attributes(message: &[u8]) -> Vec<u16> {
+    let mut types = Vec::new();
+    let mut rest = &message[20..];
+    while let Some((head, after)) = rest.split_first_chunk::<4>() {
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]])).next_multiple_of(4);
+        types.push(u16::from_be_bytes([head[0], head[1]]));
+        rest = &after[length..];
+    }
+    types
+}
+
+/// Data both ways, first in indications and then in a channel. With XDP, the channel is XDP's.
+fn call(lab: &Lab, client: &mut Client, family: Family) {
+    let peer = lab.peer(family).udp(0);
+    let peer_address = peer.local_addr().expect("bound");
+    let relayed = client.relayed();
+    assert_eq!(relayed.ip(), lab.relay(family).address());
+    client.permit(peer_address);
+    for (round, channel) in [(0_u8, false), (1, true)] {
+        if channel {
+            client.bind(peer_address);
+        }
+        for length in [1, 2, 3, 4, 1200] {
+            let data = vec![round + 0x30; length];
+            assert_eq!(client.send(peer_address, &data), channel, "in a channel once there is one");
+            assert_eq!(receive(&peer, PATIENCE), Some((data.clone(), relayed)), "what the peer received");
+            peer.send_to(&data, relayed).expect("the server is reachable");
+            assert_eq!(client.receive(), (peer_address, data), "what the client received");
+        }
+    }
+    let counters = lab.server.counters();
+    let [xdp, process] = [Path::Xdp, Path::Userspace]
+        .map(|path| counters.of(path, Reason::ToPeer) + counters.of(path, Reason::ToClient));
+    assert_eq!(xdp + process, 20, "{counters:?}");
+}
+
+fn sha1(listen: Family, relayed: Family, datapath: &'static str) {
+    let Some(lab) = Lab::new(listen, &[relayed], ServerOptions::new(datapath)) else { return };
+    let mut client = Client::new(&lab, relayed, |_| {});
+    call(&lab, &mut client, relayed);
+    client.end();
+    assert!(client.attributes.contains(&MESSAGE_INTEGRITY), "{:x?}", client.attributes);
+    lab.nothing_is_left();
+}
+
+/// MESSAGE-INTEGRITY, which is SHA-1.
+const MESSAGE_INTEGRITY: u16 = 0x0008;
+
+#[test]
+fn with_sha1_over_ipv4_by_xdp() {
+    sha1(Family::V4, Family::V4, "xdp");
+}
+
+#[test]
+fn with_sha1_over_ipv4_in_userspace() {
+    sha1(Family::V4, Family::V4, "userspace");
+}
