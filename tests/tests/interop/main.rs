@@ -4,5 +4,6 @@
 
 mod common;
 
+mod aioice;
 mod turn_client_proto;
 mod turnutils_uclient;
