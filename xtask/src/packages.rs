@@ -18,8 +18,9 @@ pub(crate) const COMPILER: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-we
 /// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`.
 pub(crate) const TESTS: &[&str] = &["coturn", "ethtool", "iproute2"];
 
-/// Further clients that the server is tried with. Not every release has them all.
-pub(crate) const CLIENTS: &[&str] = &["python3-aioice"];
+/// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
+/// apt's.
+pub(crate) const CLIENTS: &[&str] = &["chromium", "python3-aioice"];
 
 /// What bpf-linker is built from, for a major version of LLVM.
 pub(crate) fn linker(llvm: u32) -> Vec<String> {

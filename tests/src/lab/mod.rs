@@ -3,6 +3,7 @@
 //! Nothing has a name outside of the test: namespaces live as long as somebody holds them, and the processes in them
 //! die with the thread that started them. A test that is killed leaves nothing behind, and tests run side by side.
 
+mod browser;
 mod client;
 mod counters;
 mod families;
@@ -17,6 +18,7 @@ mod server;
 mod uclient;
 mod wire;
 
+pub use browser::Chromium;
 pub use client::{Received, TurnClient};
 pub use counters::{Counters, Path};
 pub use families::{Dual, Family, Machine};
