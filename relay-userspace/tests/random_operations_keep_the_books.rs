@@ -5,10 +5,10 @@ mod common;
 
 use std::net::SocketAddr;
 
-use common::{Client, Sim, addr, config};
+use common::{Client, Sim, addr, dual_stack};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use turnpike::stun::Method;
+use turnpike::stun::{AddressFamily, Method};
 use turnpike::turn::Input;
 
 const CLIENTS: u16 = 12;
@@ -17,7 +17,12 @@ const STEPS: usize = 4_000;
 fn peers(sim: &Sim) -> Vec<SocketAddr> {
     let mut peers: Vec<_> =
         ["203.0.113.1:1000", "203.0.113.1:1001", "203.0.113.2:1000", "203.0.113.3:7"].map(addr).into();
+    peers.extend(
+        ["2001:db8:ff::1", "2001:db8:ff::2"].map(|peer| SocketAddr::new(peer.parse().unwrap(), 1000)),
+    );
+    // Another client of this server, of each family.
     peers.extend(sim.datapath.open.iter().map(|r| r.0).min());
+    peers.extend(sim.datapath.open.iter().map(|r| r.0).max());
     peers
 }
 
@@ -28,7 +33,9 @@ fn step(sim: &mut Sim, clients: &mut [Client], rng: &mut StdRng) {
     let peer = peers[rng.random_range(0..peers.len())];
     let number = 0x4000 + rng.random_range(0..5);
     match rng.random_range(0..100) {
-        0..15 => drop(client.allocate(sim)),
+        0..3 => drop(client.allocate(sim)),
+        3..5 => drop(client.allocate_of(sim, AddressFamily::V6)),
+        5..15 => drop(client.allocate_both(sim)),
         15..20 => {
             let reserve = rng.random();
             let reply = client.request(sim, Method::ALLOCATE, |b| {
@@ -43,10 +50,12 @@ fn step(sim: &mut Sim, clients: &mut [Client], rng: &mut StdRng) {
                 });
             }
         }
-        20..30 => drop(client.refresh(sim, rng.random_range(0..2000))),
-        30..38 => drop(client.refresh(sim, 0)),
-        38..50 => drop(client.permit(sim, &[peer, peers[0]])),
-        50..70 => drop(client.bind(sim, number, peer)),
+        20..25 => drop(client.refresh(sim, rng.random_range(0..2000))),
+        25..30 => drop(client.refresh_of(sim, family(rng), rng.random_range(0..2000))),
+        30..34 => drop(client.refresh(sim, 0)),
+        34..38 => drop(client.refresh_of(sim, family(rng), 0)),
+        38..45 => drop(client.permit(sim, &[peer, peers[0]])),
+        45..70 => drop(client.bind(sim, number, peer)),
         70..80 => drop(client.channel_data(sim, number, b"data")),
         80..84 => drop(client.send(sim, peer, b"data")),
         84..88 => {
@@ -66,23 +75,33 @@ fn step(sim: &mut Sim, clients: &mut [Client], rng: &mut StdRng) {
     }
 }
 
+fn family(rng: &mut StdRng) -> AddressFamily {
+    if rng.random() { AddressFamily::V4 } else { AddressFamily::V6 }
+}
+
 fn check(sim: &mut Sim) {
     sim.input(Input::Wakeup);
     sim.datapath.assert_agrees_with(&sim.core);
     for binding in sim.datapath.bindings.values() {
         assert!(binding.deadline > sim.now, "{binding:?} is past its deadline");
     }
-    // Allocations and reservations hold a port and a place each, and nothing else holds a place.
+    // Allocations and reservations hold a place each, and nothing else does; relayed addresses and reservations a
+    // port each, and so do for a while those that another program held.
     let live = sim.core.allocation_count() + sim.shared.reservations();
     assert_eq!(sim.shared.quota_used() as usize, live);
-    assert!(sim.shared.free_ports() <= 64 - live);
+    let occupancy = sim.core.occupancy();
+    assert!((occupancy.allocations..=2 * occupancy.allocations).contains(&occupancy.relayed));
+    assert!(sim.shared.free_ports() <= 2 * 64 - occupancy.relayed - sim.shared.reservations());
+    for binding in sim.datapath.bindings.values() {
+        assert_eq!(binding.relayed.family(), binding.peer.family());
+    }
     assert!(sim.shared.users() <= 2);
 }
 
 fn run(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let quota = |limit: u32| (!seed.is_multiple_of(3)).then_some(limit);
-    let config = turnpike::turn::CoreConfig { user_quota: quota(7), total_quota: quota(9), ..config() };
+    let config = turnpike::turn::CoreConfig { user_quota: quota(7), total_quota: quota(9), ..dual_stack() };
     let mut sim = Sim::new(config, [seed as u8; 32]);
     let mut clients: Vec<_> = (0..CLIENTS)
         .map(|i| if i % 2 == 0 { Client::new(1000 + i) } else { Client::with(1000 + i, "bob", "builder") })
@@ -108,7 +127,7 @@ fn ports_quotas_and_bindings_are_conserved_over_random_operations() {
 fn a_run_can_be_repeated() {
     let trace = || {
         let mut rng = StdRng::seed_from_u64(99);
-        let mut sim = Sim::new(config(), [1; 32]);
+        let mut sim = Sim::new(dual_stack(), [1; 32]);
         let mut clients: Vec<_> = (0..CLIENTS).map(|i| Client::new(1000 + i)).collect();
         (0..300).for_each(|_| step(&mut sim, &mut clients, &mut rng));
         let mut bindings: Vec<_> = sim.core.bindings().collect();

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod chores;
 mod ebpf;
+mod fuzz;
 mod linker;
 mod object;
 mod packages;
@@ -35,6 +36,8 @@ enum Chore {
     },
     /// Build everything and run the tests; the end-to-end ones need root
     Test(chores::TestOptions),
+    /// Fuzz the parsers and the protocol core, installing cargo-fuzz where it is missing
+    Fuzz(fuzz::Options),
     /// Formatting, lints, documentation and licences, as CI checks them
     Check,
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Build => chores::build().map(drop),
         Chore::Run { flags } => chores::run(&flags),
         Chore::Test(options) => chores::test(&options),
+        Chore::Fuzz(options) => fuzz::fuzz(&options),
         Chore::Check => chores::check(),
     };
     // Without the backtrace that anyhow adds where RUST_BACKTRACE is set: it says nothing about a failed command.

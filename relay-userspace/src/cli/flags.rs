@@ -21,15 +21,17 @@ pub(super) struct SettingsFlags {
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
-    /// Serve clients here (repeatable) [default: port 3478 on the default route's address]
+    /// Serve clients here (repeatable) [default: port 3478 on the addresses of the IPv4 and the IPv6
+    /// default route]
     ///
-    /// udp://ADDRESS[:PORT]. The port must be outside --relay-ports.
+    /// udp://ADDRESS[:PORT], udp://[ADDRESS]:PORT with IPv6. The port must be outside --relay-ports.
     #[arg(long, value_name = "URL", help_heading = "Network")]
     listen: Vec<Listen>,
 
     /// Relay from this address (repeatable) [default: the addresses of --listen]
     ///
-    /// PUBLIC/LOCAL behind a 1:1 NAT, as in clouds: clients are told PUBLIC, the host has LOCAL.
+    /// PUBLIC/LOCAL behind a 1:1 NAT, as in clouds: clients are told PUBLIC, the host has LOCAL. IPv4 and IPv6; each
+    /// allocation gets an address of the family that the client asks for, IPv4 unless it asks.
     #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     relay_address: Vec<RelayAddress>,
 

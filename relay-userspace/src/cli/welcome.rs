@@ -14,8 +14,8 @@ pub(super) struct Welcome<'a> {
     status: &'a Status,
     admin: Option<SocketAddr>,
     generated: Option<&'a User>,
-    /// `turn:ADDRESS:PORT` of the first listener.
-    url: String,
+    /// `turn:ADDRESS:PORT` of the first listener of each family.
+    urls: Vec<String>,
 }
 
 impl<'a> Welcome<'a> {
@@ -25,7 +25,7 @@ impl<'a> Welcome<'a> {
         admin: Option<SocketAddr>,
         generated: Option<&'a User>,
     ) -> Self {
-        Self { status, admin, generated, url: turn_url(settings) }
+        Self { status, admin, generated, urls: turn_urls(settings) }
     }
 
     /// For people.
@@ -46,35 +46,42 @@ impl<'a> Welcome<'a> {
             }
             None => screen.row("admin", "off"),
         }
-        screen.row("URL", format_args!("{}?transport=udp", self.url));
+        screen.rows("URL", self.urls.iter().map(|url| format!("{url}?transport=udp")));
         if let Some(User { name, password }) = self.generated {
             let password = password.expose();
             screen.line("");
             screen.line("No user and no secret is configured. This user holds until the server stops:");
             screen.row("user", name);
             screen.row("password", password);
-            screen.row(
-                "try it",
-                format_args!("turnpike probe {} --user {name} --password {password}", self.url),
-            );
+            let tries = self
+                .urls
+                .iter()
+                .map(|url| format!("turnpike probe {url} --user {name} --password {password}"));
+            screen.rows("try it", tries);
         }
         screen
     }
 
     /// One line for programs.
     pub(super) fn json(&self) -> String {
-        let url = format!("{}?transport=udp", self.url);
+        let urls: Vec<_> = self.urls.iter().map(|url| format!("{url}?transport=udp")).collect();
         let user = self.generated.map(|u| json!({ "username": u.name, "credential": u.password.expose() }));
-        json!({ "status": self.status, "admin": self.admin, "url": url, "generated": user }).to_string()
+        json!({ "status": self.status, "admin": self.admin, "url": urls[0], "urls": urls, "generated": user })
+            .to_string()
     }
 }
 
-/// What clients are to be told: behind a 1:1 NAT the public address of the first listener's.
-fn turn_url(settings: &Settings) -> String {
-    let listener = settings.listen[0].0;
-    let mapped = settings.relay_addresses.iter().find(|address| address.local == listener.ip());
-    let ip: IpAddr = mapped.map_or(listener.ip(), |address| address.public);
-    format!("turn:{}", SocketAddr::new(ip, listener.port()))
+/// What clients are to be told: the first listener, and the first of the other family. Behind a 1:1 NAT it is the
+/// public address of each.
+fn turn_urls(settings: &Settings) -> Vec<String> {
+    let first = settings.listen[0].0;
+    let other = settings.listen.iter().map(|listen| listen.0).find(|l| l.is_ipv4() != first.is_ipv4());
+    let url = |listener: SocketAddr| {
+        let mapped = settings.relay_addresses.iter().find(|address| address.local == listener.ip());
+        let ip: IpAddr = mapped.map_or(listener.ip(), |address| address.public);
+        format!("turn:{}", SocketAddr::new(ip, listener.port()))
+    };
+    [first].into_iter().chain(other).map(url).collect()
 }
 
 #[cfg(test)]
@@ -110,6 +117,26 @@ user         turnpike
 password     0123abcd
 try it       turnpike probe turn:198.51.100.1:3478 --user turnpike --password 0123abcd";
         assert_eq!(Welcome::new(&settings, &status, admin, Some(&user)).screen().to_string(), expected);
+    }
+
+    #[test]
+    fn a_server_of_both_families_shows_how_to_reach_each() {
+        let settings = settings("listen = ['udp://[2001:db8::1]', 'udp://[2001:db8::2]', 'udp://10.0.0.2']");
+        let user = "turnpike:0123abcd".parse().unwrap();
+        let status = busy_status();
+        let welcome = Welcome::new(&settings, &status, None, Some(&user));
+        let shown = welcome.screen().to_string();
+        let expected = "\
+URL          turn:[2001:db8::1]:3478?transport=udp
+             turn:10.0.0.2:3478?transport=udp
+";
+        assert!(shown.contains(expected), "{shown}");
+        assert_eq!(shown.matches("turnpike probe turn:").count(), 2, "{shown}");
+        assert!(
+            welcome.json().contains("\"turn:[2001:db8::1]:3478?transport=udp\",\"turn:10.0.0.2"),
+            "{}",
+            welcome.json()
+        );
     }
 
     #[test]

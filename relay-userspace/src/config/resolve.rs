@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
+use super::host::is_link_local;
 use super::layer::{Auth, Layer, Limits};
 use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
@@ -179,9 +180,9 @@ fn listeners(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Listen>, ConfigError> {
     if named.is_empty() {
-        let (ip, why) = host.best_address();
+        let (addresses, why) = host.best_addresses();
         warnings.extend(why.map(Into::into));
-        return Ok(vec![Listen(SocketAddr::new(ip, DEFAULT_PORT))]);
+        return Ok(addresses.into_iter().map(|ip| Listen(SocketAddr::new(ip, DEFAULT_PORT))).collect());
     }
     let mut seen = HashSet::new();
     for listen in &named {
@@ -200,11 +201,30 @@ fn relay_addresses(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<RelayAddress>, ConfigError> {
     let mut seen = HashSet::new();
-    if named.is_empty() {
+    let named = if named.is_empty() {
         let of_listeners = listen.iter().map(|l| l.0.ip()).filter(|ip| seen.insert(*ip));
-        return Ok(of_listeners.map(|ip| RelayAddress { public: ip, local: ip }).collect());
+        of_listeners.map(|ip| RelayAddress { public: ip, local: ip }).collect()
+    } else {
+        check_relay_addresses(&named, host, warnings)?;
+        named
+    };
+    // RFC 8656 section 7.2 leaves the server no choice.
+    if named.iter().all(|address| address.local.is_ipv6()) {
+        warnings.push(
+            "no IPv4 relay address: clients that do not ask for IPv6 by name, as browsers do not, are refused with 440"
+                .into(),
+        );
     }
-    for address in &named {
+    Ok(named)
+}
+
+fn check_relay_addresses(
+    named: &[RelayAddress],
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for address in named {
         check_address(&format!("relay address {address}"), address.local, host, warnings)?;
         if address.public.is_unspecified() || address.public.is_multicast() {
             return refuse(format!(
@@ -212,6 +232,7 @@ fn relay_addresses(
                 address.local
             ));
         }
+        check_v6(&format!("relay address {address}"), address.public)?;
         // Both by themselves: a 1:1 NAT maps each to one other, and a client that names a relayed address by its public
         // name must mean one of them.
         for ip in HashSet::from([address.local, address.public]) {
@@ -220,24 +241,35 @@ fn relay_addresses(
             }
         }
     }
-    Ok(named)
+    Ok(())
 }
 
 /// The data path compares a packet's destination with this address, so it must be a real one.
 fn check_address(what: &str, ip: IpAddr, host: &Host, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
     if ip.is_unspecified() {
-        return refuse(format!("{what}: name one of this host's addresses ({})", host.list_v4()));
-    }
-    if ip.is_ipv6() {
-        return refuse(format!("{what}: IPv6 is not supported yet"));
+        return refuse(format!("{what}: name one of this host's addresses ({})", host.list()));
     }
     if ip.is_multicast() {
         return refuse(format!("{what}: a multicast address cannot be served on"));
     }
+    check_v6(what, ip)?;
     if !host.has(ip) && !ip.is_loopback() {
-        warnings.push(format!("{what}: not an address of this host, which has {}", host.list_v4()));
+        warnings.push(format!("{what}: not an address of this host, which has {}", host.list()));
     }
     Ok(())
+}
+
+/// Refuses what is an IPv6 address in form only.
+fn check_v6(what: &str, ip: IpAddr) -> Result<(), ConfigError> {
+    if is_link_local(ip) {
+        return refuse(format!(
+            "{what}: a link-local address reaches one link only: name a global or unique local one"
+        ));
+    }
+    match ip.to_canonical() {
+        v4 if v4 != ip => refuse(format!("{what}: this is an IPv4 address: write {v4}")),
+        _ => Ok(()),
+    }
 }
 
 fn check_ports(

@@ -142,6 +142,15 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
         ("listen = ['sctp://10.0.0.2']", "1:11: unknown scheme \"sctp\""),
         ("listen = ['udp://relay.example.org']", "1:11: \"relay.example.org\" is no IP address"),
         ("listen = ['udp://10.0.0.2:0']", "1:11: port 0"),
+        (
+            "listen = ['udp://2001:db8::1:3478']",
+            "1:11: IPv6 addresses take brackets: write udp://[2001:db8::1:3478]:3478",
+        ),
+        (
+            "listen = ['udp://[fe80::1%eth0]:3478']",
+            "1:11: \"[fe80::1%eth0]:3478\" is an address of one link only",
+        ),
+        ("listen = ['udp://[10.0.0.2]']", "1:11: \"[10.0.0.2]\" is no IP address"),
         ("[relay]\naddresses = ['10.0.0.300']", "2:14: \"10.0.0.300\" is no IP address"),
         (
             "[relay]\naddresses = ['2001:db8::1/10.0.0.2']",
@@ -185,7 +194,28 @@ fn settings_that_contradict_one_another_are_refused() {
             "listen = ['udp://0.0.0.0']",
             "listener udp://0.0.0.0:3478: name one of this host's addresses (127.0.0.1, 10",
         ),
-        ("listen = ['udp://[::1]:3478']", "listener udp://[::1]:3478: IPv6 is not supported yet"),
+        (
+            "listen = ['udp://[fe80::1]:3478']",
+            "listener udp://[fe80::1]:3478: a link-local address reaches one link only",
+        ),
+        (
+            "listen = ['udp://[::]']",
+            "listener udp://[::]:3478: name one of this host's addresses (127.0.0.1, 10",
+        ),
+        (
+            "listen = ['udp://[::ffff:10.0.0.2]']",
+            "listener udp://[::ffff:10.0.0.2]:3478: this is an IPv4 address: write 10.0.0.2",
+        ),
+        ("[relay]\naddresses = ['fe80::1']", "relay address fe80::1: a link-local address"),
+        (
+            "[relay]\naddresses = ['fe80::1/2001:db8::1']",
+            "relay address fe80::1/2001:db8::1: a link-local address",
+        ),
+        ("[relay]\naddresses = ['ff02::1']", "relay address ff02::1: a multicast"),
+        (
+            "[relay]\naddresses = ['2001:db8:1::1/2001:db8::1', '2001:db8::1']",
+            "relay address 2001:db8::1 is listed twice",
+        ),
         ("listen = ['udp://224.0.0.1']", "listener udp://224.0.0.1:3478: a multicast"),
         ("[relay]\naddresses = ['10.0.0.2', '192.0.2.9/10.0.0.2']", "relay address 10.0.0.2 is listed twice"),
         ("[relay]\naddresses = ['192.0.2.9/0.0.0.0']", "relay address 192.0.2.9/0.0.0.0: name one of"),
@@ -225,6 +255,14 @@ fn what_is_odd_but_possible_is_warned_about() {
         (
             format!("[relay]\nports = '1000-2000'\n{users}"),
             "the relay port range 1000-2000 has ports below 1024",
+        ),
+        (
+            format!("listen = ['udp://[2001:db8::9]']\n{users}"),
+            "listener udp://[2001:db8::9]:3478: not an address of this host",
+        ),
+        (
+            format!("listen = ['udp://10.0.0.2']\nrelay = {{ addresses = ['::1'] }}\n{users}"),
+            "no IPv4 relay address: clients that do not ask for IPv6 by name",
         ),
         (format!("[datapath]\ninterfaces = ['eth7']\n{users}"), "interface eth7 has no address"),
     ];

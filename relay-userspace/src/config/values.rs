@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -47,15 +47,21 @@ impl FromStr for Listen {
             }
             _ => return refuse(format!("unknown scheme {scheme:?}: write udp://ADDRESS:PORT")),
         }
+        // `udp://2001:db8::1:3478` could mean either.
+        if let Ok(v6) = rest.parse::<Ipv6Addr>() {
+            return refuse(format!("IPv6 addresses take brackets: write udp://[{v6}]:{DEFAULT_PORT}"));
+        }
+        let bracketed = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let address = rest.parse().or_else(|_| {
-            rest.trim_start_matches('[')
-                .trim_end_matches(']')
-                .parse()
-                .map(|ip| SocketAddr::new(ip, DEFAULT_PORT))
+            let ip = bracketed.map_or_else(|| rest.parse(), |v6| v6.parse::<Ipv6Addr>().map(IpAddr::V6));
+            ip.map(|ip| SocketAddr::new(ip, DEFAULT_PORT))
         });
         match address {
             Ok(address) if address.port() == 0 => refuse("port 0: clients must know the port beforehand"),
             Ok(address) => Ok(Self(address)),
+            Err(_) if rest.contains('%') => {
+                refuse(format!("{rest:?} is an address of one link only: name a global or unique local one"))
+            }
             Err(_) => refuse(format!("{rest:?} is no IP address with a port: write udp://ADDRESS:PORT")),
         }
     }

@@ -37,7 +37,7 @@ impl Log {
                     let FiveTuple { client, listener, .. } = five_tuple;
                     tracing::info!(
                         shard, allocation = allocation.0, user = %printable(username), client = %client.0, %listener,
-                        relayed = %relayed.0, suppressed, "allocation created"
+                        %relayed, suppressed, "allocation created"
                     );
                 }
             }

@@ -135,6 +135,20 @@ impl<'b> Builder<'b> {
         self.bytes(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family.number(), 0, 0, 0])
     }
 
+    /// ADDITIONAL-ADDRESS-FAMILY.
+    pub fn additional_address_family(&mut self, family: AddressFamily) -> &mut Self {
+        self.bytes(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[family.number(), 0, 0, 0])
+    }
+
+    /// ADDRESS-ERROR-CODE: why there is no relayed address of a family, with the usual reason phrase.
+    pub fn address_error_code(&mut self, family: AddressFamily, code: ErrorCode) -> &mut Self {
+        let [class, number] = code.parts();
+        self.with(AttributeType::ADDRESS_ERROR_CODE, |out| {
+            out.extend([family.number(), 0, class, number]);
+            out.extend(code.reason().bytes());
+        })
+    }
+
     /// DONT-FRAGMENT.
     pub fn dont_fragment(&mut self) -> &mut Self {
         self.bytes(AttributeType::DONT_FRAGMENT, &[])

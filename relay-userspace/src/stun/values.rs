@@ -78,7 +78,7 @@ impl<'a> Message<'a> {
         self.xor_address(AttributeType::XOR_MAPPED_ADDRESS)
     }
 
-    /// XOR-RELAYED-ADDRESS: what peers see.
+    /// The first XOR-RELAYED-ADDRESS: what peers see.
     pub fn xor_relayed_address(&self) -> Value<SocketAddr> {
         self.xor_address(AttributeType::XOR_RELAYED_ADDRESS)
     }
@@ -88,12 +88,14 @@ impl<'a> Message<'a> {
         self.xor_address(AttributeType::XOR_PEER_ADDRESS)
     }
 
+    /// Every XOR-RELAYED-ADDRESS: one of each family when two were asked for (RFC 8656 section 7.3).
+    pub fn xor_relayed_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> + use<'a> {
+        self.xor_addresses(AttributeType::XOR_RELAYED_ADDRESS)
+    }
+
     /// Every XOR-PEER-ADDRESS: CreatePermission may carry several (RFC 8656 section 10.1).
     pub fn xor_peer_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> + use<'a> {
-        let mask = xor::mask(self.transaction_id());
-        self.attributes()
-            .filter(|a| a.kind == AttributeType::XOR_PEER_ADDRESS)
-            .map(move |a| xor::decode(a.value, mask).ok_or(BadAttribute(a.kind)))
+        self.xor_addresses(AttributeType::XOR_PEER_ADDRESS)
     }
 
     /// ALTERNATE-SERVER, of a 300.
@@ -141,6 +143,14 @@ impl<'a> Message<'a> {
         self.family(AttributeType::ADDITIONAL_ADDRESS_FAMILY)
     }
 
+    /// ADDRESS-ERROR-CODE: the family, and why there is no relayed address of it.
+    pub fn address_error_code(&self) -> Value<(AddressFamily, ErrorCode)> {
+        self.value(AttributeType::ADDRESS_ERROR_CODE, |v| {
+            let (&[family, _, class, number], _) = v.split_first_chunk::<4>()?;
+            Some((AddressFamily::from_number(family), ErrorCode::from_parts(class & 0x07, number)?))
+        })
+    }
+
     /// DONT-FRAGMENT is there; it has no value.
     pub fn dont_fragment(&self) -> bool {
         self.has(AttributeType::DONT_FRAGMENT)
@@ -167,6 +177,15 @@ impl<'a> Message<'a> {
 
     fn xor_address(&self, kind: AttributeType) -> Value<SocketAddr> {
         self.value(kind, |v| xor::decode(v, xor::mask(self.transaction_id())))
+    }
+
+    fn xor_addresses(
+        &self,
+        kind: AttributeType,
+    ) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> + use<'a> {
+        let mask = xor::mask(self.transaction_id());
+        let of_kind = self.attributes().filter(move |a| a.kind == kind);
+        of_kind.map(move |a| xor::decode(a.value, mask).ok_or(BadAttribute(a.kind)))
     }
 
     fn text(&self, kind: AttributeType, max: usize) -> Value<&'a str> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::allocations::Allocation;
+use super::allocations::{Allocation, Lease};
 use super::core::Core;
+use super::family::{Family, PerFamily, Relayed};
 use super::io::{Event, Output, Outputs, RelayRefused};
 use super::ports::Want;
 use super::refresh::granted_lifetime;
@@ -27,9 +28,20 @@ const TRIES: u32 = 8;
 /// How long a port that another program held is left alone.
 const FOREIGN_PORT_REST: Duration = Duration::from_secs(60);
 
-/// An Allocate request that waits for its relayed transport address. It holds its ports and places in the quota.
+/// An Allocate request that waits for a relayed transport address. It holds its ports and places in the quota.
 #[derive(Debug)]
 pub(super) struct Opening {
+    waiting: Waiting,
+    /// The address asked for; those of the two families are opened one after the other.
+    relayed: RelayAddr,
+    /// How many ports of this family have been asked for.
+    tries: u32,
+}
+
+/// What an allocation is made from.
+#[derive(Debug)]
+struct Waiting {
+    id: AllocationId,
     five_tuple: FiveTuple,
     /// The request's bytes, and what [`Caller`] says about them.
     request: Box<[u8]>,
@@ -38,9 +50,12 @@ pub(super) struct Opening {
     username: Box<str>,
     quota_user: Box<str>,
     lifetime: Duration,
-    relayed: RelayAddr,
     port: Port,
-    tries: u32,
+    /// The families whose turn has not come.
+    wanted: &'static [Family],
+    opened: Relayed,
+    /// Why there is no address of a family that was asked for.
+    failed: PerFamily<ErrorCode>,
 }
 
 /// Where the relayed port comes from.
@@ -50,7 +65,7 @@ enum Port {
     Reservation,
 }
 
-impl Opening {
+impl Waiting {
     /// Whom to answer.
     fn caller(&self) -> Caller<'_> {
         Caller {
@@ -60,23 +75,21 @@ impl Opening {
             key: self.key.clone(),
         }
     }
-
-    /// Places held in the quota: a port reserved along counts like an allocation, or reservations would be a way
-    /// around the quota.
-    fn places(&self) -> u32 {
-        self.port.places()
-    }
 }
 
 impl Port {
+    /// Places held in the quota. A port reserved along counts like an allocation, or reservations would be a way
+    /// around the quota. An allocation with a relayed address of each family is one: what an operator bounds is how
+    /// many calls a user has, and a browser asks for both families without being told to.
     fn places(self) -> u32 {
-        if self == Port::Pool(Want::Pair) { 2 } else { 1 }
+        if self == Self::Pool(Want::Pair) { 2 } else { 1 }
     }
 }
 
 /// What the client asks for.
 struct Wish {
-    ipv6: bool,
+    /// In the order in which they are opened.
+    families: &'static [Family],
     want: Want,
     token: Option<Token>,
     lifetime: Option<Duration>,
@@ -89,16 +102,23 @@ impl Core {
             return Err(ErrorCode::ALLOCATION_MISMATCH.into());
         }
         let wish = read_wish(&request.caller.message)?;
-        let served = self.config.relay_addresses.iter().any(|a| a.local.is_ipv6() == wish.ipv6);
-        if wish.token.is_none() && !served {
+        // Also when none was asked for and the server relays IPv6 only: RFC 8656 section 7.2 has it so, and coturn does
+        // the same unless told otherwise. A client that knows nothing of families would take an IPv6 address for
+        // nonsense.
+        if wish.token.is_none() && !wish.families.iter().any(|&family| self.relays_from(family)) {
             return Err(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED.into());
         }
 
-        let (relayed, port) = match wish.token {
-            Some(token) => (self.claim_reserved(&token, request.account)?, Port::Reservation),
-            None => (self.claim_free(&wish, request.account)?, Port::Pool(wish.want)),
+        let (reserved, port) = match wish.token {
+            Some(token) => (Some(self.claim_reserved(&token, request.account)?), Port::Reservation),
+            None => (None, Port::Pool(wish.want)),
         };
-        let opening = Opening {
+        if reserved.is_none() {
+            let taken = self.shared.quotas.take(request.account, port.places(), &self.config);
+            taken.map_err(|_| ErrorCode::ALLOCATION_QUOTA_REACHED)?;
+        }
+        let waiting = Waiting {
+            id: AllocationId(self.next_allocation),
             five_tuple: request.caller.five_tuple,
             request: request.caller.message.as_bytes().into(),
             digest: request.caller.digest,
@@ -106,13 +126,16 @@ impl Core {
             username: request.username.into(),
             quota_user: request.account.into(),
             lifetime: granted_lifetime(wish.lifetime, self.config.max_lifetime),
-            relayed,
             port,
-            tries: 1,
+            wanted: if reserved.is_some() { &[] } else { wish.families },
+            opened: Relayed::default(),
+            failed: PerFamily::default(),
         };
-        let id = AllocationId(self.next_allocation);
         self.next_allocation += 1;
-        self.ask_to_open(id, opening, out);
+        match reserved {
+            Some(relayed) => self.ask_to_open(Opening { waiting, relayed, tries: 1 }, out),
+            None => self.open_next(waiting, out),
+        }
         Ok(())
     }
 
@@ -123,35 +146,61 @@ impl Core {
         outcome: Result<(), RelayRefused>,
         out: &mut Outputs,
     ) {
-        let Some(mut opening) = self.opening.remove(&id) else { return };
+        let Some(Opening { mut waiting, relayed, tries }) = self.opening.remove(&id) else { return };
+        let family = relayed.family();
         let refused = match outcome {
-            Ok(()) => return self.allocated(id, opening, out),
+            Ok(()) => {
+                waiting.opened.insert(family, relayed);
+                return self.open_next(waiting, out);
+            }
             Err(refused) => refused,
         };
 
-        if let (Some(next), Port::Pool(Want::Pair)) = (successor(opening.relayed), opening.port) {
+        if let (Some(next), Port::Pool(Want::Pair)) = (successor(relayed), waiting.port) {
             self.shared.ports.release(next);
         }
         match refused {
             RelayRefused::InUse => {
-                self.timers.start(self.now + FOREIGN_PORT_REST, Timer::ForeignPort(opening.relayed));
+                self.timers.start(self.now + FOREIGN_PORT_REST, Timer::ForeignPort(relayed));
             }
-            RelayRefused::NoResources => self.shared.ports.release(opening.relayed),
+            RelayRefused::NoResources => self.shared.ports.release(relayed),
         }
-        if let (RelayRefused::InUse, Port::Pool(want)) = (refused, opening.port)
-            && opening.tries < TRIES
-            && let Some(other) = self.shared.ports.claim(opening.relayed.0.is_ipv6(), want, &mut self.rng)
+        if let (RelayRefused::InUse, Port::Pool(want)) = (refused, waiting.port)
+            && tries < TRIES
+            && let Some(relayed) = self.shared.ports.claim(family, want, &mut self.rng)
         {
-            opening.relayed = other;
-            opening.tries += 1;
-            return self.ask_to_open(id, opening, out);
+            return self.ask_to_open(Opening { waiting, relayed, tries: tries + 1 }, out);
         }
-        self.shared.quotas.give_back(&opening.quota_user, opening.places());
-        self.refuse(&opening.caller(), ErrorCode::INSUFFICIENT_CAPACITY, out);
+        waiting.failed.insert(family, ErrorCode::INSUFFICIENT_CAPACITY);
+        self.open_next(waiting, out);
     }
 
-    fn ask_to_open(&mut self, allocation: AllocationId, opening: Opening, out: &mut Outputs) {
-        out.items.push(Output::OpenRelay { allocation, relayed: opening.relayed });
+    /// Asks for a relayed address of the next family wanted. When all had their turn, the request is answered: with
+    /// success if there is any address (RFC 8656 section 7.2, of ADDITIONAL-ADDRESS-FAMILY).
+    fn open_next(&mut self, mut waiting: Waiting, out: &mut Outputs) {
+        while let (Some((&family, rest)), Port::Pool(want)) = (waiting.wanted.split_first(), waiting.port) {
+            waiting.wanted = rest;
+            if let Some(relayed) = self.shared.ports.claim(family, want, &mut self.rng) {
+                return self.ask_to_open(Opening { waiting, relayed, tries: 1 }, out);
+            }
+            let code = if self.relays_from(family) {
+                ErrorCode::INSUFFICIENT_CAPACITY
+            } else {
+                ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED
+            };
+            waiting.failed.insert(family, code);
+        }
+        if waiting.opened.values().next().is_some() {
+            return self.allocated(waiting, out);
+        }
+        self.shared.quotas.give_back(&waiting.quota_user, waiting.port.places());
+        // A family that is relayed from was among those wanted: it failed for want of ports or sockets.
+        self.refuse(&waiting.caller(), ErrorCode::INSUFFICIENT_CAPACITY, out);
+    }
+
+    fn ask_to_open(&mut self, opening: Opening, out: &mut Outputs) {
+        let (allocation, relayed) = (opening.waiting.id, opening.relayed);
+        out.items.push(Output::OpenRelay { allocation, relayed });
         self.opening.insert(allocation, opening);
     }
 
@@ -160,57 +209,57 @@ impl Core {
         Ok(reservation.ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?.relayed)
     }
 
-    fn claim_free(&mut self, wish: &Wish, quota_user: &str) -> Result<RelayAddr, Refusal> {
-        let places = Port::Pool(wish.want).places();
-        let quotas = &self.shared.quotas;
-        quotas.take(quota_user, places, &self.config).map_err(|_| ErrorCode::ALLOCATION_QUOTA_REACHED)?;
-        self.shared.ports.claim(wish.ipv6, wish.want, &mut self.rng).ok_or_else(|| {
-            quotas.give_back(quota_user, places);
-            ErrorCode::INSUFFICIENT_CAPACITY.into()
-        })
+    fn relays_from(&self, family: Family) -> bool {
+        self.config.relay_addresses.iter().any(|a| Family::of(a.local) == family)
     }
 
-    /// The address is open: the allocation exists from here on.
-    fn allocated(&mut self, id: AllocationId, opening: Opening, out: &mut Outputs) {
-        let five_tuple = opening.five_tuple;
+    /// The addresses are open: the allocation exists from here on.
+    fn allocated(&mut self, waiting: Waiting, out: &mut Outputs) {
+        let (five_tuple, relayed) = (waiting.five_tuple, waiting.opened);
         debug_assert!(self.allocations.of_client(&five_tuple).is_none(), "the caller's part of RelayOpened");
-        let token = successor(opening.relayed)
-            .filter(|_| opening.port == Port::Pool(Want::Pair))
-            .map(|next| self.reserve(next, &opening.quota_user));
+        let token = relayed
+            .values()
+            .filter(|_| waiting.port == Port::Pool(Want::Pair))
+            .find_map(|&first| successor(first))
+            .map(|next| self.reserve(next, &waiting.quota_user));
 
-        let public = self.public(opening.relayed.0);
-        let answer = self.answer(&opening.caller(), out, |answer| {
-            answer.xor_relayed_address(public);
-            answer.lifetime(opening.lifetime);
+        let answer = self.answer(&waiting.caller(), out, |answer| {
+            for address in relayed.values() {
+                answer.xor_relayed_address(self.public(address.0));
+            }
+            for (family, &code) in waiting.failed.iter() {
+                answer.address_error_code(family.into(), code);
+            }
+            answer.lifetime(waiting.lifetime);
             if let Some(token) = token {
                 answer.reservation_token(token);
             }
             answer.xor_mapped_address(five_tuple.client.0);
         });
 
-        let expires = self.now + opening.lifetime;
-        let username = String::from(&*opening.username);
+        let expires = self.now + waiting.lifetime;
+        let mut leases = PerFamily::default();
+        for (family, &relayed) in relayed.iter() {
+            leases.insert(family, Lease { relayed, expires });
+        }
+        let username = String::from(&*waiting.username);
         let slot = self.allocations.insert(Allocation {
-            id,
+            id: waiting.id,
             five_tuple,
-            relayed: opening.relayed,
-            username: opening.username,
-            quota_user: opening.quota_user,
-            expires,
-            request: opening.digest,
+            leases,
+            username: waiting.username,
+            quota_user: waiting.quota_user,
+            request: waiting.digest,
             answer: out.bytes[answer].into(),
             permissions: SortedMap::default(),
             channels: SortedMap::default(),
             numbers: SortedMap::default(),
         });
-        self.timers.start(expires, Timer::Allocation(slot));
-        let relayed = opening.relayed;
-        out.items.push(Output::Event(Event::AllocationCreated {
-            allocation: id,
-            five_tuple,
-            relayed,
-            username,
-        }));
+        for (family, _) in relayed.iter() {
+            self.timers.start(expires, Timer::Lease(slot, family));
+        }
+        let allocation = waiting.id;
+        out.items.push(Output::Event(Event::AllocationCreated { allocation, five_tuple, relayed, username }));
     }
 
     /// Keeps the second port of a pair for a later Allocate request of the same user.
@@ -233,8 +282,8 @@ fn read_wish(message: &Message<'_>) -> Result<Wish, Refusal> {
     let even_port = message.even_port()?;
     let family = message.requested_address_family()?;
     let additional = message.additional_address_family()?;
-    // RFC 8656 section 7.2: IPv4 comes first, so it cannot come in addition.
-    if additional == Some(AddressFamily::V4) {
+    // RFC 8656 section 18.11: IPv6 is the only valid value.
+    if additional.is_some_and(|family| family != AddressFamily::V6) {
         return Err(ErrorCode::BAD_REQUEST.into());
     }
     let additional = additional.is_some();
@@ -244,9 +293,10 @@ fn read_wish(message: &Message<'_>) -> Result<Wish, Refusal> {
     {
         return Err(ErrorCode::BAD_REQUEST.into());
     }
-    let ipv6 = match family {
-        None | Some(AddressFamily::V4) => false,
-        Some(AddressFamily::V6) => true,
+    let families: &[_] = match family {
+        None if additional => &Family::BOTH,
+        None | Some(AddressFamily::V4) => &[Family::V4],
+        Some(AddressFamily::V6) => &[Family::V6],
         Some(AddressFamily::Unknown(_)) => return Err(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED.into()),
     };
     let want = match even_port {
@@ -254,7 +304,7 @@ fn read_wish(message: &Message<'_>) -> Result<Wish, Refusal> {
         Some(false) => Want::Even,
         Some(true) => Want::Pair,
     };
-    Ok(Wish { ipv6, want, token, lifetime: message.lifetime()? })
+    Ok(Wish { families, want, token, lifetime: message.lifetime()? })
 }
 
 /// The next-higher port on the same address.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::family::{Family, PerFamily};
 use super::io::{Binding, Output, Outputs};
 use super::sorted_map::SortedMap;
 use super::timers::{Timer, Timers};
@@ -18,12 +19,12 @@ pub(super) struct Slot(u32);
 pub(super) struct Allocation {
     pub(super) id: AllocationId,
     pub(super) five_tuple: FiveTuple,
-    pub(super) relayed: RelayAddr,
+    /// Never empty.
+    pub(super) leases: PerFamily<Lease>,
     /// USERNAME of the request that made it: only this one may use it (RFC 8656 section 5).
     pub(super) username: Box<str>,
     /// Whose quota it counts against.
     pub(super) quota_user: Box<str>,
-    pub(super) expires: Timestamp,
     /// The digest of the Allocate request, and the answer that its retransmissions get.
     pub(super) request: u64,
     pub(super) answer: Box<[u8]>,
@@ -32,6 +33,14 @@ pub(super) struct Allocation {
     pub(super) channels: SortedMap<ChannelNumber, Channel>,
     /// The same channels by peer.
     pub(super) numbers: SortedMap<PeerAddr, ChannelNumber>,
+}
+
+/// A relayed transport address and how long it is the allocation's: each has a time-to-expiry of its own (RFC 8656
+/// section 3.2), because a client may refresh one of the two by itself (section 8.1).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) relayed: RelayAddr,
+    pub(super) expires: Timestamp,
 }
 
 /// A channel number and its peer.
@@ -61,6 +70,16 @@ pub(super) struct Installed {
 }
 
 impl Allocation {
+    /// The relayed transport addresses.
+    pub(super) fn relayed(&self) -> impl Iterator<Item = RelayAddr> {
+        self.leases.values().map(|lease| lease.relayed)
+    }
+
+    /// The relayed transport address that reaches a peer: the one of its family.
+    pub(super) fn relayed_to(&self, peer: IpAddr) -> Option<RelayAddr> {
+        self.leases.get(Family::of(peer)).map(|lease| lease.relayed)
+    }
+
     /// Installs or refreshes a permission. Says whether that changed anything: a request may name an address many
     /// times over.
     pub(super) fn permit(&mut self, slot: Slot, peer: IpAddr, until: Timestamp, timers: &mut Timers) -> bool {
@@ -111,27 +130,29 @@ impl Allocation {
     /// A binding lives while the channel, the permission for its peer and the allocation all do.
     pub(super) fn settle(&mut self, number: ChannelNumber, next_id: &mut u64, out: &mut Outputs) {
         let Some(channel) = self.channels.get_mut(&number) else { return };
+        let lease = self.leases.get(channel.peer.family());
         let permission = self.permissions.get(&channel.peer.0.ip()).copied();
-        let deadline = permission
+        let alive = lease
+            .zip(permission)
             .filter(|_| channel.state == ChannelState::Bound)
-            .map(|until| until.min(channel.expires).min(self.expires));
-        let effect = match (&mut channel.installed, deadline) {
+            .map(|(lease, permitted)| (lease.relayed, permitted.min(channel.expires).min(lease.expires)));
+        let effect = match (&mut channel.installed, alive) {
             (None, None) => return,
-            (None, Some(deadline)) => {
+            (None, Some((relayed, deadline))) => {
                 let id = BindingId(*next_id);
                 *next_id += 1;
                 channel.installed = Some(Installed { id, deadline });
                 Output::Bind(Binding {
                     id,
                     five_tuple: self.five_tuple,
-                    relayed: self.relayed,
+                    relayed,
                     peer: channel.peer,
                     channel: number,
                     deadline,
                 })
             }
-            (Some(installed), Some(deadline)) if installed.deadline == deadline => return,
-            (Some(installed), Some(deadline)) => {
+            (Some(installed), Some((_, deadline))) if installed.deadline == deadline => return,
+            (Some(installed), Some((_, deadline))) => {
                 installed.deadline = deadline;
                 Output::Extend { binding: installed.id, deadline }
             }
@@ -163,19 +184,37 @@ impl Allocation {
     pub(super) fn bindings(&self) -> impl Iterator<Item = Binding> {
         self.channels.iter().filter_map(|(&channel, c)| {
             let Installed { id, deadline } = c.installed?;
-            let (five_tuple, relayed, peer) = (self.five_tuple, self.relayed, c.peer);
+            let relayed = self.relayed_to(c.peer.0.ip())?;
+            let (five_tuple, peer) = (self.five_tuple, c.peer);
             Some(Binding { id, five_tuple, relayed, peer, channel, deadline })
         })
     }
 
-    /// Stops the timers of everything that belongs to the allocation.
-    pub(super) fn cancel_timers(&self, slot: Slot, timers: &mut Timers) {
-        for (peer, expires) in self.permissions.iter() {
-            timers.cancel(*expires, Timer::Permission(slot, *peer));
-        }
-        for (number, channel) in self.channels.iter() {
-            timers.cancel(channel.expires, Timer::Channel(slot, *number));
-        }
+    /// Removes the permissions and channels of one family's peers: they end with its relayed transport address, and
+    /// those of the other family must not be touched (RFC 8656 section 8.1).
+    pub(super) fn forget_peers(
+        &mut self,
+        slot: Slot,
+        family: Family,
+        timers: &mut Timers,
+        out: &mut Outputs,
+    ) {
+        self.permissions.retain(|&peer, &expires| {
+            let stays = Family::of(peer) != family;
+            if !stays {
+                timers.cancel(expires, Timer::Permission(slot, peer));
+            }
+            stays
+        });
+        self.channels.retain(|&number, channel| {
+            let stays = channel.peer.family() != family;
+            if !stays {
+                timers.cancel(channel.expires, Timer::Channel(slot, number));
+                out.items.extend(channel.installed.map(|i| Output::Unbind { binding: i.id }));
+            }
+            stays
+        });
+        self.numbers.retain(|peer, _| peer.family() != family);
     }
 }
 
@@ -196,16 +235,24 @@ impl Allocations {
             Slot(self.slots.len() as u32 - 1)
         });
         self.by_five_tuple.insert(allocation.five_tuple, slot);
-        self.by_relayed.insert(allocation.relayed, slot);
+        self.by_relayed.extend(allocation.relayed().map(|relayed| (relayed, slot)));
         self.slots[slot.0 as usize] = Some(allocation);
         slot
     }
 
+    /// Takes the relayed transport address of one family away from an allocation.
+    pub(super) fn take_lease(&mut self, slot: Slot, family: Family) -> Option<Lease> {
+        let lease = self.get_mut(slot).leases.take(family)?;
+        self.by_relayed.remove(&lease.relayed);
+        Some(lease)
+    }
+
+    /// Removes an allocation that has no relayed transport address any more.
     pub(super) fn remove(&mut self, slot: Slot) -> Allocation {
         let allocation = self.slots[slot.0 as usize].take().expect("a slot in use");
+        debug_assert_eq!(allocation.relayed().count(), 0);
         self.vacant.push(slot);
         self.by_five_tuple.remove(&allocation.five_tuple);
-        self.by_relayed.remove(&allocation.relayed);
         allocation
     }
 
@@ -215,6 +262,11 @@ impl Allocations {
 
     pub(super) fn of_relayed(&self, relayed: &RelayAddr) -> Option<Slot> {
         self.by_relayed.get(relayed).copied()
+    }
+
+    /// The relayed transport addresses of all allocations.
+    pub(super) fn relayed(&self) -> usize {
+        self.by_relayed.len()
     }
 
     pub(super) fn get(&self, slot: Slot) -> &Allocation {

@@ -15,7 +15,7 @@ impl Core {
         let number = ChannelNumber::new(number).ok_or(ErrorCode::BAD_REQUEST)?;
         let peer = request.caller.message.xor_peer_address()?.ok_or(ErrorCode::BAD_REQUEST)?;
         let allocation = self.allocations.get(slot);
-        let peer = self.admit(allocation.relayed, peer)?;
+        let peer = self.admit(allocation, peer)?;
         if !self.may_send_to(peer) {
             return Err(ErrorCode::FORBIDDEN.into());
         }

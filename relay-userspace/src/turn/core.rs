@@ -47,6 +47,8 @@ pub struct Core {
 pub struct Occupancy {
     /// Live allocations.
     pub allocations: usize,
+    /// Their relayed transport addresses, one or two each.
+    pub relayed: usize,
     /// Allocations that wait for [`Input::RelayOpened`].
     pub opening: usize,
     /// Live permissions.
@@ -118,6 +120,7 @@ impl Core {
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {
             allocations: self.allocations.len(),
+            relayed: self.allocations.relayed(),
             opening: self.opening.len(),
             permissions: self.allocations.iter().map(|a| a.permissions.len()).sum(),
             channels: self.allocations.iter().map(|a| a.channels.len()).sum(),

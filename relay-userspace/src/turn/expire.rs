@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::allocations::{ChannelState, Slot};
+use super::allocations::{ChannelState, Lease, Slot};
 use super::answers::RequestKey;
 use super::core::Core;
+use super::family::Family;
 use super::io::{EndCause, Event, Output, Outputs};
 use super::timers::Timer;
 use super::types::ChannelNumber;
@@ -19,7 +20,7 @@ impl Core {
     pub(super) fn expire(&mut self, out: &mut Outputs) {
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
-                Timer::Allocation(slot) => self.end(slot, EndCause::Expired, out),
+                Timer::Lease(slot, family) => self.end_lease(slot, family, EndCause::Expired, out),
                 Timer::Permission(slot, peer) => self.permission_expired(slot, peer, out),
                 Timer::Channel(slot, number) => self.channel_expired(slot, number, out),
                 Timer::Reservation(token) => {
@@ -37,13 +38,34 @@ impl Core {
         }
     }
 
-    /// Ends an allocation and everything that belongs to it. Its own timer has run or been cancelled.
-    pub(super) fn end(&mut self, slot: Slot, cause: EndCause, out: &mut Outputs) {
+    /// Ends an allocation, or its relayed transport addresses of some families, before their time.
+    pub(super) fn end(
+        &mut self,
+        slot: Slot,
+        families: impl Fn(Family) -> bool,
+        cause: EndCause,
+        out: &mut Outputs,
+    ) {
+        let leases = self.allocations.get(slot).leases;
+        for (family, lease) in leases.iter().filter(|(family, _)| families(*family)) {
+            self.timers.cancel(lease.expires, Timer::Lease(slot, family));
+            self.end_lease(slot, family, cause, out);
+        }
+    }
+
+    /// Closes an allocation's relayed transport address of one family, with what belongs to it; the allocation ends
+    /// with its last one. The lease's timer has run or been cancelled.
+    fn end_lease(&mut self, slot: Slot, family: Family, cause: EndCause, out: &mut Outputs) {
+        let Some(Lease { relayed, .. }) = self.allocations.take_lease(slot, family) else { return };
+        let allocation = self.allocations.get_mut(slot);
+        allocation.forget_peers(slot, family, &mut self.timers, out);
+        out.items.push(Output::CloseRelay { relayed });
+        self.given_up.push(relayed);
+        if allocation.relayed().next().is_some() {
+            return;
+        }
+
         let ended = self.allocations.remove(slot);
-        ended.cancel_timers(slot, &mut self.timers);
-        out.items.extend(ended.bindings().map(|binding| Output::Unbind { binding: binding.id }));
-        out.items.push(Output::CloseRelay { relayed: ended.relayed });
-        self.given_up.push(ended.relayed);
         self.shared.quotas.give_back(&ended.quota_user, 1);
         out.items.push(Output::Event(Event::AllocationEnded {
             allocation: ended.id,

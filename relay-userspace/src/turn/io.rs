@@ -6,6 +6,7 @@ use relay_common::addr::Be16;
 use relay_common::flow::Path;
 use relay_common::reason::Reason;
 
+use super::family::Relayed;
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
 use crate::time::Timestamp;
 
@@ -141,7 +142,7 @@ pub enum Event {
         /// Whose it is.
         five_tuple: FiveTuple,
         /// What it relays from.
-        relayed: RelayAddr,
+        relayed: Relayed,
         /// The authenticated user.
         username: String,
     },

@@ -10,6 +10,7 @@ mod channel;
 mod config;
 mod core;
 mod expire;
+mod family;
 mod io;
 mod peers;
 mod permission;
@@ -26,6 +27,7 @@ mod types;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
+pub use family::{Family, PerFamily, Relayed};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
 pub use shared::Shared;
 pub use types::{

@@ -2,18 +2,17 @@
 
 use std::net::SocketAddr;
 
+use super::allocations::Allocation;
 use super::core::Core;
 use super::request::Refusal;
-use super::types::{PeerAddr, RelayAddr};
+use super::types::PeerAddr;
 use crate::stun::ErrorCode;
 
 impl Core {
-    /// The peer that an address of a request means, if an allocation that relays from `relayed` may let it in.
-    pub(super) fn admit(&self, relayed: RelayAddr, named: SocketAddr) -> Result<PeerAddr, Refusal> {
+    /// The peer that an address of a request means, if this allocation may let it in.
+    pub(super) fn admit(&self, allocation: &Allocation, named: SocketAddr) -> Result<PeerAddr, Refusal> {
         // RFC 8656 sections 10.2 and 12.2.
-        if named.is_ipv6() != relayed.0.is_ipv6() {
-            return Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH.into());
-        }
+        allocation.relayed_to(named.ip()).ok_or(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH)?;
         let peer = self.canonical(named);
         let rules = &self.config.peer_rules;
         if !rules.permits(named.ip()) || !rules.permits(peer.0.ip()) {

@@ -18,18 +18,18 @@ impl Core {
     ) -> Result<(), Refusal> {
         let until = self.now + self.config.lifetimes.permission;
         let slot = self.own_allocation(request)?;
-        let relayed = self.allocations.get(slot).relayed;
+        let allocation = self.allocations.get(slot);
         let mut new = 0;
         let mut any = false;
         for peer in request.caller.message.xor_peer_addresses() {
-            let peer = self.admit(relayed, peer?)?;
+            let peer = self.admit(allocation, peer?)?;
             any = true;
-            new += usize::from(self.allocations.get(slot).permissions.get(&peer.0.ip()).is_none());
+            new += usize::from(allocation.permissions.get(&peer.0.ip()).is_none());
         }
         if !any {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
-        if self.allocations.get(slot).permissions.len() + new > MOST_PEERS {
+        if allocation.permissions.len() + new > MOST_PEERS {
             return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
         }
 

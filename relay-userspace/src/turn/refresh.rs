@@ -17,29 +17,36 @@ impl Core {
         let slot = self.own_allocation(request)?;
         let wished = request.caller.message.lifetime()?;
         let allocation = self.allocations.get_mut(slot);
-        if let Some(family) = request.caller.message.requested_address_family()? {
-            let own = if allocation.relayed.0.is_ipv6() { AddressFamily::V6 } else { AddressFamily::V4 };
-            if family != own {
-                return Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH.into());
-            }
+        let asked = request.caller.message.requested_address_family()?;
+        let leases = allocation.leases;
+        // Without the attribute the request is for all there are (RFC 8656 section 8.1).
+        let meant = |family| asked.is_none_or(|asked| asked == AddressFamily::from(family));
+        let families = || leases.iter().map(|(family, _)| family).filter(|&family| meant(family));
+        if families().next().is_none() {
+            return Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH.into());
         }
 
         if wished == Some(Duration::ZERO) {
             // A late duplicate of the Allocate request must not make an allocation that nobody uses.
-            let allocate_answer = (allocation.request, std::mem::take(&mut allocation.answer));
-            self.timers.cancel(allocation.expires, Timer::Allocation(slot));
-            self.end(slot, EndCause::Deleted, out);
+            let all = families().count() == leases.values().count();
+            let allocate_answer = all.then(|| (allocation.request, std::mem::take(&mut allocation.answer)));
+            self.end(slot, meant, EndCause::Deleted, out);
             let answer = self.answer(&request.caller, out, |answer| {
                 answer.lifetime(Duration::ZERO);
             });
-            for (digest, answer) in [allocate_answer, (request.caller.digest, out.bytes[answer].into())] {
+            let own_answer = (request.caller.digest, out.bytes[answer].into());
+            for (digest, answer) in allocate_answer.into_iter().chain([own_answer]) {
                 self.keep_answer(request.caller.key_of(digest), answer);
             }
             return Ok(());
         }
 
         let lifetime = granted_lifetime(wished, self.config.max_lifetime);
-        self.timers.restart(&mut allocation.expires, self.now + lifetime, Timer::Allocation(slot));
+        for family in families() {
+            if let Some(lease) = allocation.leases.get_mut(family) {
+                self.timers.restart(&mut lease.expires, self.now + lifetime, Timer::Lease(slot, family));
+            }
+        }
         allocation.settle_all(&mut self.next_binding, out);
         self.answer(&request.caller, out, |answer| {
             answer.lifetime(lifetime);

@@ -45,7 +45,8 @@ impl Core {
             let permitted = allocation.permissions.get(&channel.peer.0.ip()).is_some();
             return Err(if permitted { Reason::Expired } else { Reason::NoPermission });
         }
-        Ok(Output::ToPeer { relayed: allocation.relayed, peer: channel.peer, payload })
+        let relayed = allocation.relayed_to(channel.peer.0.ip()).ok_or(Reason::NoBinding)?;
+        Ok(Output::ToPeer { relayed, peer: channel.peer, payload })
     }
 
     fn relay_send(&self, five_tuple: &FiveTuple, message: &Message<'_>) -> Result<Output, Reason> {
@@ -62,8 +63,9 @@ impl Core {
         if !self.may_send_to(peer) {
             return Err(Reason::ForbiddenPeer);
         }
+        let relayed = allocation.relayed_to(peer.0.ip()).ok_or(Reason::NoPermission)?;
         let start = data.as_ptr().addr() - message.as_bytes().as_ptr().addr();
-        Ok(Output::ToPeer { relayed: allocation.relayed, peer, payload: start..start + data.len() })
+        Ok(Output::ToPeer { relayed, peer, payload: start..start + data.len() })
     }
 
     fn relay_to_client(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::allocations::Slot;
+use super::family::Family;
 use super::reservations::Token;
 use super::types::{ChannelNumber, RelayAddr};
 use crate::time::Timestamp;
@@ -12,8 +13,8 @@ use crate::time::Timestamp;
 /// What ends at a point in time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Timer {
-    /// An allocation's lifetime.
-    Allocation(Slot),
+    /// The lifetime of an allocation's relayed transport address of one family.
+    Lease(Slot, Family),
     /// A permission.
     Permission(Slot, IpAddr),
     /// A channel binding, or the time after it in which its number and peer stay together.

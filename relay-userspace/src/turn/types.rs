@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::family::Family;
+
 /// The client's transport address as this server sees it (its server-reflexive address).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientAddr(pub SocketAddr);
@@ -12,9 +14,23 @@ pub struct ClientAddr(pub SocketAddr);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RelayAddr(pub SocketAddr);
 
+impl RelayAddr {
+    /// Its address family, which is that of all its peers.
+    pub const fn family(self) -> Family {
+        Family::of(self.0.ip())
+    }
+}
+
 /// A peer's transport address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PeerAddr(pub SocketAddr);
+
+impl PeerAddr {
+    /// Its address family, which is that of every relayed address that reaches it.
+    pub const fn family(self) -> Family {
+        Family::of(self.0.ip())
+    }
+}
 
 /// The transport between client and server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

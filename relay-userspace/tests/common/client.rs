@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use turnpike::stun::{Builder, Class, Key, Message, MessageType, Method, TransactionId};
+use turnpike::stun::{AddressFamily, Builder, Class, Key, Message, MessageType, Method, TransactionId};
 use turnpike::turn::{ClientAddr, FiveTuple, Transport};
 
 use super::{PASSWORD, REALM, Seen, Sim, USER, addr, to_client};
@@ -116,6 +116,27 @@ impl Client {
         })
     }
 
+    /// Asks for a relayed address of each family.
+    pub fn allocate_both(&mut self, sim: &mut Sim) -> Reply {
+        self.request(sim, Method::ALLOCATE, |b| {
+            b.requested_transport(17).additional_address_family(AddressFamily::V6);
+        })
+    }
+
+    /// Asks for a relayed address of this family.
+    pub fn allocate_of(&mut self, sim: &mut Sim, family: AddressFamily) -> Reply {
+        self.request(sim, Method::ALLOCATE, |b| {
+            b.requested_transport(17).requested_address_family(family);
+        })
+    }
+
+    /// Refreshes the relayed address of one family.
+    pub fn refresh_of(&mut self, sim: &mut Sim, family: AddressFamily, seconds: u64) -> Reply {
+        self.request(sim, Method::REFRESH, |b| {
+            b.lifetime(std::time::Duration::from_secs(seconds)).requested_address_family(family);
+        })
+    }
+
     /// Allocates and returns the relayed transport address.
     pub fn allocated(&mut self, sim: &mut Sim) -> SocketAddr {
         self.allocate(sim).relayed()
@@ -174,6 +195,17 @@ impl Reply {
     pub fn relayed(&self) -> SocketAddr {
         assert_eq!(self.code(), 0);
         self.message().xor_relayed_address().unwrap().expect("XOR-RELAYED-ADDRESS")
+    }
+
+    /// All relayed transport addresses, in the order of the answer.
+    pub fn all_relayed(&self) -> Vec<SocketAddr> {
+        assert_eq!(self.code(), 0);
+        self.message().xor_relayed_addresses().map(Result::unwrap).collect()
+    }
+
+    /// The family that could not be had, and its error code.
+    pub fn address_error(&self) -> Option<(AddressFamily, u16)> {
+        self.message().address_error_code().unwrap().map(|(family, code)| (family, code.get()))
     }
 
     pub fn lifetime(&self) -> u64 {

@@ -56,7 +56,7 @@ impl Datapath {
     pub fn assert_agrees_with(&self, core: &Core) {
         let believed: HashMap<_, _> = core.bindings().map(|binding| (binding.id, binding)).collect();
         assert_eq!(self.bindings, believed);
-        assert_eq!(self.open.len(), core.allocation_count());
+        assert_eq!(self.open.len(), core.occupancy().relayed);
     }
 
     /// The binding of a client's channel.

@@ -90,6 +90,23 @@ pub fn config() -> CoreConfig {
     }
 }
 
+/// The same with an IPv6 relay address next to the IPv4 one.
+pub fn dual_stack() -> CoreConfig {
+    relaying_from(&[("198.51.100.7", "198.51.100.7"), ("2001:db8:1::7", "2001:db8:1::7")])
+}
+
+/// The same with these relay addresses, public and local.
+pub fn relaying_from(addresses: &[(&str, &str)]) -> CoreConfig {
+    let relay_addresses: Vec<_> = addresses
+        .iter()
+        .map(|(public, local)| RelayAddress { public: ip(public), local: ip(local) })
+        .collect();
+    let relay: Vec<_> = relay_addresses.iter().flat_map(|a| [a.public, a.local]).collect();
+    let host = HostAddresses { own: relay.clone(), relay, relay_ports: 50_000..=50_063 };
+    let allow = ["203.0.113.0/24", "198.51.100.0/24", "2001:db8::/32"].map(|cidr| cidr.parse().unwrap());
+    CoreConfig { relay_addresses, peer_rules: PeerRules::new(allow.into(), vec![], host), ..config() }
+}
+
 pub fn sim() -> Sim {
     Sim::new(config(), [7; 32])
 }

@@ -10,7 +10,9 @@ use relay_common::channel;
 
 use super::Identity;
 use crate::auth::printable;
-use crate::stun::{Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId};
+use crate::stun::{
+    AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId,
+};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -126,11 +128,20 @@ impl Client {
         }
     }
 
-    /// An Allocate request: the relayed transport address, and the lifetime.
+    /// An Allocate request: the relayed transport address, and the lifetime. A server without IPv4 has to refuse what
+    /// names no family (RFC 8656 section 7.2), and is asked for IPv6 then.
     pub(super) fn allocate(&mut self) -> Result<(SocketAddr, Duration), Failure> {
-        let answer = self.request(Method::ALLOCATE, &|request| {
+        let plain = self.request(Method::ALLOCATE, &|request| {
             request.requested_transport(UDP);
-        })?;
+        });
+        let answer = match plain {
+            Err(Failure::Refused { code: ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED, .. }) => {
+                self.request(Method::ALLOCATE, &|request| {
+                    request.requested_transport(UDP).requested_address_family(AddressFamily::V6);
+                })?
+            }
+            other => other?,
+        };
         let message = answer.message();
         let relayed = wanted("XOR-RELAYED-ADDRESS", message.xor_relayed_address())?;
         Ok((relayed, wanted("LIFETIME", message.lifetime())?))

@@ -93,7 +93,8 @@ fn resolve(url: &TurnUrl) -> Result<(SocketAddr, String), String> {
     let first = *first.ok_or(format!("{} has no address", url.host))?;
     let more = match addresses.len() {
         1 => String::new(),
-        n => format!(", first IPv4 of {n} addresses"),
+        n if first.is_ipv4() => format!(", first IPv4 of {n} addresses"),
+        n => format!(", first of {n} addresses"),
     };
     Ok((first, format!("{first}{more}")))
 }
