@@ -38,3 +38,13 @@ fn over_ipv4_by_xdp() {
 fn over_ipv4_in_userspace() {
     agents(Family::V4, "userspace");
 }
+
+#[test]
+fn over_ipv6_by_xdp() {
+    agents(Family::V6, "xdp");
+}
+
+#[test]
+fn over_ipv6_in_userspace() {
+    agents(Family::V6, "userspace");
+}

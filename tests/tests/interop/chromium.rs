@@ -61,3 +61,13 @@ fn over_ipv4_by_xdp() {
 fn over_ipv4_in_userspace() {
     call(Family::V4, "userspace");
 }
+
+#[test]
+fn over_ipv6_by_xdp() {
+    call(Family::V6, "xdp");
+}
+
+#[test]
+fn over_ipv6_in_userspace() {
+    call(Family::V6, "userspace");
+}

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use relay_common::reason::Reason;
 use turn_client_proto::api::{
     DelayedMessageOrChannelSend, Transmit, TransmitBuild, TurnClientApi, TurnConfig, TurnEvent, TurnRecvRet,
 };
@@ -137,42 +136,57 @@ fn attributes(message: &[u8]) -> Vec<u16> {
     types
 }
 
-/// Data both ways, first in indications and then in a channel. With XDP, the channel is XDP's.
-fn call(lab: &Lab, client: &mut Client, family: Family) {
-    let peer = lab.peer(family).udp(0);
+/// Five messages each way.
+fn exchange(lab: &Lab, client: &mut Client, relayed: SocketAddr, peer: &UdpSocket, channel: bool) {
     let peer_address = peer.local_addr().expect("bound");
-    let relayed = client.relayed();
-    assert_eq!(relayed.ip(), lab.relay(family).address());
-    client.permit(peer_address);
-    for (round, channel) in [(0_u8, false), (1, true)] {
-        if channel {
-            client.bind(peer_address);
-        }
-        for length in [1, 2, 3, 4, 1200] {
-            let data = vec![round + 0x30; length];
-            assert_eq!(client.send(peer_address, &data), channel, "in a channel once there is one");
-            assert_eq!(receive(&peer, PATIENCE), Some((data.clone(), relayed)), "what the peer received");
-            peer.send_to(&data, relayed).expect("the server is reachable");
-            assert_eq!(client.receive(), (peer_address, data), "what the client received");
-        }
+    let before = packets(lab);
+    for length in [1, 2, 3, 4, 1200] {
+        let data = vec![0x30 + u8::from(channel); length];
+        assert_eq!(client.send(peer_address, &data), channel, "in a channel once there is one");
+        assert_eq!(receive(peer, PATIENCE), Some((data.clone(), relayed)), "what the peer received");
+        peer.send_to(&data, relayed).expect("the server is reachable");
+        assert_eq!(client.receive(), (peer_address, data), "what the client received");
     }
-    let counters = lab.server.counters();
-    let [xdp, process] = [Path::Xdp, Path::Userspace]
-        .map(|path| counters.of(path, Reason::ToPeer) + counters.of(path, Reason::ToClient));
-    assert_eq!(xdp + process, 20, "{counters:?}");
+    assert_eq!(packets(lab) - before, 10);
 }
 
+/// Data both ways in indications, with a peer whose machine has the family of this relayed address.
+fn by_indications(lab: &Lab, client: &mut Client, relayed: SocketAddr) -> UdpSocket {
+    let family = if relayed.is_ipv4() { Family::V4 } else { Family::V6 };
+    assert_eq!(relayed.ip(), lab.relay(family).address());
+    let peer = lab.peer(family).udp(0);
+    client.permit(peer.local_addr().expect("bound"));
+    exchange(lab, client, relayed, &peer, false);
+    peer
+}
+
+/// Data both ways, first in indications and then in a channel.
+fn call(lab: &Lab, client: &mut Client, relayed: SocketAddr) {
+    let peer = by_indications(lab, client, relayed);
+    client.bind(peer.local_addr().expect("bound"));
+    exchange(lab, client, relayed, &peer, true);
+}
+
+/// Packets relayed so far, whoever did it.
+fn packets(lab: &Lab) -> u64 {
+    let counters = lab.server.counters();
+    let relayed = [Path::Xdp, Path::Userspace].map(|path| counters.relayed(path));
+    relayed.iter().map(|(to_peer, to_client)| to_peer + to_client).sum()
+}
+
+/// MESSAGE-INTEGRITY, which is HMAC-SHA1 with a key made by MD5 (RFC 8489 sections 14.5 and 9.2.2).
+const MESSAGE_INTEGRITY: u16 = 0x0008;
+
+/// A whole call over these families, by a client whose requests have one sort of credentials.
 fn sha1(listen: Family, relayed: Family, datapath: &'static str) {
     let Some(lab) = Lab::new(listen, &[relayed], ServerOptions::new(datapath)) else { return };
     let mut client = Client::new(&lab, relayed, |_| {});
+    let relayed = client.relayed();
     call(&lab, &mut client, relayed);
     client.end();
     assert!(client.attributes.contains(&MESSAGE_INTEGRITY), "{:x?}", client.attributes);
     lab.nothing_is_left();
 }
-
-/// MESSAGE-INTEGRITY, which is SHA-1.
-const MESSAGE_INTEGRITY: u16 = 0x0008;
 
 #[test]
 fn with_sha1_over_ipv4_by_xdp() {
@@ -182,4 +196,37 @@ fn with_sha1_over_ipv4_by_xdp() {
 #[test]
 fn with_sha1_over_ipv4_in_userspace() {
     sha1(Family::V4, Family::V4, "userspace");
+}
+
+#[test]
+fn with_sha1_over_ipv6_in_userspace() {
+    sha1(Family::V6, Family::V6, "userspace");
+}
+
+#[test]
+fn with_sha1_over_ipv6_to_a_peer_of_ipv4() {
+    sha1(Family::V6, Family::V4, "xdp");
+}
+
+#[test]
+fn with_sha1_over_ipv4_to_a_peer_of_ipv6() {
+    sha1(Family::V4, Family::V6, "xdp");
+}
+
+/// One allocation with an address of each family (RFC 8656 section 7.2).
+#[test]
+fn with_two_relayed_addresses() {
+    let both = [Family::V4, Family::V6];
+    let Some(lab) = Lab::new(Family::V4, &both, ServerOptions::new("xdp")) else { return };
+    let mut client = Client::new(&lab, Family::V4, |config| config.add_address_family(AddressFamily::IPV6));
+    let mut relayed = both.map(|_| client.relayed());
+    relayed.sort();
+    assert_eq!(relayed.map(|address| address.is_ipv4()), [true, false]);
+    let [ipv4, ipv6] = relayed;
+    // It numbers the channels of both addresses from 0x4000, although a number may be bound once in an allocation (RFC
+    // 8656 section 12); so that the other address has none.
+    by_indications(&lab, &mut client, ipv6);
+    call(&lab, &mut client, ipv4);
+    client.end();
+    lab.nothing_is_left();
 }
