@@ -4,6 +4,7 @@ mod base64;
 mod credentials;
 mod nonce;
 mod printable;
+mod realms;
 
 #[cfg(test)]
 mod tests;
@@ -11,3 +12,4 @@ mod tests;
 pub use credentials::{AuthError, Authenticated, Credentials, InvalidCredentials, time_limited};
 pub use nonce::{NONCE_LIFETIME, Nonces};
 pub use printable::{Printable, printable};
+pub use realms::{InvalidRealms, Realm, Realms};

@@ -93,8 +93,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 fn core_config(settings: &Settings, host: &Host) -> Result<CoreConfig> {
     Ok(CoreConfig {
-        realm: settings.realm.as_str().to_owned(),
-        credentials: settings.credentials()?,
+        realms: settings.realms()?,
         peer_rules: settings.peer_rules(host),
         relay_addresses: settings.relay_addresses.clone(),
         relay_ports: settings.relay_ports.range(),

@@ -11,7 +11,7 @@ use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };
 use super::{ConfigError, Host, file};
-use crate::auth::{Credentials, InvalidCredentials};
+use crate::auth::{self, Credentials, Realms};
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::policy::{Cidr, HostAddresses, PeerRules};
 use crate::turn::{Lifetimes, RelayAddress};
@@ -146,16 +146,18 @@ impl Layer {
             admin_is_explicit: self.admin.listen.is_some(),
         };
         // Each user was checked where it was read; now that no two have one name.
-        settings.credentials().map_err(|e| ConfigError::Refused(e.to_string()))?;
+        settings.realms()?;
         Ok(Resolved { settings, warnings })
     }
 }
 
 impl Settings {
-    /// The users and secrets as the protocol core takes them.
-    pub fn credentials(&self) -> Result<Credentials, InvalidCredentials> {
+    /// The realms with their users and secrets as the protocol core takes them.
+    pub fn realms(&self) -> Result<Realms, ConfigError> {
         let users = self.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
-        Credentials::new(users, self.secrets.iter().map(|secret| secret.expose().to_owned()))
+        let secrets = self.secrets.iter().map(|secret| secret.expose().to_owned());
+        let credentials = Credentials::new(users, secrets).or_else(refuse_as)?;
+        Realms::new(auth::Realm::new(self.realm.as_str(), credentials), []).or_else(refuse_as)
     }
 
     /// The rules about peers, which depend on what this host's own addresses are.
@@ -172,6 +174,10 @@ impl Settings {
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Refused(why.into()))
+}
+
+fn refuse_as<T>(why: impl std::error::Error) -> Result<T, ConfigError> {
+    refuse(why.to_string())
 }
 
 fn listeners(

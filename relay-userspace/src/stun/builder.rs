@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::attribute::{self, AttributeType};
 use super::error::ErrorCode;
-use super::integrity::{self, Key};
+use super::integrity::{self, Integrity, Key};
 use super::message::{HEADER_LEN, MAGIC_COOKIE, Message, TransactionId};
 use super::method::{Class, MessageType};
 use super::values::AddressFamily;
@@ -161,10 +161,24 @@ impl<'b> Builder<'b> {
         })
     }
 
-    /// MESSAGE-INTEGRITY over everything so far. Only FINGERPRINT may follow.
+    /// The integrity attribute of this kind over everything so far.
+    pub fn sign(&mut self, key: &Key, integrity: Integrity) -> &mut Self {
+        match integrity {
+            Integrity::Sha1 => self.integrity(key),
+            Integrity::Sha256 => self.integrity_sha256(key),
+        }
+    }
+
+    /// MESSAGE-INTEGRITY over everything so far. Only MESSAGE-INTEGRITY-SHA256 and FINGERPRINT may follow.
     pub fn integrity(&mut self, key: &Key) -> &mut Self {
         let value = integrity::message_integrity(key, &self.out[self.start..]);
         self.bytes(AttributeType::MESSAGE_INTEGRITY, &value)
+    }
+
+    /// MESSAGE-INTEGRITY-SHA256 over everything so far, in full length. Only FINGERPRINT may follow.
+    pub fn integrity_sha256(&mut self, key: &Key) -> &mut Self {
+        let value = integrity::message_integrity_sha256(key, &self.out[self.start..]);
+        self.bytes(AttributeType::MESSAGE_INTEGRITY_SHA256, &value)
     }
 
     /// FINGERPRINT over everything so far. Nothing may follow.

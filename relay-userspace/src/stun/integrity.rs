@@ -1,35 +1,69 @@
-//! Keys, MESSAGE-INTEGRITY and FINGERPRINT (RFC 8489 sections 9.2.2, 14.5 and 14.7).
+//! Keys, MESSAGE-INTEGRITY, MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 sections 9.2.2 and 14.5 to 14.7).
 
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
 use sha1::Sha1;
+use sha2::Sha256;
 
 use super::attribute::{self, AttributeType};
+use super::long_term::PasswordAlgorithm;
 use super::message::{HEADER_LEN, Message};
 
 /// What a message is authenticated with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(Box<[u8]>);
 
+/// Which attribute authenticates a message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Integrity {
+    /// MESSAGE-INTEGRITY, an HMAC-SHA1.
+    Sha1,
+    /// MESSAGE-INTEGRITY-SHA256.
+    Sha256,
+}
+
 impl Key {
-    /// The long-term credential's key: MD5 of `username:realm:password` (RFC 8489 section 9.2.2).
+    /// The long-term credential's key with MD5, which every client knows: see [`Key::with_algorithm`].
+    pub fn long_term(username: &str, realm: &str, password: &str) -> Self {
+        Self::with_algorithm(PasswordAlgorithm::Md5, username, realm, password)
+    }
+
+    /// The long-term credential's key: a hash of `username:realm:password` (RFC 8489 sections 9.2.2 and 18.5).
     ///
     /// The three are used as they are. The RFC wants the OpaqueString profile (RFC 8265) applied to them first, which
     /// changes nothing in printable ASCII; other text must come from both sides in the same (NFC) form.
-    pub fn long_term(username: &str, realm: &str, password: &str) -> Self {
-        let mut md5 = Md5::new();
-        for part in [username, ":", realm, ":", password] {
-            md5.update(part);
+    pub fn with_algorithm(algorithm: PasswordAlgorithm, username: &str, realm: &str, password: &str) -> Self {
+        let parts = [username, ":", realm, ":", password];
+        match algorithm {
+            PasswordAlgorithm::Md5 => Self(digest::<Md5>(parts)),
+            PasswordAlgorithm::Sha256 => Self(digest::<Sha256>(parts)),
         }
-        Self(md5.finalize().as_slice().into())
+    }
+
+    /// A key that was made before.
+    pub fn stored(key: &[u8]) -> Self {
+        Self(key.into())
+    }
+
+    /// The key itself, for whoever stores it: it is worth as much as the password in its realm.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
     }
 
     /// The short-term credential's key: the password (RFC 8489 section 9.1.1).
     pub fn short_term(password: &str) -> Self {
         Self(password.as_bytes().into())
     }
+}
+
+fn digest<D: Digest>(parts: [&str; 5]) -> Box<[u8]> {
+    let mut digest = D::new();
+    for part in parts {
+        digest.update(part);
+    }
+    digest.finalize().as_slice().into()
 }
 
 impl fmt::Debug for Key {
@@ -39,13 +73,24 @@ impl fmt::Debug for Key {
 }
 
 impl Message<'_> {
-    /// Whether MESSAGE-INTEGRITY is there, right or wrong.
-    pub fn has_integrity(&self) -> bool {
-        self.has(AttributeType::MESSAGE_INTEGRITY)
+    /// The integrity attribute that counts, right or wrong: of both the one with SHA-256 (RFC 8489 section 9.2.4).
+    pub fn integrity(&self) -> Option<Integrity> {
+        if self.has(AttributeType::MESSAGE_INTEGRITY_SHA256) {
+            Some(Integrity::Sha256)
+        } else {
+            self.has(AttributeType::MESSAGE_INTEGRITY).then_some(Integrity::Sha1)
+        }
     }
 
-    /// Whether MESSAGE-INTEGRITY is there and made with this key. Takes the same time for every wrong value.
+    /// Whether the integrity attribute that counts is made with this key. Takes the same time for every wrong value.
+    ///
+    /// A shortened MESSAGE-INTEGRITY-SHA256 is never right: RFC 8489 section 14.6 wants all 32 bytes unless the usage
+    /// allows fewer, and RFC 8656 does not.
     pub fn is_authentic(&self, key: &Key) -> bool {
+        let sha256 = self.locate(AttributeType::MESSAGE_INTEGRITY_SHA256);
+        if let Some((covered, attribute)) = sha256 {
+            return hmac::<Hmac<Sha256>>(key, covered, SHA256_LEN).verify_slice(attribute.value).is_ok();
+        }
         let Some((covered, attribute)) = self.locate(AttributeType::MESSAGE_INTEGRITY) else {
             return false;
         };
@@ -54,11 +99,17 @@ impl Message<'_> {
 }
 
 const SHA1_LEN: usize = 20;
+const SHA256_LEN: usize = 32;
 const CRC_LEN: usize = 4;
 
 /// The value of MESSAGE-INTEGRITY after the message so far.
 pub(super) fn message_integrity(key: &Key, covered: &[u8]) -> [u8; SHA1_LEN] {
     hmac::<Hmac<Sha1>>(key, covered, SHA1_LEN).finalize().into_bytes().into()
+}
+
+/// The value of MESSAGE-INTEGRITY-SHA256 after the message so far.
+pub(super) fn message_integrity_sha256(key: &Key, covered: &[u8]) -> [u8; SHA256_LEN] {
+    hmac::<Hmac<Sha256>>(key, covered, SHA256_LEN).finalize().into_bytes().into()
 }
 
 /// The value of FINGERPRINT after the message so far.

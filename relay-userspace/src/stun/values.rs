@@ -73,6 +73,11 @@ impl<'a> Message<'a> {
         self.text(AttributeType::SOFTWARE, MAX_TEXT_LEN)
     }
 
+    /// ORIGIN: the web page that the client runs in (draft-ietf-tram-stun-origin). What is no text is no origin.
+    pub fn origin(&self) -> Option<&'a str> {
+        str::from_utf8(self.attribute(AttributeType::ORIGIN)?.value).ok()
+    }
+
     /// XOR-MAPPED-ADDRESS: the client as the server sees it.
     pub fn xor_mapped_address(&self) -> Value<SocketAddr> {
         self.xor_address(AttributeType::XOR_MAPPED_ADDRESS)

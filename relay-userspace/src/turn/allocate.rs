@@ -1,6 +1,7 @@
 //! Allocate (RFC 8656 section 7): from the request, over the opening of a relayed transport address, to the answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -48,6 +49,7 @@ struct Waiting {
     digest: u64,
     key: Option<Key>,
     username: Box<str>,
+    realm: Arc<str>,
     quota_user: Box<str>,
     lifetime: Duration,
     port: Port,
@@ -110,11 +112,11 @@ impl Core {
         }
 
         let (reserved, port) = match wish.token {
-            Some(token) => (Some(self.claim_reserved(&token, request.account)?), Port::Reservation),
+            Some(token) => (Some(self.claim_reserved(&token, request.account())?), Port::Reservation),
             None => (None, Port::Pool(wish.want)),
         };
         if reserved.is_none() {
-            let taken = self.shared.quotas.take(request.account, port.places(), &self.config);
+            let taken = self.shared.quotas.take(request.account(), port.places(), &self.config);
             taken.map_err(|_| ErrorCode::ALLOCATION_QUOTA_REACHED)?;
         }
         let waiting = Waiting {
@@ -123,8 +125,9 @@ impl Core {
             request: request.caller.message.as_bytes().into(),
             digest: request.caller.digest,
             key: request.caller.key.clone(),
-            username: request.username.into(),
-            quota_user: request.account.into(),
+            username: request.username().into(),
+            realm: request.realm().clone(),
+            quota_user: request.account().into(),
             lifetime: granted_lifetime(wish.lifetime, self.config.max_lifetime),
             port,
             wanted: if reserved.is_some() { &[] } else { wish.families },
@@ -248,6 +251,7 @@ impl Core {
             five_tuple,
             leases,
             username: waiting.username,
+            realm: waiting.realm,
             quota_user: waiting.quota_user,
             request: waiting.digest,
             answer: out.bytes[answer].into(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::family::{Family, PerFamily};
 use super::io::{Binding, Output, Outputs};
@@ -23,6 +24,8 @@ pub(super) struct Allocation {
     pub(super) leases: PerFamily<Lease>,
     /// USERNAME of the request that made it: only this one may use it (RFC 8656 section 5).
     pub(super) username: Box<str>,
+    /// REALM of the request that made it: a user of the same name in another realm is somebody else.
+    pub(super) realm: Arc<str>,
     /// Whose quota it counts against.
     pub(super) quota_user: Box<str>,
     /// The digest of the Allocate request, and the answer that its retransmissions get.

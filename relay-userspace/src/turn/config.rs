@@ -4,16 +4,14 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::types::RelayAddress;
-use crate::auth::Credentials;
+use crate::auth::Realms;
 use crate::policy::PeerRules;
 
 /// The settings of every protocol core of a server; shared, immutable, replaced as a whole on reload.
 #[derive(Debug)]
 pub struct CoreConfig {
-    /// REALM of the long-term credentials (RFC 8489 section 9.2).
-    pub realm: String,
-    /// Who may allocate.
-    pub credentials: Credentials,
+    /// Who may allocate, by realm (RFC 8489 section 9.2).
+    pub realms: Realms,
     /// Which peers may be reached.
     pub peer_rules: PeerRules,
     /// The addresses that allocations relay from.

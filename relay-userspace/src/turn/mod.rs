@@ -6,6 +6,7 @@
 mod allocate;
 mod allocations;
 mod answers;
+mod authenticate;
 mod channel;
 mod config;
 mod core;

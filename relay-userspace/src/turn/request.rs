@@ -2,11 +2,13 @@
 //! 9.2.4, RFC 8656 section 5).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use relay_common::reason::Reason;
 
 use super::allocations::Slot;
 use super::answers::RequestKey;
+use super::authenticate::Sender;
 use super::core::Core;
 use super::io::{Event, Output, Outputs};
 use super::types::FiveTuple;
@@ -27,9 +29,24 @@ pub(super) struct Caller<'a> {
 #[derive(Debug)]
 pub(super) struct Request<'a> {
     pub(super) caller: Caller<'a>,
-    pub(super) username: &'a str,
-    /// Whose quota counts.
-    pub(super) account: &'a str,
+    pub(super) sender: Sender<'a>,
+}
+
+impl Request<'_> {
+    /// USERNAME, also where the client sent its hash.
+    pub(super) fn username(&self) -> &str {
+        &self.sender.username
+    }
+
+    /// The name of the realm that the user is one of.
+    pub(super) fn realm(&self) -> &Arc<str> {
+        &self.sender.realm
+    }
+
+    /// Whose quota counts: another name in each realm.
+    pub(super) fn account(&self) -> &str {
+        &self.sender.account
+    }
 }
 
 /// A request is answered with this error.
@@ -77,8 +94,9 @@ impl Core {
     pub(super) fn own_allocation(&self, request: &Request<'_>) -> Result<Slot, Refusal> {
         let slot = self.allocations.of_client(&request.caller.five_tuple);
         let slot = slot.ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
-        // RFC 8656 section 5: the username of the allocation must not change.
-        if *self.allocations.get(slot).username != *request.username {
+        // RFC 8656 section 5: the credentials of an allocation's requests must not change.
+        let allocation = self.allocations.get(slot);
+        if *allocation.username != *request.username() || allocation.realm != *request.realm() {
             return Err(ErrorCode::WRONG_CREDENTIALS.into());
         }
         Ok(slot)
@@ -135,14 +153,14 @@ impl Core {
             let range = start..out.bytes.len();
             return self.push_answer(&caller, range, out);
         }
-        let (username, account) = match self.authenticate(&mut caller) {
-            Ok(user) => user,
+        let sender = match self.authenticate(&mut caller) {
+            Ok(sender) => sender,
             Err(code @ (ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE)) => {
                 return self.challenge(&caller, code, out);
             }
             Err(code) => return self.refuse(&caller, code, out),
         };
-        let request = Request { caller, username, account };
+        let request = Request { caller, sender };
         if let Err(Refusal(code)) = self.carry_out(&request, out) {
             self.refuse(&request.caller, code, out);
         }
@@ -174,45 +192,8 @@ impl Core {
         self.answers.get(&caller.key_of(caller.digest))
     }
 
-    /// The long-term credential mechanism (RFC 8489 section 9.2.4). The nonce comes before the password, so that
-    /// nobody makes us compute hashes who has not been answered at its address.
-    fn authenticate<'a>(&self, caller: &mut Caller<'a>) -> Result<(&'a str, &'a str), ErrorCode> {
-        let message = caller.message;
-        if !message.has_integrity() {
-            return Err(ErrorCode::UNAUTHENTICATED);
-        }
-        let bad = |_| ErrorCode::BAD_REQUEST;
-        let username = message.username().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
-        let realm = message.realm().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
-        let nonce = message.nonce().map_err(bad)?.ok_or(ErrorCode::BAD_REQUEST)?;
-        if !self.shared.nonces.is_valid(nonce, self.now, &caller.five_tuple.client.0) {
-            return Err(ErrorCode::STALE_NONCE);
-        }
-        if realm != self.config.realm {
-            return Err(ErrorCode::UNAUTHENTICATED);
-        }
-        let user = self
-            .config
-            .credentials
-            .authenticate(&message, username, realm, self.unix_seconds())
-            .map_err(|_| ErrorCode::UNAUTHENTICATED)?;
-        caller.key = Some(user.key);
-        Ok((user.username, user.account))
-    }
-
-    /// 401 or 438 with what the client needs to try again, and nothing else: nothing is remembered, and it may go to
-    /// somebody who never asked.
-    fn challenge(&self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
-        let nonce = self.shared.nonces.issue(self.now, &caller.five_tuple.client.0);
-        let mut answer = Builder::error(&mut out.bytes, &caller.message, code, "");
-        answer.realm(&self.config.realm).nonce(nonce.as_bytes());
-        let range = self.seal(caller, answer);
-        self.push_answer(caller, range, out);
-        self.push_refused(caller, code, out);
-    }
-
     /// The attributes at the end of an answer. SOFTWARE goes to authenticated clients only: it makes answers longer.
-    fn seal(&self, caller: &Caller<'_>, mut answer: Builder<'_>) -> Range<usize> {
+    pub(super) fn seal(&self, caller: &Caller<'_>, mut answer: Builder<'_>) -> Range<usize> {
         if let Some(key) = &caller.key {
             if let Some(software) = &self.config.software {
                 answer.software(software);
@@ -226,11 +207,11 @@ impl Core {
         answer.finish()
     }
 
-    fn push_answer(&self, caller: &Caller<'_>, head: Range<usize>, out: &mut Outputs) {
+    pub(super) fn push_answer(&self, caller: &Caller<'_>, head: Range<usize>, out: &mut Outputs) {
         out.items.push(Output::ToClient { five_tuple: caller.five_tuple, head, body: 0..0 });
     }
 
-    fn push_refused(&self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+    pub(super) fn push_refused(&self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
         let method = caller.message.method().get();
         out.items.push(Output::Event(Event::Refused { method, code: code.get() }));
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay_common::reason::Reason;
-use turnpike::auth::Credentials;
+use turnpike::auth::{Credentials, Realm, Realms};
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::time::Timestamp;
 use turnpike::turn::{
@@ -73,12 +73,7 @@ pub fn config() -> CoreConfig {
     // The documentation networks stand for the public Internet here.
     let allow = ["203.0.113.0/24", "198.51.100.0/24"].map(|cidr| cidr.parse().unwrap());
     CoreConfig {
-        realm: REALM.into(),
-        credentials: Credentials::new(
-            [(USER.into(), PASSWORD.into()), ("bob".into(), "builder".into())],
-            [SECRET.into()],
-        )
-        .unwrap(),
+        realms: Realms::new(Realm::new(REALM, credentials()), []).unwrap(),
         peer_rules: PeerRules::new(allow.into(), vec![], host),
         relay_addresses: vec![RelayAddress { public: relay, local: relay }],
         relay_ports: 50_000..=50_063,
@@ -105,6 +100,12 @@ pub fn relaying_from(addresses: &[(&str, &str)]) -> CoreConfig {
     let host = HostAddresses { own: relay.clone(), relay, relay_ports: 50_000..=50_063 };
     let allow = ["203.0.113.0/24", "198.51.100.0/24", "2001:db8::/32"].map(|cidr| cidr.parse().unwrap());
     CoreConfig { relay_addresses, peer_rules: PeerRules::new(allow.into(), vec![], host), ..config() }
+}
+
+/// Two users with passwords and one shared secret.
+pub fn credentials() -> Credentials {
+    let users = [(USER.into(), PASSWORD.into()), ("bob".into(), "builder".into())];
+    Credentials::new(users, [SECRET.into()]).unwrap()
 }
 
 pub fn sim() -> Sim {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use turnpike::auth::Credentials;
+use turnpike::auth::{Credentials, Realm, Realms};
 use turnpike::datapath::{FastPath, Forwarded, NoFastPath, NotInstalled};
 use turnpike::net::{Server, ServerConfig, Stats};
 use turnpike::policy::{Cidr, HostAddresses, PeerRules};
@@ -27,9 +27,9 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
     let ip = own_address();
     let host = HostAddresses { own: vec![], relay: vec![ip], relay_ports: relay_ports.clone() };
     let allow = vec!["127.0.0.0/8".parse().unwrap(), Cidr::host(ip)];
+    let credentials = Credentials::new([(USER.into(), PASSWORD.into())], []).unwrap();
     let core = CoreConfig {
-        realm: REALM.into(),
-        credentials: Credentials::new([(USER.into(), PASSWORD.into())], []).unwrap(),
+        realms: Realms::new(Realm::new(REALM, credentials), []).unwrap(),
         peer_rules: PeerRules::new(allow, vec![], host),
         relay_addresses: vec![RelayAddress { public: ip, local: ip }],
         relay_ports,

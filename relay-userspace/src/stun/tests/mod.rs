@@ -3,6 +3,7 @@
 mod honoured;
 mod properties;
 mod rfc5769;
+mod rfc8489;
 mod values;
 
 use super::*;
@@ -23,8 +24,15 @@ fn read_everything(message: &Message<'_>) {
     let _ = (message.alternate_server(), message.lifetime(), message.channel_number());
     let _ = (message.requested_transport(), message.even_port(), message.reservation_token());
     let _ = (message.requested_address_family(), message.additional_address_family());
-    let _ = (message.dont_fragment(), message.error_code(), message.unknown_attributes().count());
+    let _ = (
+        message.origin(),
+        message.dont_fragment(),
+        message.error_code(),
+        message.unknown_attributes().count(),
+    );
     let _ = (message.xor_peer_addresses().count(), message.unknown_required().count());
     let _ = (message.message_type(), message.transaction_id(), message.attributes().count());
+    let _ = (message.userhash(), message.password_algorithm(), message.password_algorithms());
+    let _ = (message.integrity(), message.origin());
     let _ = message.is_authentic(&Key::short_term("x"));
 }
