@@ -38,10 +38,35 @@ impl Collector for Snapshot {
         one(
             e,
             "ready",
-            "Whether clients are served",
+            "Whether new clients are served",
             ConstGauge::new(u64::from(self.0.state == State::Ready)),
         )?;
+        one(
+            e,
+            "draining",
+            "Whether new allocations are refused until the last has ended",
+            ConstGauge::new(u64::from(self.0.state == State::Draining)),
+        )?;
         one(e, "start_time_seconds", "When the process started, Unix time", ConstGauge::new(self.0.started))?;
+        let reload = &self.0.reload;
+        one(
+            e,
+            "config_last_reload_successful",
+            "Whether the last reading of the settings was a success",
+            ConstGauge::new(u64::from(reload.successful)),
+        )?;
+        one(
+            e,
+            "config_last_reload_success_timestamp_seconds",
+            "When the settings that hold were read, Unix time",
+            ConstGauge::new(reload.read),
+        )?;
+        one(
+            e,
+            "config_waiting_for_restart",
+            "Settings whose new values wait for a restart",
+            ConstGauge::new(reload.waiting.len() as u64),
+        )?;
         gauge(
             e,
             "interface_mode",

@@ -1,4 +1,4 @@
-//! The HTTP server: four pages, each bounded in size and time.
+//! The HTTP server: a few pages, each bounded in size and time.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -9,17 +9,19 @@ use std::time::Duration;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
+use super::control::{Ends, Operator};
 use super::metrics;
-use super::status::{State, Status};
+use super::status::{Drained, Reloaded, State, Status};
 
 /// Longest life of a connection: it carries one small answer.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
@@ -30,10 +32,16 @@ const REQUEST_SIZE: usize = 8 * 1024;
 /// Most connections at a time; others wait in the kernel's queue.
 const CONNECTIONS: usize = 32;
 
-/// Who knows the status.
+/// Who knows the status, and makes the changes.
 pub trait Source: Send + Sync + 'static {
     /// As it is now.
     fn status(&self) -> Status;
+
+    /// Reads the settings again, or says why those before still hold. May take seconds.
+    fn reload(&self) -> Result<Reloaded, String>;
+
+    /// Begins or ends draining, or says why it cannot. May take seconds.
+    fn drain(&self, begin: bool) -> Result<Drained, String>;
 }
 
 /// A running admin server; it ends when this is dropped.
@@ -59,6 +67,8 @@ impl Admin {
                     _ = stopped => {}
                 }
             });
+            // A change may hang for ever in reading a file from a dead server.
+            runtime.shutdown_background();
         })?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
@@ -79,28 +89,72 @@ impl Drop for Admin {
     }
 }
 
+/// What the pages come from.
+#[derive(Clone)]
+struct Pages {
+    source: Arc<dyn Source>,
+    /// One of each kind at a time: whoever waits holds a connection, of which there are few.
+    reloading: Arc<Semaphore>,
+    draining: Arc<Semaphore>,
+}
+
 fn router(source: Arc<dyn Source>) -> Router {
+    let one = || Arc::new(Semaphore::new(1));
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route(
-            "/v1/status",
-            get(|Shared(source): Shared<Arc<dyn Source>>| async move { Json(source.status()) }),
-        )
-        .with_state(source)
+        .route("/v1/status", get(|Shared(pages): Shared<Pages>| async move { Json(pages.source.status()) }))
+        .route("/v1/reload", post(reload))
+        .route("/v1/drain", post(drain).delete(undo_drain))
+        .with_state(Pages { source, reloading: one(), draining: one() })
 }
 
-async fn metrics(Shared(source): Shared<Arc<dyn Source>>) -> Response {
-    match metrics::encode(source.status()) {
+async fn reload(_: Operator, Shared(pages): Shared<Pages>) -> Response {
+    change(pages.reloading, StatusCode::UNPROCESSABLE_ENTITY, move || pages.source.reload()).await
+}
+
+async fn drain(_: Operator, Shared(pages): Shared<Pages>) -> Response {
+    change(pages.draining, StatusCode::SERVICE_UNAVAILABLE, move || pages.source.drain(true)).await
+}
+
+async fn undo_drain(_: Operator, Shared(pages): Shared<Pages>) -> Response {
+    change(pages.draining, StatusCode::SERVICE_UNAVAILABLE, move || pages.source.drain(false)).await
+}
+
+/// Makes a change on a thread that may wait for it. It goes on when the client has gone away meanwhile.
+async fn change<T: Serialize + Send + 'static>(
+    turns: Arc<Semaphore>,
+    failure: StatusCode,
+    make: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Response {
+    let Ok(turn) = turns.acquire_owned().await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let made = tokio::task::spawn_blocking(move || {
+        let made = make();
+        drop(turn);
+        made
+    });
+    match made.await {
+        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Err(why)) => (failure, why + "\n").into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn metrics(Shared(pages): Shared<Pages>) -> Response {
+    match metrics::encode(pages.source.status()) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-async fn readyz(Shared(source): Shared<Arc<dyn Source>>) -> Response {
-    match source.status().state {
+/// 503 while draining, so that load balancers send new clients elsewhere.
+async fn readyz(Shared(pages): Shared<Pages>) -> Response {
+    match pages.source.status().state {
         State::Ready => "ready\n".into_response(),
+        State::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
         State::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
         State::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
     }
@@ -115,8 +169,13 @@ async fn serve(listener: TcpListener, router: Router) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(place) = places.clone().acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let router = router.clone();
+            Ok((stream, client)) => {
+                // Without it, nothing is changed.
+                let server = stream.local_addr().ok();
+                let router = match server {
+                    Some(server) => router.clone().layer(Extension(Ends { client, server })),
+                    None => router.clone(),
+                };
                 tokio::spawn(async move {
                     // A client that is slow, gone or wrong is no event of ours.
                     let _ = timeout(CONNECTION_TIME, answer(stream, router)).await;

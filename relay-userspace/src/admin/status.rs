@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use relay_common::reason::{self, Reason};
 use relay_common::tables::Count;
 
+use crate::config::Change;
 use crate::datapath::{InterfaceStatus, Request};
 
 /// Everything a running server tells about itself. Nothing in it names a user.
@@ -30,6 +31,8 @@ pub struct Status {
     pub relay_addresses: Vec<String>,
     /// The ports of these, `FIRST-LAST`.
     pub relay_ports: String,
+    /// The settings that hold.
+    pub reload: Reload,
     /// What `--datapath` asked for.
     pub datapath: Request,
     /// What came of it.
@@ -54,8 +57,41 @@ pub enum State {
     Starting,
     /// Clients are served.
     Ready,
+    /// There are no new allocations; those there are go on.
+    Draining,
     /// It was told to stop.
     Stopping,
+}
+
+/// How the settings came to hold.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reload {
+    /// Whether the last reading of the settings, at the start or since, was a success. If not, those before hold.
+    pub successful: bool,
+    /// When the settings that hold were read, in Unix seconds.
+    pub read: u64,
+    /// The keys whose new values wait for a restart.
+    pub waiting: Vec<String>,
+}
+
+/// What a reload did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// What is different now.
+    pub applied: Vec<Change>,
+    /// What will be different after a restart.
+    pub waiting: Vec<Change>,
+    /// One sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What a drain, or its end, comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Drained {
+    /// Whether there are no new allocations from now on.
+    pub draining: bool,
+    /// Allocations that are left.
+    pub allocations: u64,
 }
 
 /// Allocations and the ports they hold.

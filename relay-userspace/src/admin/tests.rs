@@ -29,6 +29,7 @@ pub(crate) fn busy_status() -> Status {
         listeners: vec!["udp://10.0.0.2:3478".into(), "udp://10.0.0.3:3478".into()],
         relay_addresses: vec!["198.51.100.1/10.0.0.2".into()],
         relay_ports: "49152-65535".into(),
+        reload: Reload { successful: true, read: 1_700_000_000, waiting: Vec::new() },
         datapath: Request::Auto,
         interfaces: vec![
             interface("eth0", 2, Mode::Xdp, &[]),
@@ -64,16 +65,40 @@ pub(crate) fn busy_status() -> Status {
     }
 }
 
-struct Fixed(Mutex<Status>);
+/// The status, and the changes that were asked for.
+struct Fixed(Mutex<Status>, Mutex<Vec<&'static str>>);
+
+impl Fixed {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(busy_status()), Mutex::default()))
+    }
+
+    fn changes(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.1.lock().unwrap())
+    }
+}
 
 impl Source for Fixed {
     fn status(&self) -> Status {
         self.0.lock().unwrap().clone()
     }
+
+    fn reload(&self) -> Result<Reloaded, String> {
+        self.1.lock().unwrap().push("reload");
+        match self.status().state {
+            State::Ready => Ok(Reloaded::default()),
+            _ => Err("turnpike.toml:3:1: unknown key".into()),
+        }
+    }
+
+    fn drain(&self, begin: bool) -> Result<Drained, String> {
+        self.1.lock().unwrap().push(if begin { "drain" } else { "undo" });
+        Ok(Drained { draining: begin, allocations: 12 })
+    }
 }
 
 fn serve() -> (Admin, Arc<Fixed>) {
-    let source = Arc::new(Fixed(Mutex::new(busy_status())));
+    let source = Fixed::new();
     (Admin::start("127.0.0.1:0".parse().unwrap(), source.clone()).unwrap(), source)
 }
 
@@ -104,7 +129,7 @@ fn the_pages_are_there_and_nothing_else() {
     assert_eq!(get(at, "/").0, "HTTP/1.1 404 Not Found");
     assert_eq!(ask(at, "POST /livez HTTP/1.1\r\nHost: x\r\n\r\n").0, "HTTP/1.1 405 Method Not Allowed");
 
-    for state in [State::Starting, State::Stopping] {
+    for state in [State::Starting, State::Draining, State::Stopping] {
         source.0.lock().unwrap().state = state;
         assert_eq!(get(at, "/readyz").0, "HTTP/1.1 503 Service Unavailable");
         assert_eq!(get(at, "/livez").0, "HTTP/1.1 200 OK");
@@ -122,10 +147,10 @@ fn a_request_that_is_too_long_is_refused() {
 fn the_address_is_free_again_when_the_server_is_dropped() {
     let (admin, _) = serve();
     let address = admin.address();
-    let second = Admin::start(address, Arc::new(Fixed(Mutex::new(busy_status()))));
+    let second = Admin::start(address, Fixed::new());
     assert_eq!(second.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     drop(admin);
-    Admin::start(address, Arc::new(Fixed(Mutex::new(busy_status())))).unwrap();
+    Admin::start(address, Fixed::new()).unwrap();
 }
 
 #[test]
@@ -138,6 +163,10 @@ fn metrics_are_open_metrics_with_bounded_labels() {
         "# TYPE turnpike_packets counter",
         "turnpike_allocations 12",
         "turnpike_ready 1",
+        "turnpike_draining 0",
+        "turnpike_config_last_reload_successful 1",
+        "turnpike_config_last_reload_success_timestamp_seconds 1700000000",
+        "turnpike_config_waiting_for_restart 0",
         r#"turnpike_interface_mode{interface="eth1",mode="xdp-generic"} 1"#,
         r#"turnpike_responses_total{method="allocate",code="success"} 1234"#,
         r#"turnpike_responses_total{method="allocate",code="401"} 1240"#,
@@ -149,4 +178,113 @@ fn metrics_are_open_metrics_with_bounded_labels() {
         assert!(text.lines().any(|l| l == line), "no line {line}\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn a_drain_and_a_reload_that_failed_can_be_seen_in_the_metrics() {
+    let (admin, source) = serve();
+    {
+        let mut status = source.0.lock().unwrap();
+        status.state = State::Draining;
+        status.reload.successful = false;
+        status.reload.waiting = vec!["listen".into(), "shards".into()];
+    }
+    let text = get(admin.address(), "/metrics").1;
+    for line in [
+        "turnpike_ready 0",
+        "turnpike_draining 1",
+        "turnpike_config_last_reload_successful 0",
+        "turnpike_config_waiting_for_restart 2",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no line {line}\n{text}");
+    }
+}
+
+const OPERATOR: &str = "Host: 127.0.0.1:9641\r\nX-Turnpike: 1\r\n";
+
+#[test]
+fn an_operator_of_this_host_makes_changes() {
+    let (admin, source) = serve();
+    let at = admin.address();
+    let change = |line: &str| ask(at, &format!("{line} HTTP/1.1\r\n{OPERATOR}\r\n"));
+    let (first, body) = change("POST /v1/reload");
+    assert_eq!(first, "HTTP/1.1 200 OK");
+    assert_eq!(serde_json::from_str::<Reloaded>(&body).unwrap(), Reloaded::default());
+    let (_, body) = change("POST /v1/drain");
+    assert_eq!(serde_json::from_str::<Drained>(&body).unwrap(), Drained { draining: true, allocations: 12 });
+    let (_, body) = change("DELETE /v1/drain");
+    assert!(!serde_json::from_str::<Drained>(&body).unwrap().draining);
+    assert_eq!(source.changes(), ["reload", "drain", "undo"]);
+
+    source.0.lock().unwrap().state = State::Stopping;
+    let (first, body) = change("POST /v1/reload");
+    assert_eq!(first, "HTTP/1.1 422 Unprocessable Entity");
+    assert_eq!(body, "turnpike.toml:3:1: unknown key\n");
+}
+
+#[test]
+fn pages_from_elsewhere_and_wrong_requests_change_nothing() {
+    let (admin, source) = serve();
+    for (expected, head) in [
+        ("405", format!("GET /v1/reload HTTP/1.1\r\n{OPERATOR}")),
+        ("405", format!("PUT /v1/drain HTTP/1.1\r\n{OPERATOR}")),
+        ("405", format!("OPTIONS /v1/drain HTTP/1.1\r\n{OPERATOR}Origin: http://evil.example\r\n")),
+        ("405", format!("DELETE /v1/reload HTTP/1.1\r\n{OPERATOR}")),
+        // A form of a page, and a script that may not send the header unasked.
+        ("403", "POST /v1/drain HTTP/1.1\r\nHost: 127.0.0.1:9641\r\n".into()),
+        ("403", format!("POST /v1/drain HTTP/1.1\r\n{OPERATOR}Origin: http://evil.example\r\n")),
+        ("403", format!("POST /v1/drain HTTP/1.1\r\n{OPERATOR}Origin: null\r\n")),
+        ("403", format!("DELETE /v1/drain HTTP/1.1\r\n{OPERATOR}Origin: http://127.0.0.1:9641\r\n")),
+        // DNS rebinding: to the browser this is the page's own server.
+        ("403", "POST /v1/reload HTTP/1.1\r\nHost: evil.example:9641\r\nX-Turnpike: 1\r\n".into()),
+        ("403", "POST /v1/reload HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\nX-Turnpike: 1\r\n".into()),
+        ("403", format!("POST /v1/reload HTTP/1.1\r\n{OPERATOR}Host: evil.example\r\n")),
+        ("403", "POST /v1/reload HTTP/1.0\r\nX-Turnpike: 1\r\n".into()),
+        ("413", format!("POST /v1/reload HTTP/1.1\r\n{OPERATOR}Content-Length: 1000000000000\r\n")),
+        ("413", format!("POST /v1/reload HTTP/1.1\r\n{OPERATOR}Transfer-Encoding: chunked\r\n")),
+    ] {
+        let (first, _) = ask(admin.address(), &format!("{head}\r\n"));
+        assert_eq!(first.split(' ').nth(1), Some(expected), "{head}: {first}");
+        assert_eq!(source.changes(), [] as [&str; 0], "{head}");
+    }
+    assert_eq!(get(admin.address(), "/livez").0, "HTTP/1.1 200 OK");
+}
+
+/// Its file is on a disk that does not answer.
+struct Stuck(std::sync::mpsc::Sender<()>);
+
+impl Source for Stuck {
+    fn status(&self) -> Status {
+        busy_status()
+    }
+
+    fn reload(&self) -> Result<Reloaded, String> {
+        let _ = self.0.send(());
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn drain(&self, begin: bool) -> Result<Drained, String> {
+        Ok(Drained { draining: begin, allocations: 0 })
+    }
+}
+
+#[test]
+fn a_reload_that_hangs_holds_up_neither_the_pages_nor_a_drain_nor_the_end() {
+    let (called, calls) = std::sync::mpsc::channel();
+    let admin = Admin::start("127.0.0.1:0".parse().unwrap(), Arc::new(Stuck(called))).unwrap();
+    let mut waiting: Vec<TcpStream> = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(admin.address()).unwrap();
+        stream.write_all(format!("POST /v1/reload HTTP/1.1\r\n{OPERATOR}\r\n").as_bytes()).unwrap();
+        waiting.push(stream);
+    }
+    let patience = std::time::Duration::from_secs(10);
+    calls.recv_timeout(patience).unwrap();
+    assert_eq!(get(admin.address(), "/livez").0, "HTTP/1.1 200 OK");
+    let drain = format!("POST /v1/drain HTTP/1.1\r\n{OPERATOR}\r\n");
+    assert_eq!(ask(admin.address(), &drain).0, "HTTP/1.1 200 OK");
+    assert!(calls.try_recv().is_err(), "one at a time");
+    drop(admin);
 }

@@ -118,7 +118,8 @@ pub(super) struct SettingsFlags {
 
     /// Where to serve /metrics, /livez, /readyz and /v1/status, or off [default: 127.0.0.1:9641]
     ///
-    /// There is no password on it: keep it on the loopback or behind a firewall.
+    /// There is no password on it: keep it on the loopback or behind a firewall. `turnpike reload` and `turnpike drain` use it
+    /// too; both are taken from this host only.
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Operation")]
     admin: Option<AdminListen>,
 }

@@ -1,4 +1,4 @@
-//! One HTTP GET, which is all that `status` needs.
+//! One HTTP request, which is all that talking to the admin API needs.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -6,33 +6,67 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::admin::HEADER;
+
 const TIME: Duration = Duration::from_secs(5);
+
+/// How long the server may take to change something: longer than it waits for its shards.
+const CHANGE_TIME: Duration = Duration::from_secs(12);
 
 /// Most bytes of an answer.
 const SIZE: usize = 4 << 20;
 
-/// Gets `path` from `authority` (`HOST:PORT`). In HTTP/1.0, where the body ends with the connection.
-pub(super) fn get(authority: &str, path: &str) -> Result<String> {
-    let addresses = authority.to_socket_addrs().with_context(|| format!("{authority:?} is not HOST:PORT"))?;
-    let mut stream = connect(addresses).with_context(|| format!("cannot connect to {authority}"))?;
-    stream.set_write_timeout(Some(TIME))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
-    let answer = read(stream).with_context(|| format!("no answer from {authority}"))?;
-    let answer = String::from_utf8(answer).context("the answer is no text")?;
+/// `HOST:PORT` of what an operator gives as a server's --admin address.
+pub(super) fn authority(admin: &str) -> &str {
+    admin.trim_start_matches("http://").trim_end_matches('/')
+}
 
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let first = head.lines().next().unwrap_or_default();
-    let mut words = first.split(' ');
-    ensure!(words.next().is_some_and(|version| version.starts_with("HTTP/1.")), "the answer is not HTTP");
-    match words.next() {
-        Some("200") => Ok(body.to_owned()),
+/// Gets `path` from `authority` (`HOST:PORT`).
+pub(super) fn get(authority: &str, path: &str) -> Result<String> {
+    let (first, body) = ask(authority, "GET", path, TIME)?;
+    match status(&first) {
+        Some("200") => Ok(body),
         _ => bail!("{authority} answers {path} with {first:?}"),
     }
 }
 
-/// Reads to the end, within [`TIME`] however slowly it comes.
-fn read(mut stream: TcpStream) -> Result<Vec<u8>> {
-    let deadline = Instant::now() + TIME;
+/// Asks for a change. When it is refused, the error is what the server says.
+pub(super) fn change(authority: &str, method: &str, path: &str) -> Result<String> {
+    let (first, body) = ask(authority, method, path, CHANGE_TIME)?;
+    // It ends up on a terminal.
+    let said: String = body.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match status(&first) {
+        Some("200") => Ok(body),
+        Some("404" | "405") => bail!("{authority} knows nothing of {path}: it is another version"),
+        _ if said.is_empty() => bail!("{authority} answers {path} with {first:?}"),
+        _ => bail!("{said}"),
+    }
+}
+
+/// First line and body of the answer. In HTTP/1.0, where the body ends with the connection.
+fn ask(authority: &str, method: &str, path: &str, time: Duration) -> Result<(String, String)> {
+    let addresses = authority.to_socket_addrs().with_context(|| format!("{authority:?} is not HOST:PORT"))?;
+    let mut stream = connect(addresses).with_context(|| format!("cannot connect to {authority}"))?;
+    stream.set_write_timeout(Some(TIME))?;
+    // By address: changes are not taken under a name.
+    let host = stream.peer_addr()?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {host}\r\n{HEADER}: 1\r\n\r\n")?;
+    let answer = read(stream, time).with_context(|| format!("no answer from {authority}"))?;
+    let answer = String::from_utf8(answer).context("the answer is no text")?;
+
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+    let first = head.lines().next().unwrap_or_default();
+    ensure!(first.starts_with("HTTP/1."), "the answer is not HTTP");
+    Ok((first.to_owned(), body.to_owned()))
+}
+
+fn status(first: &str) -> Option<&str> {
+    first.split(' ').nth(1)
+}
+
+/// Reads to the end, within `time` however slowly it comes.
+fn read(mut stream: TcpStream, time: Duration) -> Result<Vec<u8>> {
+    let deadline = Instant::now() + time;
     let mut answer = Vec::new();
     let mut buffer = [0; 16 << 10];
     while answer.len() < SIZE {
@@ -46,7 +80,7 @@ fn read(mut stream: TcpStream) -> Result<Vec<u8>> {
             Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 return Err(error.into());
             }
-            _ => bail!("it is not complete after {} s", TIME.as_secs()),
+            _ => bail!("it is not complete after {} s", time.as_secs()),
         }
     }
     bail!("it has more than {SIZE} bytes")

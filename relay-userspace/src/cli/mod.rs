@@ -2,13 +2,17 @@
 
 mod check;
 mod creds;
+mod drain;
 mod flags;
 mod http;
 mod log;
+mod origin;
 mod probe;
+mod reload;
 mod run;
 mod running;
 mod screen;
+mod signals;
 mod status;
 mod welcome;
 
@@ -26,7 +30,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve clients until SIGTERM or Ctrl-C
+    /// Serve clients until SIGTERM or Ctrl-C; SIGHUP reads the settings again
     ///
     /// Without any setting: listens on the default route's address, makes up a user for this run and prints a URL, the
     /// credential and a `turnpike probe` line to try it. With CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON media is forwarded
@@ -38,6 +42,16 @@ enum Command {
     Check(check::Args),
     /// Show what a running server does: interfaces, allocations, packets by fate
     Status(status::Args),
+    /// Have a running server read its settings again, without ending a call
+    ///
+    /// It reads its configuration file and the files of users and secrets that are named there or by its flags, with the
+    /// same flags on top, as it does at SIGHUP. Exit code 0: the new settings hold, but for those that are listed as waiting for
+    /// a restart; 1: something is wrong, and nothing has changed.
+    Reload(reload::Args),
+    /// Make no new allocations on a running server, and let those there are come to their end
+    ///
+    /// Before maintenance: `turnpike drain --wait --timeout 1h && systemctl stop turnpike`.
+    Drain(drain::Args),
     /// Make a time-limited credential from a shared secret
     ///
     /// The user name is EXPIRY:NAME and the password base64(HMAC-SHA1(secret, user name)), as in coturn's
@@ -56,6 +70,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(args),
         Command::Status(args) => status::main(args),
+        Command::Reload(args) => reload::main(args),
+        Command::Drain(args) => drain::main(args),
         Command::Creds(args) => creds::main(args),
         Command::Probe(args) => probe::main(args),
     };

@@ -1,25 +1,46 @@
-//! A running server, and its status at any time.
+//! A running server: its status at any time, and the changes that can be made to it.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::process;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
+use anyhow::{Result, bail, ensure};
 use relay_common::reason::Reason;
 use relay_common::tables::Count;
 
 use super::creds::unix_now;
-use crate::admin::{Allocations, Bindings, Drops, Responses, Source, State, Status, Traffic, Where};
-use crate::config::Settings;
+use super::origin::{Origin, Reading, core_config};
+use crate::admin::{
+    Allocations, Bindings, Drained, Drops, Reload, Reloaded, Responses, Source, State, Status, Traffic, Where,
+};
+use crate::config::{Change, Changes, Host, Settings};
 use crate::datapath::Datapath;
-use crate::net::Server;
+use crate::net::{Reconfigured, Server};
 use crate::turn::Shared;
+
+/// How long a change waits for the shards, which need no more than a turn of their loop.
+const SHARDS_TIME: Duration = Duration::from_secs(5);
 
 /// What runs, from before it is ready until it has stopped.
 pub(super) struct Running {
-    settings: Settings,
+    origin: Origin,
     shared: Arc<Shared>,
     started: (Instant, u64),
     phase: RwLock<Phase>,
+    /// Held through a whole reload: what was read first is not to be applied last.
+    reloading: Mutex<()>,
+    held: Mutex<Held>,
+}
+
+/// What holds. Never locked while files are read or shards waited for; after `phase` where both are.
+#[derive(Clone)]
+struct Held {
+    settings: Settings,
+    host: Host,
+    draining: bool,
+    reload: Reload,
 }
 
 enum Phase {
@@ -29,9 +50,19 @@ enum Phase {
 }
 
 impl Running {
-    pub(super) fn new(settings: Settings, shared: Arc<Shared>) -> Self {
+    /// A server that goes by what was read from its origin.
+    pub(super) fn new(origin: Origin, reading: Reading, shared: Arc<Shared>) -> Self {
         let started = (Instant::now(), unix_now());
-        Self { settings, shared, started, phase: RwLock::new(Phase::Starting) }
+        let Reading { settings, host, .. } = reading;
+        let reload = Reload { successful: true, read: started.1, waiting: Vec::new() };
+        Self {
+            origin,
+            shared,
+            started,
+            phase: RwLock::new(Phase::Starting),
+            reloading: Mutex::default(),
+            held: Mutex::new(Held { settings, host, draining: false, reload }),
+        }
     }
 
     /// Clients are served from now on.
@@ -49,6 +80,69 @@ impl Running {
         }
     }
 
+    /// Reads the settings again and goes on with them; after an error, with those before. Either is logged.
+    pub(super) fn reload(&self) -> Result<Reloaded> {
+        let _one = lock(&self.reloading);
+        let reloaded = self.read_again();
+        match &reloaded {
+            Ok(Reloaded { applied, waiting, warnings }) => {
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                let (applied, waiting) = (summary(applied), summary(waiting));
+                tracing::info!(applied, waiting_for_restart = waiting, "reloaded");
+            }
+            Err(error) => {
+                lock(&self.held).reload.successful = false;
+                tracing::error!("not reloaded, nothing has changed: {error:#}");
+            }
+        }
+        reloaded
+    }
+
+    fn read_again(&self) -> Result<Reloaded> {
+        let Reading { settings, host, mut warnings } = self.origin.again()?;
+        let (changes, posted) = self.change(|held| {
+            let own = own_addresses(&held.host, &host);
+            let Changes { settings, mut applied, waiting } = held.settings.change_to(settings);
+            applied.extend(own);
+            (held.settings, held.host) = (settings, host);
+            let keys = waiting.iter().map(|change| change.key.clone()).collect();
+            held.reload = Reload { successful: true, read: unix_now(), waiting: keys };
+            (applied, waiting)
+        })?;
+        if !posted.wait(SHARDS_TIME) {
+            warnings.push(LATE.into());
+        }
+        let (applied, waiting) = changes;
+        Ok(Reloaded { applied, waiting, warnings })
+    }
+
+    /// Has no new allocations made, or made again.
+    fn set_draining(&self, draining: bool) -> Result<Drained> {
+        let (before, posted) = self.change(|held| std::mem::replace(&mut held.draining, draining))?;
+        // Only then is what is left all that there will be.
+        ensure!(posted.wait(SHARDS_TIME), LATE);
+        let allocations = self.status().allocations.active;
+        match (before, draining) {
+            (false, true) => tracing::info!(allocations, "draining: no new allocations"),
+            (true, false) => tracing::info!(allocations, "new allocations are made again"),
+            _ => {}
+        }
+        Ok(Drained { draining, allocations })
+    }
+
+    /// Changes what holds and tells the shards; when that cannot be, nothing has changed.
+    fn change<T>(&self, make: impl FnOnce(&mut Held) -> T) -> Result<(T, Reconfigured)> {
+        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        let Phase::Ready(parts) = &*phase else { bail!("the server is starting or stopping") };
+        let mut held = lock(&self.held);
+        let mut next = held.clone();
+        let made = make(&mut next);
+        let core = core_config(&next.settings, &next.host, next.draining)?;
+        let posted = parts.0.reconfigure(&Arc::new(core));
+        *held = next;
+        Ok((made, posted))
+    }
+
     fn enter(&self, next: Phase) -> Phase {
         std::mem::replace(&mut *self.phase.write().unwrap_or_else(PoisonError::into_inner), next)
     }
@@ -56,13 +150,15 @@ impl Running {
 
 impl Source for Running {
     fn status(&self) -> Status {
-        let settings = &self.settings;
         let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        let held = lock(&self.held).clone();
+        let settings = &held.settings;
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: process::id(),
             state: match *phase {
                 Phase::Starting => State::Starting,
+                Phase::Ready(..) if held.draining => State::Draining,
                 Phase::Ready(..) => State::Ready,
                 Phase::Stopping => State::Stopping,
             },
@@ -73,6 +169,7 @@ impl Source for Running {
             listeners: settings.listen.iter().map(ToString::to_string).collect(),
             relay_addresses: settings.relay_addresses.iter().map(ToString::to_string).collect(),
             relay_ports: settings.relay_ports.to_string(),
+            reload: held.reload.clone(),
             datapath: settings.datapath,
             interfaces: Vec::new(),
             allocations: Allocations::default(),
@@ -85,6 +182,14 @@ impl Source for Running {
             self.count(&mut status, &parts.0, &parts.1);
         }
         status
+    }
+
+    fn reload(&self) -> Result<Reloaded, String> {
+        Running::reload(self).map_err(|error| format!("{error:#}"))
+    }
+
+    fn drain(&self, begin: bool) -> Result<Drained, String> {
+        self.set_draining(begin).map_err(|error| format!("{error:#}"))
     }
 }
 
@@ -121,4 +226,26 @@ impl Running {
 fn traffic(datapath: Where, counts: &[Count; Reason::COUNT]) -> Vec<Traffic> {
     let occurred = Reason::ALL.into_iter().zip(counts).filter(|(_, count)| count.packets > 0);
     occurred.map(|(reason, &count)| Traffic::new(datapath, reason, count)).collect()
+}
+
+const LATE: &str =
+    "not every shard has taken this up yet: the server is overloaded, or broken (its log says more)";
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The peer rules depend on the host's addresses, which come and go without a word in any file.
+fn own_addresses(before: &Host, after: &Host) -> Option<Change> {
+    let set = |host: &Host| host.addresses.iter().map(|(_, ip)| *ip).collect::<HashSet<IpAddr>>();
+    let (before, after) = (set(before), set(after));
+    let (new, gone) = (after.difference(&before).count(), before.difference(&after).count());
+    let what = format!("{new} new, {gone} gone; {} now", after.len());
+    (new + gone > 0).then(|| Change { key: "own addresses".into(), what })
+}
+
+/// `auth.users: 1 new; 3 now | listen: ...`, on one line.
+fn summary(changes: &[Change]) -> String {
+    let texts: Vec<_> = changes.iter().map(|change| format!("{}: {}", change.key, change.what)).collect();
+    if texts.is_empty() { "nothing".into() } else { texts.join(" | ") }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::http;
 use super::screen::{Screen, bytes, print, thousands, uptime};
-use crate::admin::{Bindings, State, Status, Traffic, Where};
+use crate::admin::{Bindings, Reload, State, Status, Traffic, Where};
 use crate::auth::printable;
 use crate::config::DEFAULT_ADMIN;
 use crate::datapath::InterfaceStatus;
@@ -24,8 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args) -> Result<ExitCode> {
-    let authority = args.admin.trim_start_matches("http://").trim_end_matches('/');
-    let text = http::get(authority, "/v1/status")
+    let text = http::get(http::authority(&args.admin), "/v1/status")
         .context("no status: is `turnpike run` up, and is this its --admin address?")?;
     if args.json {
         print(text)?;
@@ -52,6 +51,7 @@ fn render(status: &Status) -> Screen {
     let state = match status.state {
         State::Starting => "starting",
         State::Ready => "ready",
+        State::Draining => "draining, no new allocations",
         State::Stopping => "stopping",
     };
     let up = uptime(Duration::from_secs(status.uptime_seconds));
@@ -68,6 +68,7 @@ fn render(status: &Status) -> Screen {
     );
     screen.row("realm", printable(&status.realm));
     screen.row("shards", status.shards);
+    settings(&mut screen, status);
     screen.row("data path", status.datapath);
     screen.rows("", interface_lines(&status.interfaces));
 
@@ -106,6 +107,21 @@ fn render(status: &Status) -> Screen {
     packets(&mut screen, &status.traffic);
     responses(&mut screen, status);
     screen
+}
+
+/// Only when the files say something else than what holds.
+fn settings(screen: &mut Screen, status: &Status) {
+    let Reload { successful, read, waiting } = &status.reload;
+    let mut rows = Vec::new();
+    if !successful {
+        let now = status.started + status.uptime_seconds;
+        let age = uptime(Duration::from_secs(now.saturating_sub(*read)));
+        rows.push(format!("the last reload failed (see the log); those read {age} ago hold"));
+    }
+    if !waiting.is_empty() {
+        rows.push(format!("waiting for a restart: {}", waiting.join(", ")));
+    }
+    screen.rows("settings", rows);
 }
 
 fn fast_path(bindings: &Bindings) -> String {
@@ -214,6 +230,22 @@ responses
   allocate              error 401              1,240
   other                 another error              1";
         assert_eq!(render(&busy_status()).to_string(), expected);
+    }
+
+    #[test]
+    fn what_does_not_hold_yet_is_told() {
+        let mut status = busy_status();
+        status.state = State::Draining;
+        status.reload.successful = false;
+        status.reload.waiting = vec!["listen".into(), "relay.ports".into()];
+        let shown = render(&status).to_string();
+        let expected = "\
+shards       2
+settings     the last reload failed (see the log); those read 3h 12m ago hold
+             waiting for a restart: listen, relay.ports
+data path    auto";
+        assert!(shown.contains(expected), "{shown}");
+        assert!(shown.starts_with("turnpike 0.1.0   draining, no new allocations   up 3h 12m"), "{shown}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The file is TOML and read only when it is named. Its keys are the flags' names; an unknown key is an error, and so is
 //! every value that cannot be meant. A flag replaces what the file says, a list as a whole.
 
+mod changes;
 mod file;
 mod host;
 mod layer;
@@ -15,6 +16,7 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use changes::{Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
 pub use layer::{Admin, Auth, Datapath, Layer, Limits, Peers, Relay};

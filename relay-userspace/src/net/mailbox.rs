@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
@@ -12,8 +13,8 @@ use crate::turn::CoreConfig;
 /// One thing to tell a shard.
 #[derive(Debug)]
 pub(super) enum Letter {
-    /// Other settings of the protocol hold from now on.
-    Configure(Arc<CoreConfig>),
+    /// Other settings of the protocol hold from now on. What comes along is dropped once they do.
+    Configure(Arc<CoreConfig>, Sender<()>),
     /// The server stops.
     Stop,
 }

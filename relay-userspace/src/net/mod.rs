@@ -23,4 +23,4 @@ mod throttle;
 mod token;
 
 pub use counters::{Responses, Stats};
-pub use server::{Server, ServerConfig};
+pub use server::{Reconfigured, Server, ServerConfig};

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -80,9 +82,13 @@ impl Server {
         &self.listeners
     }
 
-    /// Has all shards go on with other settings: see [`Core::reconfigure`].
-    pub fn reconfigure(&self, core: &Arc<CoreConfig>) {
-        self.mailboxes.iter().for_each(|mailbox| mailbox.post(Letter::Configure(Arc::clone(core))));
+    /// Has all shards go on with other settings: see [`Core::reconfigure`]. Each takes them between two datagrams.
+    pub fn reconfigure(&self, core: &Arc<CoreConfig>) -> Reconfigured {
+        let (taken, all_taken) = channel();
+        for mailbox in &self.mailboxes {
+            mailbox.post(Letter::Configure(Arc::clone(core), taken.clone()));
+        }
+        Reconfigured(all_taken)
     }
 
     /// What all shards have counted so far.
@@ -95,6 +101,18 @@ impl Server {
     /// Stops all shards: their sockets are closed when this returns. Entries of the fast path stay; they end by their
     /// deadlines or with the program.
     pub fn stop(self) {}
+}
+
+/// Settings on their way to the shards.
+#[derive(Debug)]
+pub struct Reconfigured(Receiver<()>);
+
+impl Reconfigured {
+    /// Whether all shards go by them within `limit`. Afterwards nothing happens by the settings before.
+    pub fn wait(self, limit: Duration) -> bool {
+        // Nobody sends: the channel ends with the last letter.
+        self.0.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
+    }
 }
 
 impl Drop for Server {
@@ -119,4 +137,24 @@ impl fmt::Debug for Server {
 fn serve(parts: Parts) {
     let served = Shard::new(parts).and_then(Shard::run);
     served.expect("a shard can wait for its sockets");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_taken_when_the_last_shard_has_taken_them() {
+        let letters = || {
+            let (taken, all_taken) = channel();
+            ([taken.clone(), taken], Reconfigured(all_taken))
+        };
+        let ([one, two], posted) = letters();
+        drop(one);
+        assert!(!posted.wait(Duration::from_millis(20)));
+        drop(two);
+        let ([one, two], posted) = letters();
+        drop((one, two));
+        assert!(posted.wait(Duration::ZERO));
+    }
 }

@@ -93,7 +93,10 @@ impl Shard {
                     Token::Mail => {
                         for letter in self.mailbox.collect() {
                             match letter {
-                                Letter::Configure(config) => self.core.reconfigure(config),
+                                Letter::Configure(config, taken) => {
+                                    self.core.reconfigure(config);
+                                    drop(taken);
+                                }
                                 Letter::Stop => return Ok(()),
                             }
                         }

@@ -103,6 +103,9 @@ impl Core {
         if self.allocations.of_client(&request.caller.five_tuple).is_some() {
             return Err(ErrorCode::ALLOCATION_MISMATCH.into());
         }
+        if self.config.draining {
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
+        }
         let wish = read_wish(&request.caller.message)?;
         // Also when none was asked for and the server relays IPv6 only: RFC 8656 section 7.2 has it so, and coturn does
         // the same unless told otherwise. A client that knows nothing of families would take an IPv6 address for

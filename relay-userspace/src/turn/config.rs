@@ -28,6 +28,8 @@ pub struct CoreConfig {
     pub total_quota: Option<u32>,
     /// SOFTWARE attribute of responses; hidden when `None`.
     pub software: Option<String>,
+    /// No new allocations; those there are go on.
+    pub draining: bool,
 }
 
 /// How long permissions and channels last unless refreshed. The RFC leaves no choice; tests and laboratories do not

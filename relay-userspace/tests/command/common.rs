@@ -1,11 +1,14 @@
 //! The binary as a process, on loopback addresses that no other test uses.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::Ipv4Addr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -43,6 +46,21 @@ impl Server {
     /// Starts `turnpike run` without any privilege and waits for the empty line that ends its screen, or with
     /// `--log-format json` for its one line.
     pub(crate) fn start(flags: &str) -> Self {
+        // The title and the addresses.
+        let paragraphs = match () {
+            () if flags.contains("json") => 0,
+            () if ["--user", "--auth-secret", "-c "].iter().any(|flag| flags.contains(flag)) => 2,
+            () => 3,
+        };
+        Self::start_and_read(flags, paragraphs)
+    }
+
+    /// The same when no user is configured in the file.
+    pub(crate) fn start_with_made_up_user(flags: &str) -> Self {
+        Self::start_and_read(flags, 3)
+    }
+
+    fn start_and_read(flags: &str, paragraphs: usize) -> Self {
         let mut command = turnpike(&format!("run {flags}"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: prctl is a bare system call: it takes no lock and no memory.
@@ -56,14 +74,8 @@ impl Server {
         });
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut server = Self { child, stdout, stderr: Some(stderr), screen: String::new() };
-        let paragraphs = if flags.contains("json") { 0 } else { server.paragraphs_expected(flags) };
         server.read_screen(paragraphs);
         server
-    }
-
-    /// The title, the addresses, and the credential when there is none among the flags.
-    fn paragraphs_expected(&self, flags: &str) -> usize {
-        if flags.contains("--user") || flags.contains("--auth-secret") { 2 } else { 3 }
     }
 
     fn read_screen(&mut self, mut paragraphs: usize) {
@@ -90,9 +102,14 @@ impl Server {
         row.unwrap_or_else(|| panic!("no row {label} in\n{}", self.screen)).trim()
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
     /// Sends SIGTERM: the exit code and the log.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         let status = self.child.wait().unwrap();
         (status.code(), self.stderr.take().unwrap().join().unwrap())
     }
@@ -103,6 +120,48 @@ impl Drop for Server {
         // Fails when it has ended, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The answer to a GET, head and body.
+pub(crate) fn page(authority: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(authority).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Waits until it is so.
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "no {what} within 10 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A folder that is removed with what is in it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("turnpike-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Writes a file: its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().into()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,6 +1,9 @@
 //! The command as its operator meets it: real processes, on the loopback, without privileges.
 
+mod client;
 mod common;
+mod drain;
 mod probe;
+mod reload;
 mod run;
 mod settings;

@@ -1,13 +1,13 @@
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{Server, finished, own_address, turnpike};
+use crate::common::{Server, finished, own_address, page, turnpike};
 
 #[test]
 fn the_printed_probe_line_works_and_the_status_tells_of_it() {
@@ -187,8 +187,8 @@ fn a_reader_that_went_away_is_no_error_and_a_full_disk_is() {
 #[test]
 fn a_signal_that_was_to_be_ignored_does_not_stop_the_server() {
     let ip = own_address();
-    // What `nohup` does.
-    let run = "trap '' HUP; exec \"$0\" run --listen udp://$1 --admin off --user a:b --interface lo";
+    // What `nohup` and a script's `&` do.
+    let run = "trap '' HUP INT; exec \"$0\" run --listen udp://$1 --admin off --user a:b --interface lo";
     let mut server = Command::new("sh")
         .args(["-c", run, env!("CARGO_BIN_EXE_turnpike"), &ip.to_string()])
         .stdout(Stdio::null())
@@ -204,7 +204,8 @@ fn a_signal_that_was_to_be_ignored_does_not_stop_the_server() {
         }
     });
     let send = |signal| kill(Pid::from_raw(server.id() as i32), signal);
-    let hung_up = send(Signal::SIGHUP);
+    // SIGHUP alone would show nothing: it stops no server.
+    let hung_up = send(Signal::SIGHUP).and(send(Signal::SIGINT));
     wait();
     let still_there = probe();
     let stopped = send(Signal::SIGTERM);
@@ -215,12 +216,4 @@ fn a_signal_that_was_to_be_ignored_does_not_stop_the_server() {
 
 fn full() -> File {
     File::create("/dev/full").unwrap()
-}
-
-fn page(authority: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(authority).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }

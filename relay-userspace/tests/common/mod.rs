@@ -82,6 +82,7 @@ pub fn config() -> CoreConfig {
         user_quota: None,
         total_quota: None,
         software: None,
+        draining: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -121,4 +122,25 @@ fn it_relays_without_any_privilege() {
     assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 2);
     peer.send_to(b"fro", relayed).unwrap();
     assert_eq!(client.receive(), Relayed::Channel(0x4000, b"fro".to_vec()));
+}
+
+#[test]
+fn once_settings_were_waited_for_no_shard_goes_by_those_before() {
+    let first = config(4, ANY_PORT);
+    let addresses = first.core.relay_addresses.clone();
+    let server = Server::start(first).unwrap();
+    let settings = |draining| {
+        let mut core = config(4, ANY_PORT).core;
+        let settings = Arc::get_mut(&mut core).unwrap();
+        (settings.relay_addresses, settings.draining) = (addresses.clone(), draining);
+        core
+    };
+    for draining in [true, false, true] {
+        assert!(server.reconfigure(&settings(draining)).wait(PATIENCE));
+        // The kernel's hash leads them to all shards.
+        for _ in 0..32 {
+            let refused = Client::new(server.listeners()[0]).allocate().err();
+            assert_eq!(refused, draining.then_some(ErrorCode::INSUFFICIENT_CAPACITY));
+        }
+    }
 }

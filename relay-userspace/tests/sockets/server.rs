@@ -38,6 +38,7 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         user_quota: None,
         total_quota: None,
         software: None,
+        draining: false,
     };
     ServerConfig {
         listeners: vec![SocketAddr::new(ip, 0)],

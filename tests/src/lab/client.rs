@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use turnpike::stun::{Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId};
+use turnpike::stun::{
+    AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId,
+};
 
 use super::PATIENCE;
 use super::host::{Host, receive};
@@ -87,6 +89,27 @@ impl TurnClient {
             request.requested_transport(UDP);
         });
         message(&answer).xor_relayed_address().expect("well formed").expect("XOR-RELAYED-ADDRESS")
+    }
+
+    /// An allocation with a relayed transport address of this family.
+    pub fn allocate_of(&mut self, family: AddressFamily) -> SocketAddr {
+        let answer = self.must(Method::ALLOCATE, |request| {
+            request.requested_transport(UDP).requested_address_family(family);
+        });
+        message(&answer).xor_relayed_address().expect("well formed").expect("XOR-RELAYED-ADDRESS")
+    }
+
+    /// An allocation with a relayed transport address of each family, IPv4 first.
+    pub fn allocate_both(&mut self) -> [SocketAddr; 2] {
+        let answer = self.must(Method::ALLOCATE, |request| {
+            request.requested_transport(UDP).additional_address_family(AddressFamily::V6);
+        });
+        let relayed: Vec<_> =
+            message(&answer).xor_relayed_addresses().map(|a| a.expect("well formed")).collect();
+        match relayed[..] {
+            [v4, v6] if v4.is_ipv4() && v6.is_ipv6() => [v4, v6],
+            _ => panic!("not one of each family: {relayed:?}"),
+        }
     }
 
     /// Permissions for these peers.

@@ -1,16 +1,18 @@
 //! A machine of the lab: a namespace whose first interface is `eth0`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::namespace::Namespace;
 
-/// A machine with an address on `eth0`.
+/// A machine with an address on `eth0`, and how its tests speak of it: by its IPv4 address, or by
+/// [the other](Self::over_ipv6).
 #[derive(Clone, Debug)]
 pub struct Host {
     namespace: Namespace,
     address: IpAddr,
+    v6: Ipv6Addr,
 }
 
 impl std::ops::Deref for Host {
@@ -22,8 +24,13 @@ impl std::ops::Deref for Host {
 }
 
 impl Host {
-    pub(super) fn new(namespace: Namespace, address: impl Into<IpAddr>) -> Self {
-        Self { namespace, address: address.into() }
+    pub(super) fn new(namespace: Namespace, address: Ipv4Addr, v6: Ipv6Addr) -> Self {
+        Self { namespace, address: address.into(), v6 }
+    }
+
+    /// The same machine by its IPv6 address, on a [dual-stack](super::Net::dual_stack) network.
+    pub fn over_ipv6(&self) -> Self {
+        Self { address: self.v6.into(), ..self.clone() }
     }
 
     /// The address of `eth0`.

@@ -6,7 +6,6 @@
 mod browser;
 mod client;
 mod counters;
-mod families;
 mod host;
 mod http;
 mod namespace;
@@ -21,7 +20,6 @@ mod wire;
 pub use browser::Chromium;
 pub use client::{Received, TurnClient};
 pub use counters::{Counters, Path};
-pub use families::{Dual, Family, Machine};
 pub use host::{Host, receive};
 pub use http::{Page, get};
 pub use namespace::Namespace;

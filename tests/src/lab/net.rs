@@ -1,6 +1,6 @@
 //! Wires, switches and the two networks that most tests need.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::host::Host;
@@ -12,6 +12,7 @@ use super::pass::PassProgram;
 pub struct Net {
     switch: Namespace,
     subnet: [u8; 3],
+    ipv6: bool,
     ports: AtomicU32,
     programs: std::sync::Mutex<Vec<PassProgram>>,
 }
@@ -19,17 +20,26 @@ pub struct Net {
 impl Net {
     /// An Ethernet of addresses `subnet.1` to `subnet.254`.
     pub fn new(subnet: [u8; 3]) -> Self {
+        Self::with(subnet, false)
+    }
+
+    /// The same, on which machines have an IPv6 address as well: see [`Self::address_v6`].
+    pub fn dual_stack(subnet: [u8; 3]) -> Self {
+        Self::with(subnet, true)
+    }
+
+    fn with(subnet: [u8; 3], ipv6: bool) -> Self {
         let switch = Namespace::new();
         switch.ip("link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0");
         switch.ip("link set br0 up");
-        Self { switch, subnet, ports: AtomicU32::new(1), programs: Default::default() }
+        Self { switch, subnet, ipv6, ports: AtomicU32::new(1), programs: Default::default() }
     }
 
     /// A new machine on it.
     pub fn host(&self, last_byte: u8) -> Host {
         let namespace = Namespace::new();
         self.plug(&namespace, "eth0", last_byte);
-        Host::new(namespace, self.address(last_byte))
+        Host::new(namespace, self.address(last_byte), self.address_v6(last_byte))
     }
 
     /// Gives a machine another interface, on this Ethernet.
@@ -38,6 +48,16 @@ impl Net {
         veth(&self.switch, &port, machine, interface);
         self.switch.ip(&format!("link set {port} master br0"));
         machine.ip(&format!("addr add {}/24 dev {interface}", self.address(last_byte)));
+        if self.ipv6 {
+            machine.enter(|| {
+                // The loopback carries what a machine sends to itself.
+                for name in ["lo", interface] {
+                    std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "0")
+                        .expect("a setting of the namespace");
+                }
+            });
+            machine.ip(&format!("addr add {}/64 dev {interface} nodad", self.address_v6(last_byte)));
+        }
         self.programs.lock().expect("nobody panics with it").push(PassProgram::attach(&self.switch, &port));
     }
 
@@ -45,6 +65,14 @@ impl Net {
     pub fn address(&self, last_byte: u8) -> Ipv4Addr {
         let [a, b, c] = self.subnet;
         Ipv4Addr::new(a, b, c, last_byte)
+    }
+
+    /// An IPv6 address of it: `fd00:10:77:0::1` next to 10.77.0.1.
+    pub fn address_v6(&self, last_byte: u8) -> Ipv6Addr {
+        // The digits of a byte, read as hexadecimal ones, look the same.
+        let same_digits = |byte: u8| u16::from_str_radix(&byte.to_string(), 16).expect("digits");
+        let [a, b, c] = self.subnet.map(same_digits);
+        Ipv6Addr::new(0xfd00, a, b, c, 0, 0, 0, same_digits(last_byte))
     }
 
     /// The switch itself.
@@ -79,7 +107,15 @@ pub struct OneNic {
 impl OneNic {
     /// Plugs them together.
     pub fn new() -> Self {
-        let net = Net::new([10, 77, 0]);
+        Self::on(Net::new([10, 77, 0]))
+    }
+
+    /// The same with IPv6 addresses beside those of IPv4.
+    pub fn dual_stack() -> Self {
+        Self::on(Net::dual_stack([10, 77, 0]))
+    }
+
+    fn on(net: Net) -> Self {
         let [server, client, peer] = [1, 2, 3].map(|last| net.host(last));
         Self { net, server, client, peer }
     }

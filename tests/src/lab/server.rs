@@ -36,8 +36,8 @@ const PORT: u16 = 3478;
 pub struct ServerOptions {
     /// `--datapath`
     pub datapath: &'static str,
-    /// `--relay-address`; that of the listener unless told otherwise.
-    pub relay_address: Option<IpAddr>,
+    /// `--relay-address`; that of the listener when there is none.
+    pub relay_addresses: Vec<String>,
     /// `--relay-ports`
     pub relay_ports: &'static str,
     /// Further flags.
@@ -51,7 +51,7 @@ impl ServerOptions {
     pub fn new(datapath: &'static str) -> Self {
         Self {
             datapath,
-            relay_address: None,
+            relay_addresses: Vec::new(),
             relay_ports: "50000-50099",
             flags: Vec::new(),
             unprivileged: false,
@@ -64,9 +64,14 @@ impl ServerOptions {
         self
     }
 
-    /// Relays from this address.
-    pub fn relay_from(mut self, address: impl Into<IpAddr>) -> Self {
-        self.relay_address = Some(address.into());
+    /// Serves on this address of the machine as well.
+    pub fn listen_on(self, host: &Host) -> Self {
+        self.flag("--listen", format!("udp://{}", host.at(PORT)))
+    }
+
+    /// Relays from this address, and from all others named.
+    pub fn relay_from(mut self, address: impl ToString) -> Self {
+        self.relay_addresses.push(address.to_string());
         self
     }
 }
@@ -94,15 +99,19 @@ impl Server {
     /// Starts it without waiting, because it will not become ready.
     pub fn launch(host: &Host, options: &ServerOptions) -> Self {
         let mut command = if options.unprivileged { unprivileged(host) } else { turnpike(host) };
-        let relay = options.relay_address.unwrap_or(host.address());
+        let relay = match options.relay_addresses[..] {
+            [] => vec![host.address().to_string()],
+            _ => options.relay_addresses.clone(),
+        };
         command
             .arg("run")
             .args(["--listen", &format!("udp://{}", host.at(PORT))])
-            .args(["--relay-address", &relay.to_string(), "--relay-ports", options.relay_ports])
+            .args(relay.iter().flat_map(|address| ["--relay-address", address]))
+            .args(["--relay-ports", options.relay_ports])
             .args(["--realm", "lab.test", "--user", &format!("{USER}:{PASSWORD}")])
             .args(["--datapath", options.datapath, "--admin", &ADMIN.to_string()])
             // The lab's addresses are private ones, which no peer may have by default.
-            .args(["--allow-peer", "10.64.0.0/10"])
+            .args(["--allow-peer", "10.64.0.0/10", "--allow-peer", "fd00:10::/32"])
             .args(&options.flags);
         Self { process: Process::start(&mut command), host: host.clone() }
     }

@@ -40,6 +40,11 @@ impl Call {
     pub(crate) fn new(server: &Server, client: &Host, peer: &Host) -> Self {
         let mut client = TurnClient::new(client, server.address());
         let relayed = client.allocate();
+        Self::with(client, relayed, peer)
+    }
+
+    /// Binds [`CHANNEL`] of an allocation.
+    pub(crate) fn with(mut client: TurnClient, relayed: SocketAddr, peer: &Host) -> Self {
         let peer = peer.udp(0);
         client.bind(CHANNEL, peer.local_addr().expect("bound"));
         Self { client, relayed, peer, salt: 0 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use turnpike_tests::lab::{self, Family, PASSWORD, Process, ServerOptions, USER};
+use turnpike_tests::lab::{self, PASSWORD, Process, ServerOptions, USER};
 
-use crate::common::Lab;
+use crate::common::{Family, Lab};
 
 fn agents(listen: Family, datapath: &'static str) {
     if lab::lacks("/usr/lib/python3/dist-packages/aioice/__init__.py", "python3-aioice") {

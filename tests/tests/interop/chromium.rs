@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use relay_common::reason::Reason;
 use serde_json::{Value, json};
-use turnpike_tests::lab::{self, Chromium, Family, PASSWORD, Path, ServerOptions, USER};
+use turnpike_tests::lab::{self, Chromium, PASSWORD, Path, ServerOptions, USER};
 
-use crate::common::Lab;
+use crate::common::{Family, Lab};
 
 fn call(listen: Family, datapath: &'static str) {
     if lab::lacks("/usr/bin/chromium", "chromium") {
@@ -18,7 +18,7 @@ fn call(listen: Family, datapath: &'static str) {
     let url = format!("turn:{}?transport=udp", lab.server.address());
     let credentials = json!({ "urls": url, "username": USER, "credential": PASSWORD });
     let page = include_str!("chromium_call.html");
-    let mut browser = Chromium::open(lab.client(), page, &percent_encoded(&credentials.to_string()));
+    let mut browser = Chromium::open(&lab.client(), page, &percent_encoded(&credentials.to_string()));
     let result = browser.result(Duration::from_secs(20));
     let result: Value = serde_json::from_str(&result).unwrap_or_else(|e| panic!("{e}: {result}"));
     assert_eq!(result["error"], Value::Null, "{result}");

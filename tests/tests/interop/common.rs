@@ -1,11 +1,28 @@
 //! What the clients have in common.
 
 use serde_json::Value;
-use turnpike_tests::lab::{self, Dual, Family, Host, Server, ServerOptions, wait_for};
+use turnpike_tests::lab::{self, Host, OneNic, Server, ServerOptions, wait_for};
+
+/// An address family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// A machine by its address of this family.
+    fn of(self, host: &Host) -> Host {
+        match self {
+            Family::V4 => host.clone(),
+            Family::V6 => host.over_ipv6(),
+        }
+    }
+}
 
 /// A server in its network, and the family by which its clients reach it.
 pub(crate) struct Lab {
-    net: Dual,
+    net: OneNic,
     pub(crate) server: Server,
     listen: Family,
     /// Ports to relay from, before anybody came.
@@ -19,29 +36,27 @@ impl Lab {
         if lab::skipped() {
             return None;
         }
-        let net = Dual::new();
-        // The lab's IPv6 addresses are of fc00::/7, which no peer may have by default.
-        let options = options.flag("--allow-peer", "fd77::/64").relay_from(net.server.by(relay[0]).address());
-        let more = relay[1..].iter().map(|family| net.server.by(*family).address());
-        let options = more.fold(options, |options, address| options.flag("--relay-address", address));
-        let server = Server::start(net.server.by(listen), &options);
+        let net = OneNic::dual_stack();
+        let addresses = relay.iter().map(|family| family.of(&net.server).address());
+        let options = addresses.fold(options, |options, address| options.relay_from(address));
+        let server = Server::start(&listen.of(&net.server), &options);
         let ports = server.status()["allocations"]["free_ports"].clone();
         Some(Self { net, server, listen, ports })
     }
 
     /// The clients' machine, by the family of the listener.
-    pub(crate) fn client(&self) -> &Host {
-        self.net.client.by(self.listen)
+    pub(crate) fn client(&self) -> Host {
+        self.listen.of(&self.net.client)
     }
 
     /// The peers' machine.
-    pub(crate) fn peer(&self, family: Family) -> &Host {
-        self.net.peer.by(family)
+    pub(crate) fn peer(&self, family: Family) -> Host {
+        family.of(&self.net.peer)
     }
 
     /// The server's machine.
-    pub(crate) fn relay(&self, family: Family) -> &Host {
-        self.net.server.by(family)
+    pub(crate) fn relay(&self, family: Family) -> Host {
+        family.of(&self.net.server)
     }
 
     /// Waits until no allocation is left, and with them no port and no channel, neither here nor in XDP.

@@ -8,9 +8,9 @@ use turn_client_proto::api::{
 };
 use turn_client_proto::types::{AddressFamily, Instant as ProtoInstant, TransportType, TurnCredentials};
 use turn_client_proto::udp::TurnClientUdp;
-use turnpike_tests::lab::{Family, PASSWORD, PATIENCE, Path, ServerOptions, USER, receive};
+use turnpike_tests::lab::{PASSWORD, PATIENCE, Path, ServerOptions, USER, receive};
 
-use crate::common::Lab;
+use crate::common::{Family, Lab};
 
 const UDP: TransportType = TransportType::Udp;
 

@@ -7,9 +7,9 @@
 use std::thread;
 use std::time::Duration;
 
-use turnpike_tests::lab::{Echo, Family, PASSWORD, Path, ServerOptions, Totals, USER, Uclient};
+use turnpike_tests::lab::{Echo, PASSWORD, Path, ServerOptions, Totals, USER, Uclient};
 
-use crate::common::Lab;
+use crate::common::{Family, Lab};
 
 /// Messages of each client.
 const MESSAGES: u64 = 20;
@@ -54,7 +54,7 @@ impl Mode {
             let peer = echo.address();
             flags.extend(["-e".to_owned(), peer.ip().to_string(), "-r".to_owned(), peer.port().to_string()]);
         }
-        Uclient::start(lab.client(), lab.server.address(), flags)
+        Uclient::start(&lab.client(), lab.server.address(), flags)
     }
 }
 
@@ -101,7 +101,7 @@ fn complete(listen: Family, datapath: &'static str) {
     let relay = [Family::V4, Family::V6];
     let Some(lab) = Lab::new(listen, &relay, options.flag("--auth-secret", SECRET)) else { return };
     assert_eq!(lab.server.mode("eth0").0, datapath);
-    let echoes = relay.map(|family| (family, Echo::start(lab.peer(family))));
+    let echoes = relay.map(|family| (family, Echo::start(&lab.peer(family))));
     // IPv4 is what a client gets that does not ask; or it asks for that; or for IPv6.
     let modes = [(Family::V4, ""), (Family::V4, "-X"), (Family::V6, "-x")];
     let modes: Vec<_> = modes.iter().flat_map(|&(peer, flag)| self::modes(peer, flag)).collect();
@@ -151,7 +151,7 @@ fn misbehaviour(listen: Family, relay: Family, datapath: &'static str) {
     let options = ServerOptions { relay_ports: "50000-50999", ..ServerOptions::new(datapath) };
     let options = options.flag("--allocation-lifetime", format!("{}s", LIFETIME.as_secs()));
     let Some(mut lab) = Lab::new(listen, &[relay], options) else { return };
-    let echoes = [(relay, Echo::start(lab.peer(relay)))];
+    let echoes = [(relay, Echo::start(&lab.peer(relay)))];
     let bad =
         ["-N", "-N -s", "-R", "-R -s", "-R -c", "-R -G", "-N -R -y", "-O", "-O -y", "-B", "-B -s", "-Z"];
     let family = if relay == Family::V6 { "-x" } else { "-X" };

@@ -1,0 +1,253 @@
+//! From the settings that hold to those that were read again: what takes effect at once, and what waits for a restart.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+use super::resolve::Settings;
+use super::values::{Span, User};
+use crate::auth::printable;
+
+/// One setting that has another value now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Its key in the file.
+    pub key: String,
+    /// What is different; never a secret, nor a user's name.
+    pub what: String,
+}
+
+/// What a reload comes to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Changes {
+    /// What holds afterwards: the new settings, but those that need a restart as they were.
+    pub settings: Settings,
+    /// What is different from before.
+    pub applied: Vec<Change>,
+    /// What will be different after a restart.
+    pub waiting: Vec<Change>,
+}
+
+impl Settings {
+    /// Compares with the settings that were read later. Listeners, relayed addresses and all that the data path was
+    /// made for stay until the next start.
+    pub fn change_to(&self, next: Settings) -> Changes {
+        // By name, so that who adds a setting must say here when it takes effect.
+        let Settings {
+            listen,
+            realm,
+            shards,
+            relay_addresses,
+            relay_ports,
+            users,
+            secrets,
+            datapath,
+            interfaces,
+            max_bindings,
+            allow_peers,
+            deny_peers,
+            user_quota,
+            total_quota,
+            max_lifetime,
+            lifetimes,
+            admin,
+            admin_is_explicit: _,
+        } = next;
+
+        let mut waiting = Found::default();
+        waiting.value("listen", &all(&self.listen), &all(&listen));
+        waiting.value("shards", &self.shards, &shards);
+        waiting.value("relay.addresses", &all(&self.relay_addresses), &all(&relay_addresses));
+        waiting.value("relay.ports", &self.relay_ports, &relay_ports);
+        waiting.value("datapath.mode", &self.datapath, &datapath);
+        waiting.value("datapath.interfaces", &all(&self.interfaces), &all(&interfaces));
+        waiting.value("datapath.max-bindings", &self.max_bindings, &max_bindings);
+        waiting.value("admin.listen", &self.admin, &admin);
+
+        let mut applied = Found::default();
+        applied.value("realm", &printable(self.realm.as_str()), &printable(realm.as_str()));
+        applied.users("auth.users", &self.users, &users);
+        applied.list("auth.secrets", &self.secrets, &secrets);
+        applied.list("peers.allow", &self.allow_peers, &allow_peers);
+        applied.list("peers.deny", &self.deny_peers, &deny_peers);
+        applied.value("limits.user-quota", &or_none(self.user_quota), &or_none(user_quota));
+        applied.value("limits.total-quota", &or_none(self.total_quota), &or_none(total_quota));
+        applied.value("limits.max-lifetime", &Span(self.max_lifetime), &Span(max_lifetime));
+
+        let settings = Settings {
+            realm,
+            users,
+            secrets,
+            allow_peers,
+            deny_peers,
+            user_quota,
+            total_quota,
+            max_lifetime,
+            lifetimes,
+            ..self.clone()
+        };
+        Changes { settings, applied: applied.0, waiting: waiting.0 }
+    }
+}
+
+#[derive(Default)]
+struct Found(Vec<Change>);
+
+impl Found {
+    fn note(&mut self, key: &str, what: String) {
+        self.0.push(Change { key: key.into(), what });
+    }
+
+    fn value(&mut self, key: &str, before: &impl Display, after: &impl Display) {
+        let (before, after) = (before.to_string(), after.to_string());
+        if before != after {
+            self.note(key, format!("{before} -> {after}"));
+        }
+    }
+
+    /// How many are new, gone, and there: what they are may be a secret, or too long.
+    fn list<T: PartialEq>(&mut self, key: &str, before: &[T], after: &[T]) {
+        let missing = |from: &[T], of: &[T]| of.iter().filter(|value| !from.contains(value)).count();
+        if before != after {
+            self.counts(key, missing(before, after), missing(after, before), 0, after.len());
+        }
+    }
+
+    fn users(&mut self, key: &str, before: &[User], after: &[User]) {
+        let mut gone: HashMap<_, _> = before.iter().map(|user| (&user.name, user)).collect();
+        let (mut new, mut other) = (0, 0);
+        for user in after {
+            match gone.remove(&user.name) {
+                None => new += 1,
+                Some(known) => other += usize::from(known != user),
+            }
+        }
+        if before != after {
+            self.counts(key, new, gone.len(), other, after.len());
+        }
+    }
+
+    fn counts(&mut self, key: &str, new: usize, gone: usize, other: usize, there: usize) {
+        let words = [(new, "new"), (gone, "gone"), (other, "changed")];
+        let mut words: Vec<_> =
+            words.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+        if words.is_empty() {
+            words.push("in another order".into());
+        }
+        self.note(key, format!("{}; {there} now", words.join(", ")));
+    }
+}
+
+fn all(values: &[impl ToString]) -> String {
+    let texts: Vec<_> = values.iter().map(ToString::to_string).collect();
+    if texts.is_empty() { "none".into() } else { texts.join(", ") }
+}
+
+fn or_none(limit: Option<u32>) -> String {
+    limit.map_or("none".into(), |limit| limit.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Host, parse};
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        parse("t.toml".as_ref(), text).unwrap().resolve(&Host::default()).unwrap().settings
+    }
+
+    fn lines(changes: &[Change]) -> Vec<String> {
+        changes.iter().map(|change| format!("{}: {}", change.key, change.what)).collect()
+    }
+
+    #[test]
+    fn what_needs_a_restart_waits_and_the_rest_holds_at_once() {
+        let before = settings(
+            r#"
+            listen = ["udp://127.0.0.1:3478"]
+            realm = "old"
+            shards = 1
+            auth = { users = ["alice:a", "bob:b", "carol:c"], secrets = ["one"] }
+            peers = { deny = ["192.0.2.0/24"] }
+            limits = { user-quota = 5 }
+            "#,
+        );
+        let after = settings(
+            r#"
+            listen = ["udp://127.0.0.1:3478", "udp://127.0.0.2"]
+            realm = "new"
+            shards = 2
+            relay = { ports = "50000-50099" }
+            auth = { users = ["bob:b", "alice:other", "dave:d"], secrets = ["two", "one"] }
+            datapath = { mode = "userspace", interfaces = ["eth0"], max-bindings = 7 }
+            peers = { allow = ["10.0.0.0/8"], deny = ["198.51.100.0/24"] }
+            limits = { total-quota = 9, max-lifetime = "2h" }
+            admin = { listen = "off" }
+            "#,
+        );
+        let Changes { settings: held, applied, waiting } = before.change_to(after.clone());
+        assert_eq!(
+            lines(&waiting),
+            [
+                "listen: udp://127.0.0.1:3478 -> udp://127.0.0.1:3478, udp://127.0.0.2:3478",
+                "shards: 1 -> 2",
+                "relay.addresses: 127.0.0.1 -> 127.0.0.1, 127.0.0.2",
+                "relay.ports: 49152-65535 -> 50000-50099",
+                "datapath.mode: auto -> userspace",
+                "datapath.interfaces: none -> eth0",
+                "datapath.max-bindings: 65536 -> 7",
+                "admin.listen: 127.0.0.1:9641 -> off",
+            ]
+        );
+        assert_eq!(
+            lines(&applied),
+            [
+                "realm: old -> new",
+                "auth.users: 1 new, 1 gone, 1 changed; 3 now",
+                "auth.secrets: 1 new; 2 now",
+                "peers.allow: 1 new; 1 now",
+                "peers.deny: 1 new, 1 gone; 1 now",
+                "limits.user-quota: 5 -> none",
+                "limits.total-quota: none -> 9",
+                "limits.max-lifetime: 1h -> 2h",
+            ]
+        );
+        let expected = Settings {
+            listen: before.listen.clone(),
+            shards: before.shards,
+            relay_addresses: before.relay_addresses.clone(),
+            relay_ports: before.relay_ports,
+            datapath: before.datapath,
+            interfaces: before.interfaces.clone(),
+            max_bindings: before.max_bindings,
+            admin: before.admin,
+            admin_is_explicit: before.admin_is_explicit,
+            ..after.clone()
+        };
+        assert_eq!(held, expected);
+
+        // The same again: nothing new, and what waits still waits.
+        let again = held.change_to(after);
+        assert_eq!((again.applied, again.waiting), (vec![], waiting));
+        let back = held.change_to(before);
+        assert_eq!(back.waiting, []);
+    }
+
+    #[test]
+    fn an_order_that_changed_is_a_change() {
+        let [a, b] = ["['one', 'two']", "['two', 'one']"]
+            .map(|list| settings(&format!("listen = ['udp://127.0.0.1']\nauth = {{ secrets = {list} }}")));
+        assert_eq!(lines(&a.change_to(b).applied), ["auth.secrets: in another order; 2 now"]);
+    }
+
+    #[test]
+    fn neither_secrets_nor_passwords_nor_names_are_told() {
+        let before = settings("listen = ['udp://127.0.0.1']");
+        let after = settings(
+            "listen = ['udp://127.0.0.1']\nauth = { users = ['hunter1:hunter2'], secrets = ['hunter3'] }",
+        );
+        let told = format!("{:?}", before.change_to(after).applied);
+        assert!(!told.contains("hunter") && told.contains("1 new"), "{told}");
+    }
+}
