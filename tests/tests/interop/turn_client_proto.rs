@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use turn_client_proto::api::{
     DelayedMessageOrChannelSend, Transmit, TransmitBuild, TurnClientApi, TurnConfig, TurnEvent, TurnRecvRet,
 };
+use turn_client_proto::stun::auth::Feature;
+use turn_client_proto::types::stun::message::IntegrityAlgorithm;
 use turn_client_proto::types::{AddressFamily, Instant as ProtoInstant, TransportType, TurnCredentials};
 use turn_client_proto::udp::TurnClientUdp;
 use turnpike_tests::lab::{PASSWORD, PATIENCE, Path, ServerOptions, USER, receive};
@@ -174,18 +176,47 @@ fn packets(lab: &Lab) -> u64 {
     relayed.iter().map(|(to_peer, to_client)| to_peer + to_client).sum()
 }
 
-/// MESSAGE-INTEGRITY, which is HMAC-SHA1 with a key made by MD5 (RFC 8489 sections 14.5 and 9.2.2).
+// The attributes by which a request says who sends it (RFC 8489 section 18.3).
+const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
+const MESSAGE_INTEGRITY_SHA256: u16 = 0x001c;
+const PASSWORD_ALGORITHM: u16 = 0x001d;
+const USERHASH: u16 = 0x001e;
 
-/// A whole call over these families, by a client whose requests have one sort of credentials.
-fn sha1(listen: Family, relayed: Family, datapath: &'static str) {
+/// A whole call over these families, by a client whose last request has the first of these attributes and none of the
+/// second.
+fn whole_call(
+    [listen, relayed]: [Family; 2],
+    datapath: &'static str,
+    configure: impl FnOnce(&mut TurnConfig),
+    [with, without]: [&[u16]; 2],
+) {
     let Some(lab) = Lab::new(listen, &[relayed], ServerOptions::new(datapath)) else { return };
-    let mut client = Client::new(&lab, relayed, |_| {});
+    let mut client = Client::new(&lab, relayed, configure);
     let relayed = client.relayed();
     call(&lab, &mut client, relayed);
     client.end();
-    assert!(client.attributes.contains(&MESSAGE_INTEGRITY), "{:x?}", client.attributes);
+    let has = |attribute| client.attributes.contains(attribute);
+    assert!(with.iter().all(has) && !without.iter().any(has), "{:x?}", client.attributes);
     lab.nothing_is_left();
+}
+
+/// HMAC-SHA1 with a key made by MD5, and the user's name in clear: what RFC 5389 had, and browsers have.
+fn sha1(listen: Family, relayed: Family, datapath: &'static str) {
+    let attributes: [&[u16]; 2] = [&[USERNAME, MESSAGE_INTEGRITY], &[USERHASH, MESSAGE_INTEGRITY_SHA256]];
+    let old = |config: &mut TurnConfig| config.set_anonymous_username(Feature::Disabled);
+    whole_call([listen, relayed], datapath, old, attributes);
+}
+
+/// HMAC-SHA256, and a hash instead of the user's name.
+fn sha256(listen: Family, relayed: Family, datapath: &'static str) {
+    let attributes: [&[u16]; 2] =
+        [&[USERHASH, MESSAGE_INTEGRITY_SHA256, PASSWORD_ALGORITHM], &[USERNAME, MESSAGE_INTEGRITY]];
+    let new = |config: &mut TurnConfig| {
+        config.set_supported_integrity(IntegrityAlgorithm::Sha256);
+        config.set_anonymous_username(Feature::Required);
+    };
+    whole_call([listen, relayed], datapath, new, attributes);
 }
 
 #[test]
@@ -211,6 +242,24 @@ fn with_sha1_over_ipv6_to_a_peer_of_ipv4() {
 #[test]
 fn with_sha1_over_ipv4_to_a_peer_of_ipv6() {
     sha1(Family::V4, Family::V6, "xdp");
+}
+
+#[test]
+fn with_sha256_and_userhash_over_ipv4_by_xdp() {
+    sha256(Family::V4, Family::V4, "xdp");
+}
+
+#[test]
+fn with_sha256_and_userhash_over_ipv6_in_userspace() {
+    sha256(Family::V6, Family::V6, "userspace");
+}
+
+/// A client that knows both takes the stronger one.
+#[test]
+fn with_the_best_that_both_sides_know() {
+    let both = |config: &mut TurnConfig| config.add_supported_integrity(IntegrityAlgorithm::Sha256);
+    let attributes: [&[u16]; 2] = [&[USERHASH, MESSAGE_INTEGRITY_SHA256], &[USERNAME, MESSAGE_INTEGRITY]];
+    whole_call([Family::V4; 2], "xdp", both, attributes);
 }
 
 /// One allocation with an address of each family (RFC 8656 section 7.2).
