@@ -83,6 +83,9 @@ fn modes(peer: Family, flag: &str) -> Vec<Mode> {
         // Attributes that a server need not understand: bandwidth, and three ORIGINs.
         "-a 1000000",
         "-o https://example.org:8443",
+        // DONT-FRAGMENT in the Allocate and in Send indications.
+        "-g",
+        "-g -s",
         // From this network card.
         "-d eth0",
     ];
