@@ -86,6 +86,10 @@ fn modes(peer: Family, flag: &str) -> Vec<Mode> {
         // DONT-FRAGMENT in the Allocate and in Send indications.
         "-g",
         "-g -s",
+        // Each client goes on from another port once it has allocated (RFC 8016).
+        "-M",
+        "-M -s",
+        "-M -c",
         // From this network card.
         "-d eth0",
     ];
@@ -100,7 +104,8 @@ fn modes(peer: Family, flag: &str) -> Vec<Mode> {
 
 /// Runs all of them side by side against one server, and every message must come back.
 fn complete(listen: Family, datapath: &'static str) {
-    let options = ServerOptions { relay_ports: "50000-50999", ..ServerOptions::new(datapath) };
+    let mut options = ServerOptions { relay_ports: "50000-50999", ..ServerOptions::new(datapath) };
+    options.flags.push("--mobility".to_owned());
     let relay = [Family::V4, Family::V6];
     let Some(lab) = Lab::new(listen, &relay, options.flag("--auth-secret", SECRET)) else { return };
     assert_eq!(lab.server.mode("eth0").0, datapath);
