@@ -50,6 +50,12 @@ fn render(settings: &Settings) -> Screen {
     screen.row("max bindings", settings.max_bindings);
     screen.rows("allow", &settings.allow_peers);
     screen.rows("deny", &settings.deny_peers);
+    screen.rows("discovery", settings.discovery.iter().map(|_| "RFC 5780, at all listeners"));
+    if let Some(alternate) = &settings.alternate {
+        screen.rows("alternate", &alternate.servers);
+        screen.rows("", &alternate.domain);
+        screen.row("", alternate.when);
+    }
     screen.row("user quota", or_none(settings.user_quota));
     screen.row("total quota", or_none(settings.total_quota));
     screen.row("max lifetime", Span(settings.max_lifetime));
@@ -73,6 +79,7 @@ mod tests {
             shards = 2
             auth = { users = ["al%s:hunter2"], secrets = ["hunter3", "hunter4"] }
             peers = { deny = ["192.0.2.0/24"] }
+            alternate = { servers = ["192.0.2.9:443", "192.0.2.10"], domain = "turn2.example.org" }
             limits = { user-quota = 7 }
         "#;
         let layer = config::parse("t.toml".as_ref(), text).unwrap();
@@ -92,6 +99,10 @@ data path    auto
 interfaces   those that carry the addresses above
 max bindings 65536
 deny         192.0.2.0/24
+alternate    192.0.2.9:443
+             192.0.2.10:3478
+             turn2.example.org
+             draining
 user quota   7
 total quota  none
 max lifetime 1h

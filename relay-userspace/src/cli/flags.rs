@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use crate::config::{
-    Admin, AdminListen, Auth, Datapath, Layer, Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span,
-    User,
+    Admin, AdminListen, Alternate, AlternateServer, Auth, Datapath, Discovery, Domain, Layer, Limits, Listen,
+    Peers, PortRange, Realm, Relay, Secret, Span, User,
 };
 use crate::datapath::Request;
 use crate::policy::Cidr;
-use crate::turn::RelayAddress;
+use crate::turn::{RedirectWhen, RelayAddress};
 
 /// The flags that `run` and `check` share. Each overrides its key of the file; a repeatable one replaces the whole list.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,7 +16,8 @@ pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
     /// Keys are the flags' names: listen, realm, shards; [relay] addresses, ports; [auth] users, users-file, secrets,
-    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [limits] user-quota, total-quota, max-lifetime;
+    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [discovery]
+    /// enabled; [alternate] servers, domain, when; [limits] user-quota, total-quota, max-lifetime;
     /// [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -92,6 +93,26 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "CIDR", help_heading = "Policy")]
     deny_peer: Vec<Cidr>,
 
+    /// Let clients find out how the NATs before them behave (RFC 5780)
+    ///
+    /// Needs listeners at two addresses, on the same two ports of each. Answers to Binding requests become longer.
+    #[arg(long, help_heading = "Network")]
+    nat_discovery: bool,
+
+    /// Send clients that want to allocate to this server (repeatable: they are spread)
+    ///
+    /// Each to a server of its own address family. See --alternate-when.
+    #[arg(long, value_name = "ADDRESS[:PORT]", help_heading = "Policy")]
+    alternate_server: Vec<AlternateServer>,
+
+    /// The name in the certificates of the alternate servers
+    #[arg(long, value_name = "NAME", help_heading = "Policy")]
+    alternate_domain: Option<Domain>,
+
+    /// When to send them: always, or draining, while this server takes no new allocations [default: draining]
+    #[arg(long, value_name = "WHEN", help_heading = "Policy")]
+    alternate_when: Option<RedirectWhen>,
+
     /// Most allocations of one user at a time [default: no limit]
     #[arg(long, value_name = "N", help_heading = "Policy")]
     user_quota: Option<u32>,
@@ -144,6 +165,12 @@ impl SettingsFlags {
                 max_bindings: self.max_bindings,
             },
             peers: Peers { allow: self.allow_peer, deny: self.deny_peer },
+            discovery: Discovery { enabled: self.nat_discovery.then_some(true) },
+            alternate: Alternate {
+                servers: self.alternate_server,
+                domain: self.alternate_domain,
+                when: self.alternate_when,
+            },
             limits: Limits {
                 user_quota: self.user_quota,
                 total_quota: self.total_quota,
@@ -179,7 +206,9 @@ mod tests {
         let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 \
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
-             --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --user-quota 3 --total-quota 4 --max-lifetime 2h \
+             --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
+             --alternate-server 192.0.2.9:443 --alternate-server 2001:db8::9 --alternate-domain turn2.example.org \
+             --alternate-when always --user-quota 3 --total-quota 4 --max-lifetime 2h \
              --admin off";
         let file = r#"
             listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3"]
@@ -189,6 +218,8 @@ mod tests {
             auth = { users = ["alice:a:b"], secrets = ["old", "new"], users-file = "u", secrets-file = "s" }
             datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
+            discovery = { enabled = true }
+            alternate = { servers = ["192.0.2.9:443", "[2001:db8::9]:3478"], domain = "turn2.example.org", when = "always" }
             limits = { user-quota = 3, total-quota = 4, max-lifetime = 7200 }
             admin = { listen = "off" }
         "#;

@@ -89,6 +89,8 @@ pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> R
         relay_addresses: settings.relay_addresses.clone(),
         relay_ports: settings.relay_ports.range(),
         max_lifetime: settings.max_lifetime,
+        discovery: settings.discovery.clone(),
+        alternate: settings.alternate.clone(),
         lifetimes: settings.lifetimes,
         user_quota: settings.user_quota,
         total_quota: settings.total_quota,

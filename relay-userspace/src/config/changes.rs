@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::resolve::Settings;
 use super::values::{Span, User};
 use crate::auth::printable;
+use crate::turn::Alternate;
 
 /// One setting that has another value now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ impl Settings {
             user_quota,
             total_quota,
             max_lifetime,
+            discovery,
+            alternate,
             lifetimes,
             admin,
             admin_is_explicit: _,
@@ -63,6 +66,8 @@ impl Settings {
         waiting.value("datapath.mode", &self.datapath, &datapath);
         waiting.value("datapath.interfaces", &all(&self.interfaces), &all(&interfaces));
         waiting.value("datapath.max-bindings", &self.max_bindings, &max_bindings);
+        // It is made of the listeners.
+        waiting.value("discovery.enabled", &self.discovery.is_some(), &discovery.is_some());
         waiting.value("admin.listen", &self.admin, &admin);
 
         let mut applied = Found::default();
@@ -74,6 +79,7 @@ impl Settings {
         applied.value("limits.user-quota", &or_none(self.user_quota), &or_none(user_quota));
         applied.value("limits.total-quota", &or_none(self.total_quota), &or_none(total_quota));
         applied.value("limits.max-lifetime", &Span(self.max_lifetime), &Span(max_lifetime));
+        applied.value("alternate", &redirect(self.alternate.as_ref()), &redirect(alternate.as_ref()));
 
         let settings = Settings {
             realm,
@@ -84,6 +90,7 @@ impl Settings {
             user_quota,
             total_quota,
             max_lifetime,
+            alternate,
             lifetimes,
             ..self.clone()
         };
@@ -148,6 +155,12 @@ fn or_none(limit: Option<u32>) -> String {
     limit.map_or("none".into(), |limit| limit.to_string())
 }
 
+fn redirect(alternate: Option<&Alternate>) -> String {
+    let Some(Alternate { servers, domain, when }) = alternate else { return "none".into() };
+    let domain = domain.as_ref().map_or(String::new(), |domain| format!(" of {domain}"));
+    format!("{}{domain} ({when})", all(servers))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Host, parse};
@@ -184,6 +197,7 @@ mod tests {
             peers = { allow = ["10.0.0.0/8"], deny = ["198.51.100.0/24"] }
             limits = { total-quota = 9, max-lifetime = "2h" }
             admin = { listen = "off" }
+            alternate = { servers = ["192.0.2.9"], domain = "two.example.org" }
             "#,
         );
         let Changes { settings: held, applied, waiting } = before.change_to(after.clone());
@@ -211,6 +225,7 @@ mod tests {
                 "limits.user-quota: 5 -> none",
                 "limits.total-quota: none -> 9",
                 "limits.max-lifetime: 1h -> 2h",
+                "alternate: none -> 192.0.2.9:3478 of two.example.org (draining)",
             ]
         );
         let expected = Settings {

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::alternate::{AlternateServer, Domain};
 use super::values::{AdminListen, Listen, PortRange, Realm, Secret, Span, User};
 use crate::datapath::Request;
 use crate::policy::Cidr;
-use crate::turn::RelayAddress;
+use crate::turn::{RedirectWhen, RelayAddress};
 
 /// The settings that one source gives, in the shape of the file.
 #[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
@@ -28,6 +29,10 @@ pub struct Layer {
     pub datapath: Datapath,
     /// `[peers]`.
     pub peers: Peers,
+    /// `[discovery]`.
+    pub discovery: Discovery,
+    /// `[alternate]`.
+    pub alternate: Alternate,
     /// `[limits]`.
     pub limits: Limits,
     /// `[admin]`.
@@ -82,6 +87,26 @@ pub struct Peers {
     pub allow: Vec<Cidr>,
     /// In addition to the default rules.
     pub deny: Vec<Cidr>,
+}
+
+/// NAT behaviour discovery (RFC 5780).
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Discovery {
+    /// Whether it is served.
+    pub enabled: Option<bool>,
+}
+
+/// Other servers (RFC 8489 section 10).
+#[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Alternate {
+    /// Where clients are sent.
+    pub servers: Vec<AlternateServer>,
+    /// The name in their certificates.
+    pub domain: Option<Domain>,
+    /// When.
+    pub when: Option<RedirectWhen>,
 }
 
 /// How much.
@@ -143,6 +168,12 @@ impl Layer {
             peers: Peers {
                 allow: list(self.peers.allow, below.peers.allow),
                 deny: list(self.peers.deny, below.peers.deny),
+            },
+            discovery: Discovery { enabled: self.discovery.enabled.or(below.discovery.enabled) },
+            alternate: Alternate {
+                servers: list(self.alternate.servers, below.alternate.servers),
+                domain: self.alternate.domain.or(below.alternate.domain),
+                when: self.alternate.when.or(below.alternate.when),
             },
             limits: Limits {
                 user_quota: self.limits.user_quota.or(below.limits.user_quota),

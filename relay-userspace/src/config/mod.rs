@@ -3,6 +3,7 @@
 //! The file is TOML and read only when it is named. Its keys are the flags' names; an unknown key is an error, and so is
 //! every value that cannot be meant. A flag replaces what the file says, a list as a whole.
 
+mod alternate;
 mod changes;
 mod file;
 mod host;
@@ -16,10 +17,11 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use alternate::{AlternateServer, Domain};
 pub use changes::{Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
-pub use layer::{Admin, Auth, Datapath, Layer, Limits, Peers, Relay};
+pub use layer::{Admin, Alternate, Auth, Datapath, Discovery, Layer, Limits, Peers, Relay};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
 pub use values::{
     AdminListen, BadValue, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,

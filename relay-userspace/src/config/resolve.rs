@@ -10,11 +10,11 @@ use super::layer::{Auth, Layer, Limits};
 use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };
-use super::{ConfigError, Host, file};
+use super::{ConfigError, Host, alternate, file};
 use crate::auth::{self, Credentials, Realms};
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::policy::{Cidr, HostAddresses, PeerRules};
-use crate::turn::{Lifetimes, RelayAddress};
+use crate::turn::{Alternate, Discovery, Lifetimes, RelayAddress};
 
 /// Where the admin API listens unless told otherwise.
 pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9641);
@@ -61,6 +61,10 @@ pub struct Settings {
     pub total_quota: Option<u32>,
     /// The longest lifetime of an allocation.
     pub max_lifetime: Duration,
+    /// The listeners of NAT behaviour discovery, when it is served.
+    pub discovery: Option<Discovery>,
+    /// Other servers to send clients to.
+    pub alternate: Option<Alternate>,
     /// How long permissions and channels last.
     pub lifetimes: Lifetimes,
     /// Where the admin API listens.
@@ -86,6 +90,8 @@ impl Layer {
         let relay_addresses = relay_addresses(self.relay.addresses, &listen, host, &mut warnings)?;
         let relay_ports = self.relay.ports.unwrap_or(DEFAULT_RELAY_PORTS);
         check_ports(&listen, relay_ports, host, &mut warnings)?;
+        let discovery = discovery(self.discovery.enabled.unwrap_or(false), &listen)?;
+        let alternate = alternate::alternate(self.alternate, &listen, &relay_addresses, &mut warnings)?;
         let (users, secrets) = credentials(self.auth, &mut warnings)?;
 
         for interface in &self.datapath.interfaces {
@@ -141,6 +147,8 @@ impl Layer {
             user_quota: self.limits.user_quota,
             total_quota: self.limits.total_quota,
             max_lifetime: self.limits.allocation_lifetime.map_or(max_lifetime, |Span(duration)| duration),
+            discovery,
+            alternate,
             lifetimes: lifetimes(&self.limits, &mut warnings),
             admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
             admin_is_explicit: self.admin.listen.is_some(),
@@ -172,7 +180,7 @@ impl Settings {
     }
 }
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Refused(why.into()))
 }
 
@@ -302,6 +310,19 @@ fn check_ports(
         ));
     }
     Ok(())
+}
+
+/// The listeners of NAT behaviour discovery, if it is wanted.
+fn discovery(wanted: bool, listen: &[Listen]) -> Result<Option<Discovery>, ConfigError> {
+    if !wanted {
+        return Ok(None);
+    }
+    let listeners: Vec<_> = listen.iter().map(|listen| listen.0).collect();
+    Discovery::new(&listeners).map(Some).map_err(|why| {
+        ConfigError::Refused(format!(
+            "nat-discovery needs listeners at two addresses, on the same two ports of each: {why}"
+        ))
+    })
 }
 
 fn credentials(auth: Auth, warnings: &mut Vec<String>) -> Result<(Vec<User>, Vec<Secret>), ConfigError> {

@@ -170,6 +170,15 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
         ("[peers]\ndeny = ['example.org']", "2:9: \"example.org\" is not an IP address or prefix"),
         ("[limits]\nuser-quota = -1", "2:14: invalid value"),
         ("[limits]\nmax-lifetime = 'soon'", "2:16: \"soon\" is no length of time"),
+        ("[discovery]\nenabled = 'yes'", "2:11: found string, expected a boolean"),
+        (
+            "[alternate]\nservers = ['relay.example.org']",
+            "2:12: \"relay.example.org\" is no IP address with a port",
+        ),
+        ("[alternate]\nservers = ['192.0.2.9:0']", "2:12: \"192.0.2.9:0\" is no place where a server can"),
+        ("[alternate]\nservers = ['[::]:3478']", "2:12: \"[::]:3478\" is no place where a server can"),
+        ("[alternate]\ndomain = 'turn 2'", "2:10: \"turn 2\" is no domain name"),
+        ("[alternate]\nwhen = 'never'", "2:8: \"never\" is neither always nor draining"),
         ("[admin]\nlisten = 'localhost'", "2:10: \"localhost\" is neither ADDRESS:PORT nor off"),
     ];
     for (text, expected) in cases {
@@ -228,6 +237,24 @@ fn settings_that_contradict_one_another_are_refused() {
             "relay address 198.51.100.1 is listed twice",
         ),
         ("shards = 1025", "shards is 1025: one for each CPU is best"),
+        (
+            "[discovery]\nenabled = true",
+            "nat-discovery needs listeners at two addresses, on the same two ports of each: these listeners are \
+             missing: udp://10.0.0.2:ANOTHER_PORT, udp://ANOTHER_ADDRESS:3478, udp://ANOTHER_ADDRESS:ANOTHER_PORT",
+        ),
+        ("[alternate]\nwhen = 'always'", "[alternate] has no servers: name those to send clients to"),
+        (
+            "[alternate]\nservers = ['10.0.0.2']",
+            "alternate server 10.0.0.2:3478 is a listener of this server",
+        ),
+        (
+            "relay = { addresses = ['198.51.100.1/10.0.0.2'] }\nalternate = { servers = ['198.51.100.1'] }",
+            "alternate server 198.51.100.1:3478 is a listener of this server",
+        ),
+        (
+            "[alternate]\nservers = ['[::ffff:10.0.0.2]:3478']",
+            "alternate server 10.0.0.2:3478 is a listener of this server",
+        ),
         ("[limits]\nuser-quota = 0", "user-quota is 0: nobody could allocate; leave it out for no limit"),
         ("[limits]\ntotal-quota = 0", "total-quota is 0: nobody could allocate"),
         ("[auth]\nusers = ['a:1', 'a:2']", "user \"a\" is listed twice"),
@@ -302,9 +329,13 @@ fn a_flag_replaces_what_the_file_says_and_leaves_the_rest() {
         datapath: Datapath { mode: Some(Request::Userspace), ..Datapath::default() },
         peers: Peers { deny: vec!["198.51.100.0/24".parse().unwrap()], ..Peers::default() },
         limits: Limits { user_quota: Some(9), ..Limits::default() },
+        discovery: Discovery { enabled: Some(true) },
+        alternate: Alternate { domain: Some("turn3.example.org".parse().unwrap()), ..Alternate::default() },
         ..Layer::default()
     };
-    let below = file(FULL).unwrap();
+    let text =
+        "[discovery]\nenabled = false\n[alternate]\nservers = ['192.0.2.9']\ndomain = 'turn2.example.org'";
+    let below = file(&format!("{FULL}{text}")).unwrap();
     let above = flags.clone().over(below.clone());
     assert_eq!(above.listen, flags.listen);
     assert_eq!(above.auth.users, flags.auth.users);
@@ -315,6 +346,9 @@ fn a_flag_replaces_what_the_file_says_and_leaves_the_rest() {
     assert_eq!(above.peers.allow, below.peers.allow);
     assert_eq!(above.limits.user_quota, Some(9));
     assert_eq!(above.limits.total_quota, Some(1000));
+    assert_eq!(above.discovery.enabled, Some(true));
+    assert_eq!(above.alternate.domain, flags.alternate.domain);
+    assert_eq!(above.alternate.servers, below.alternate.servers);
     assert_eq!((above.realm, above.relay, above.admin), (below.realm, below.relay, below.admin));
 }
 
@@ -391,4 +425,41 @@ fn own_addresses_are_closed_to_peers_and_relayed_ones_open() {
     assert!(!rules.permits("10.0.0.2".parse().unwrap()));
     assert!(rules.permits("192.0.2.7".parse().unwrap()));
     assert!(!rules.permits_port("192.0.2.7:3478".parse().unwrap()));
+}
+
+#[test]
+fn discovery_and_alternate_servers_reach_the_settings() {
+    use crate::turn::{Alternate, Discovery, RedirectWhen};
+
+    let four = ["10.0.0.2:3478", "10.0.0.2:3479", "192.0.2.7:3478", "192.0.2.7:3479"];
+    let text = format!(
+        "listen = {:?}\ndiscovery = {{ enabled = true }}\n[alternate]\nservers = ['10.0.0.2:443', '192.0.2.9']\n\
+         domain = 'turn2.example.org'\nwhen = 'always'",
+        four.map(|address| format!("udp://{address}"))
+    );
+    let Resolved { settings, warnings } = resolved(&text).unwrap();
+    assert_eq!(warnings, [""; 0]);
+    let listeners = four.map(|address| address.parse().unwrap());
+    assert_eq!(settings.discovery, Some(Discovery::new(&listeners).unwrap()));
+    let alternate = Alternate {
+        servers: ["10.0.0.2:443", "192.0.2.9:3478"].map(|server| server.parse().unwrap()).into(),
+        domain: Some("turn2.example.org".into()),
+        when: RedirectWhen::Always,
+    };
+    assert_eq!(settings.alternate, Some(alternate));
+
+    let nothing = resolved("").unwrap().settings;
+    assert_eq!((nothing.discovery, nothing.alternate), (None, None));
+    let off = resolved("[discovery]\nenabled = false").unwrap().settings;
+    assert_eq!(off.discovery, None);
+}
+
+#[test]
+fn a_family_without_an_alternate_server_is_warned_about() {
+    for (when, instead) in [("always", "are served here"), ("draining", "are refused with 508 while")] {
+        let text = format!("[alternate]\nservers = ['2001:db8::9']\nwhen = '{when}'");
+        let warnings = resolved(&text).unwrap().warnings;
+        let expected = format!("no alternate server has an IPv4 address: IPv4 clients {instead}");
+        assert!(warnings.len() == 1 && warnings[0].starts_with(&expected), "{warnings:?}");
+    }
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use super::alternate::{AlternateServer, Domain};
 use crate::auth::Credentials;
 use crate::policy::Cidr;
-use crate::turn::RelayAddress;
+use crate::turn::{RedirectWhen, RelayAddress};
 
 /// The port of TURN over UDP (RFC 8656 section 20).
 pub const DEFAULT_PORT: u16 = 3478;
@@ -25,7 +26,7 @@ pub const DEFAULT_RELAY_PORTS: PortRange = PortRange { first: 49152, last: 65535
 #[error("{0}")]
 pub struct BadValue(String);
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, BadValue> {
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, BadValue> {
     Err(BadValue(why.into()))
 }
 
@@ -310,6 +311,7 @@ macro_rules! read_as_text {
 }
 
 read_as_text!(Listen, RelayAddress, PortRange, Realm, Secret, User, Span, AdminListen, Cidr);
+read_as_text!(AlternateServer, Domain, RedirectWhen);
 
 /// Refuses within the visitor, which is where the file's reader still knows the very element of a list.
 struct AsText<T>(PhantomData<T>);

@@ -202,7 +202,7 @@ impl<'b> Builder<'b> {
 
     /// Appends an attribute whose value `write` appends, then its padding, and counts both. The padding is zero
     /// (RFC 8489 section 14), never what the buffer held before.
-    fn with(&mut self, kind: AttributeType, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+    pub(super) fn with(&mut self, kind: AttributeType, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         let at = self.out.len();
         self.out.extend(kind.0.to_be_bytes());
         self.out.extend([0, 0]);

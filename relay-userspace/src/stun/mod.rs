@@ -5,6 +5,7 @@
 
 mod attribute;
 mod builder;
+mod discovery;
 mod error;
 mod integrity;
 mod long_term;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use attribute::{Attribute, AttributeType};
 pub use builder::{Builder, TooLong};
+pub use discovery::ChangeRequest;
 pub use error::ErrorCode;
 pub use integrity::{Integrity, Key};
 pub use long_term::{PasswordAlgorithm, UnknownAlgorithm, userhash};

@@ -50,7 +50,7 @@ impl AddressFamily {
     }
 }
 
-type Value<T> = Result<Option<T>, BadAttribute>;
+pub(super) type Value<T> = Result<Option<T>, BadAttribute>;
 
 impl<'a> Message<'a> {
     /// USERNAME.
@@ -101,11 +101,6 @@ impl<'a> Message<'a> {
     /// Every XOR-PEER-ADDRESS: CreatePermission may carry several (RFC 8656 section 10.1).
     pub fn xor_peer_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, BadAttribute>> + use<'a> {
         self.xor_addresses(AttributeType::XOR_PEER_ADDRESS)
-    }
-
-    /// ALTERNATE-SERVER, of a 300.
-    pub fn alternate_server(&self) -> Value<SocketAddr> {
-        self.value(AttributeType::ALTERNATE_SERVER, |v| xor::decode(v, xor::NO_MASK))
     }
 
     /// LIFETIME, whole seconds.
@@ -193,15 +188,19 @@ impl<'a> Message<'a> {
         of_kind.map(move |a| xor::decode(a.value, mask).ok_or(BadAttribute(a.kind)))
     }
 
-    fn text(&self, kind: AttributeType, max: usize) -> Value<&'a str> {
+    pub(super) fn text(&self, kind: AttributeType, max: usize) -> Value<&'a str> {
         self.value(kind, |v| text(v, max))
     }
 
-    fn fixed<T, const N: usize>(&self, kind: AttributeType, read: impl FnOnce([u8; N]) -> T) -> Value<T> {
+    pub(super) fn fixed<T, const N: usize>(
+        &self,
+        kind: AttributeType,
+        read: impl FnOnce([u8; N]) -> T,
+    ) -> Value<T> {
         self.value(kind, |v| v.try_into().ok().map(read))
     }
 
-    fn value<T>(&self, kind: AttributeType, read: impl FnOnce(&'a [u8]) -> Option<T>) -> Value<T> {
+    pub(super) fn value<T>(&self, kind: AttributeType, read: impl FnOnce(&'a [u8]) -> Option<T>) -> Value<T> {
         match self.attribute(kind) {
             None => Ok(None),
             Some(Attribute { value, .. }) => read(value).map(Some).ok_or(BadAttribute(kind)),

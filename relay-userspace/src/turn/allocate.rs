@@ -103,10 +103,13 @@ impl Core {
         if self.allocations.of_client(&request.caller.five_tuple).is_some() {
             return Err(ErrorCode::ALLOCATION_MISMATCH.into());
         }
-        if self.config.draining {
-            return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
-        }
         let wish = read_wish(&request.caller.message)?;
+        // RFC 8656 section 7.2: "at any point". A reserved port belongs to a call that is here.
+        if wish.token.is_none()
+            && let Some(code) = self.turned_away(request.caller.five_tuple.client)
+        {
+            return Err(code.into());
+        }
         // Also when none was asked for and the server relays IPv6 only: RFC 8656 section 7.2 has it so, and coturn does
         // the same unless told otherwise. A client that knows nothing of families would take an IPv6 address for
         // nonsense.

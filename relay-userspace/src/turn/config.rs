@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::discovery::Discovery;
+use super::redirect::Alternate;
 use super::types::RelayAddress;
 use crate::auth::Realms;
 use crate::policy::PeerRules;
@@ -20,6 +22,10 @@ pub struct CoreConfig {
     pub relay_ports: RangeInclusive<u16>,
     /// The longest lifetime a client is given (RFC 8656 section 7.2 recommends 3600 s).
     pub max_lifetime: Duration,
+    /// The listeners of NAT behaviour discovery (RFC 5780); it is refused with 420 when `None`.
+    pub discovery: Option<Discovery>,
+    /// Other servers to send clients to (RFC 8489 section 10).
+    pub alternate: Option<Alternate>,
     /// How long permissions and channels last.
     pub lifetimes: Lifetimes,
     /// Most allocations of one user at a time, over all shards (486 beyond).

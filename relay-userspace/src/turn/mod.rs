@@ -10,6 +10,7 @@ mod authenticate;
 mod channel;
 mod config;
 mod core;
+mod discovery;
 mod expire;
 mod family;
 mod io;
@@ -17,6 +18,7 @@ mod peers;
 mod permission;
 mod ports;
 mod quota;
+mod redirect;
 mod refresh;
 mod relay;
 mod request;
@@ -28,8 +30,10 @@ mod types;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
+pub use discovery::{Discovery, NoSquare};
 pub use family::{Family, PerFamily, Relayed};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
+pub use redirect::{Alternate, RedirectWhen};
 pub use shared::Shared;
 pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,

@@ -124,7 +124,10 @@ impl Core {
         let reason = if caller.key.is_some() { code.reason() } else { "" };
         let mut answer = Builder::error(&mut out.bytes, &caller.message, code, reason);
         if code == ErrorCode::UNKNOWN_ATTRIBUTE {
-            answer.unknown_attributes(unknown(&caller.message));
+            answer.unknown_attributes(self.not_understood(caller));
+        }
+        if code == ErrorCode::TRY_ALTERNATE {
+            self.name_alternate(caller.five_tuple.client, &mut answer);
         }
         let range = self.seal(caller, answer);
         if caller.key.is_some() && caller.message.method() == Method::ALLOCATE {
@@ -137,12 +140,21 @@ impl Core {
     /// A Binding request is answered to anybody, in as few bytes as there can be: it costs nothing to send one in
     /// another's name.
     fn binding(&mut self, caller: &Caller<'_>, out: &mut Outputs) {
-        if unknown(&caller.message).next().is_some() {
+        if self.not_understood(caller).next().is_some() {
             return self.refuse(caller, ErrorCode::UNKNOWN_ATTRIBUTE, out);
         }
-        self.answer(caller, out, |answer| {
-            answer.xor_mapped_address(caller.five_tuple.client.0);
-        });
+        match self.discovery(caller) {
+            Ok(None) => {
+                self.answer(caller, out, |answer| {
+                    answer.xor_mapped_address(caller.five_tuple.client.0);
+                });
+            }
+            Ok(Some(discovered)) => {
+                let way_back = Caller { five_tuple: discovered.five_tuple, ..caller.clone() };
+                self.answer(&way_back, out, |answer| discovered.fill(answer));
+            }
+            Err(Refusal(code)) => self.refuse(caller, code, out),
+        }
     }
 
     /// A request that needs credentials.

@@ -96,3 +96,20 @@ fn a_user_name_that_stun_cannot_carry_is_refused() {
     assert_eq!(code, 1);
     assert!(said.contains("--user is too long"), "{said}");
 }
+
+#[test]
+fn a_server_that_sends_its_clients_away_is_reported_with_where_it_sends_them() {
+    let ip = own_address();
+    let _server = Server::start(&format!(
+        "--listen udp://{ip} --admin off --user a:b --alternate-server 192.0.2.80:443 --alternate-when always \
+         --alternate-domain turn2.example.org"
+    ));
+    let (code, shown, _) = finished(&format!("probe turn:{ip} --user a --password b"));
+    assert_eq!(code, 1);
+    assert!(
+        shown
+            .contains("the server sends its clients to 192.0.2.80:443 (turn2.example.org): probe that one\n"),
+        "{shown}"
+    );
+    assert!(shown.ends_with("failed at: Allocate\n"), "{shown}");
+}

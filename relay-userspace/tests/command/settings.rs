@@ -64,3 +64,19 @@ fn a_listener_in_the_relay_port_range_is_refused() {
     assert_eq!(code, 1);
     assert!(complaint.contains("lies in the relay port range 49152-65535"), "{complaint}");
 }
+
+#[test]
+fn discovery_without_its_four_listeners_does_not_start_and_says_which_are_missing() {
+    let listeners = "--listen udp://127.0.0.1 --listen udp://127.0.0.1:3479 --listen udp://127.0.0.2";
+    for command in ["check", "run"] {
+        let (code, _, complaint) = finished(&format!("{command} --nat-discovery {listeners}"));
+        assert_eq!(code, 1);
+        let expected = "turnpike: nat-discovery needs listeners at two addresses, on the same two ports of each: \
+                        these listeners are missing: udp://127.0.0.2:3479\n";
+        assert_eq!(complaint, expected);
+    }
+    let (code, shown, _) =
+        finished(&format!("check --nat-discovery {listeners} --listen udp://127.0.0.2:3479 --user a:b"));
+    assert_eq!(code, 0);
+    assert!(shown.contains("discovery    RFC 5780"), "{shown}");
+}

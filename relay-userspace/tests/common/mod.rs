@@ -78,6 +78,8 @@ pub fn config() -> CoreConfig {
         relay_addresses: vec![RelayAddress { public: relay, local: relay }],
         relay_ports: 50_000..=50_063,
         max_lifetime: Duration::from_secs(3600),
+        discovery: None,
+        alternate: None,
         lifetimes: Default::default(),
         user_quota: None,
         total_quota: None,

@@ -34,6 +34,8 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         relay_addresses: vec![RelayAddress { public: ip, local: ip }],
         relay_ports,
         max_lifetime: Duration::from_secs(3600),
+        discovery: None,
+        alternate: None,
         lifetimes: Default::default(),
         user_quota: None,
         total_quota: None,

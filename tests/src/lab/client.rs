@@ -160,13 +160,16 @@ impl TurnClient {
         Some(received(&datagram))
     }
 
-    /// A request that may be refused. Answers a challenge (401, 438), and sends again what gets no answer.
+    /// A request that may be refused. Answers a challenge (401, 438), goes where a 300 sends it, and sends again what
+    /// gets no answer.
     pub fn request(&mut self, method: Method, fill: impl Fn(&mut Builder<'_>)) -> Result<Vec<u8>, ErrorCode> {
-        for _ in 0..2 {
+        // A challenge, a redirect and the challenge of the other server.
+        for _ in 0..4 {
             match self.attempt(method, &fill) {
                 Err((ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE, answer)) => {
                     self.challenged(&answer)
                 }
+                Err((ErrorCode::TRY_ALTERNATE, answer)) => self.redirected(&answer),
                 Err((code, _)) => return Err(code),
                 Ok(answer) => return Ok(answer),
             }
@@ -221,6 +224,14 @@ impl TurnClient {
         let nonce = answer.nonce().expect("well formed").expect("NONCE").to_vec();
         let key = Key::long_term(USER, &realm, PASSWORD);
         self.challenge = Some(Challenge { realm, nonce, key });
+    }
+
+    /// Goes on with the server that a 300 names, whose integrity a client must validate (RFC 8489 section 14.8).
+    fn redirected(&mut self, answer: &[u8]) {
+        let answer = message(answer);
+        let challenge = self.challenge.take().expect("only who sent credentials is redirected");
+        assert!(answer.is_authentic(&challenge.key), "a 300 that is not signed");
+        self.server = answer.alternate_server().expect("well formed").expect("ALTERNATE-SERVER");
     }
 
     fn datagram(&self, limit: Duration) -> Option<Vec<u8>> {

@@ -20,6 +20,7 @@ pub fn skipped() -> bool {
         ("ethtool", "ethtool"),
         ("turnutils_uclient", "coturn"),
         ("turnutils_peer", "coturn"),
+        ("turnutils_natdiscovery", "coturn"),
     ] {
         assert!(installed(program), "{program} is missing: apt-get install {package}");
     }

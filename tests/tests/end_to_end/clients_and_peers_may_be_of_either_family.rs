@@ -44,8 +44,12 @@ fn channels(mode: &'static str) {
         let relayed = client.allocate_of(peers);
         let mut call = Call::with(client, relayed, &of(&net.peer, peers));
         if mode == "userspace" {
-            let moved = moved(&server, || call.both_ways());
-            assert_eq!(moved.relayed(Path::Userspace), (1, 1), "{clients:?} to {peers:?}");
+            let before = server.counters();
+            call.both_ways();
+            // The process counts a packet a moment after it has sent it.
+            wait_for(&format!("both packets counted, {clients:?} to {peers:?}"), || {
+                ((&server.counters() - &before).relayed(Path::Userspace) == (1, 1)).then_some(())
+            });
         } else {
             call.settle(&server);
             call.both_ways_by_xdp(&server);

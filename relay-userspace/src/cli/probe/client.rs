@@ -77,7 +77,7 @@ pub(super) enum Failure {
     NotStun(SocketAddr),
     NothingListens(SocketAddr),
     Refused { code: ErrorCode, reason: String },
-    Redirected(SocketAddr),
+    Redirected { server: SocketAddr, domain: Option<String>, signed: bool },
     NotSigned,
     Malformed(String),
     Socket(io::Error),
@@ -271,7 +271,11 @@ impl Client {
         }
         let (code, reason) = wanted("ERROR-CODE", message.error_code())?;
         match (code, message.alternate_server()) {
-            (ErrorCode::TRY_ALTERNATE, Ok(Some(server))) => Err(Failure::Redirected(server)),
+            (ErrorCode::TRY_ALTERNATE, Ok(Some(server))) => Err(Failure::Redirected {
+                server,
+                domain: message.alternate_domain().ok().flatten().map(str::to_owned),
+                signed: self.challenge.as_ref().is_some_and(|c| message.is_authentic(&c.key)),
+            }),
             _ => Err(Failure::Refused { code, reason: reason.to_owned() }),
         }
     }
@@ -340,8 +344,18 @@ impl fmt::Display for Failure {
                     _ => "",
                 })
             }
-            Self::Redirected(server) => {
-                write!(f, "the server wants its clients to use {server}: probe that one")
+            Self::Redirected { server, domain, signed } => {
+                write!(f, "the server sends its clients to {server}")?;
+                if let Some(domain) = domain {
+                    write!(f, " ({})", printable(domain))?;
+                }
+                f.write_str(": probe that one")?;
+                // RFC 8489 section 14.8: receivers must validate the integrity of a 300.
+                if *signed {
+                    Ok(())
+                } else {
+                    f.write_str("; this is not signed, and careful clients will not go")
+                }
             }
             Self::NotSigned => f.write_str(
                 "the answer is not signed with this password: something in between answers instead",

@@ -24,6 +24,7 @@ fn read_everything(message: &Message<'_>) {
     let _ = (message.alternate_server(), message.lifetime(), message.channel_number());
     let _ = (message.requested_transport(), message.even_port(), message.reservation_token());
     let _ = (message.requested_address_family(), message.additional_address_family());
+    let _ = (message.address_error_code(), message.xor_relayed_addresses().count());
     let _ = (
         message.origin(),
         message.dont_fragment(),
