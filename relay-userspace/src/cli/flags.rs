@@ -179,6 +179,10 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "TIME", help_heading = "Policy")]
     max_lifetime: Option<Span>,
 
+    /// The longest that allocations last, for tests: RFC 8656 gives them at least 10 minutes
+    #[arg(long, value_name = "TIME", hide = true)]
+    allocation_lifetime: Option<Span>,
+
     /// How long permissions last, for tests: clients count on the 5 minutes of RFC 8656
     #[arg(long, value_name = "TIME", hide = true)]
     permission_lifetime: Option<Span>,
@@ -236,6 +240,7 @@ impl SettingsFlags {
                 user_new_peers: self.user_new_peers,
                 stranger_rate: self.stranger_rate,
                 max_lifetime: self.max_lifetime,
+                allocation_lifetime: self.allocation_lifetime,
                 permission_lifetime: self.permission_lifetime,
                 channel_lifetime: self.channel_lifetime,
             },

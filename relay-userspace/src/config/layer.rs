@@ -161,6 +161,9 @@ pub struct Limits {
     /// The longest lifetime of an allocation.
     #[serde(alias = "max_lifetime")]
     pub max_lifetime: Option<Span>,
+    /// The longest that allocations last; for tests, so no key of the file.
+    #[serde(skip)]
+    pub allocation_lifetime: Option<Span>,
     /// How long permissions last; for tests, so no key of the file.
     #[serde(skip)]
     pub permission_lifetime: Option<Span>,
@@ -232,6 +235,7 @@ impl Layer {
                 user_new_peers: self.limits.user_new_peers.or(below.limits.user_new_peers),
                 stranger_rate: self.limits.stranger_rate.or(below.limits.stranger_rate),
                 max_lifetime: self.limits.max_lifetime.or(below.limits.max_lifetime),
+                allocation_lifetime: self.limits.allocation_lifetime.or(below.limits.allocation_lifetime),
                 permission_lifetime: self.limits.permission_lifetime.or(below.limits.permission_lifetime),
                 channel_lifetime: self.limits.channel_lifetime.or(below.limits.channel_lifetime),
             },

@@ -187,7 +187,7 @@ impl Layer {
             user_quota: self.limits.user_quota,
             total_quota: self.limits.total_quota,
             rates,
-            max_lifetime,
+            max_lifetime: self.limits.allocation_lifetime.map_or(max_lifetime, |Span(duration)| duration),
             discovery,
             alternate,
             lifetimes: lifetimes(&self.limits, &mut warnings),
@@ -371,8 +371,11 @@ fn lifetimes(limits: &Limits, warnings: &mut Vec<String>) -> Lifetimes {
         permission: limits.permission_lifetime.map_or(rfc.permission, |Span(duration)| duration),
         channel: limits.channel_lifetime.map_or(rfc.channel, |Span(duration)| duration),
     };
-    if lifetimes != rfc {
-        warnings.push("permissions or channels do not last as long as RFC 8656 says: for tests only".into());
+    if lifetimes != rfc || limits.allocation_lifetime.is_some() {
+        warnings.push(
+            "allocations, permissions or channels do not last as long as RFC 8656 says: for tests only"
+                .into(),
+        );
     }
     lifetimes
 }
