@@ -95,10 +95,10 @@ impl Load {
             flags.push("-s".to_owned());
         }
         if self.mobile {
-            command.arg("-M");
+            flags.push("-M".to_owned());
         }
         if self.dont_fragment {
-            command.arg("-g");
+            flags.push("-g".to_owned());
         }
         let peer = echo.address();
         flags.extend(["-e".to_owned(), peer.ip().to_string(), "-r".to_owned(), peer.port().to_string()]);
