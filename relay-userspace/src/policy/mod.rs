@@ -9,4 +9,5 @@ mod special;
 mod tests;
 
 pub use cidr::{Cidr, InvalidCidr};
+pub use embedded::is_tunnelled;
 pub use peers::{HostAddresses, PeerRules};
