@@ -52,6 +52,11 @@ fn step(sim: &mut Sim, clients: &mut [Client], tickets: &mut Vec<Vec<u8>>, rng: 
     }
     let client = rng.random_range(0..clients.len());
     let client = &mut clients[client];
+    if rng.random_range(0..20) == 0 {
+        let modern =
+            Client::with(client.five_tuple.client.0.port(), &client.username, &client.password).modern();
+        *client = Client { transactions: client.transactions, anonymous: rng.random(), ..modern };
+    }
     let peers = peers(sim);
     let peer = peers[rng.random_range(0..peers.len())];
     let number = 0x4000 + rng.random_range(0..5);

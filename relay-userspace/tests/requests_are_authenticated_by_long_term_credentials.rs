@@ -31,11 +31,9 @@ fn a_first_request_is_challenged_in_as_few_bytes_as_realm_and_nonce_allow() {
         assert_eq!(reply.code(), 401);
         assert_eq!(reply.message().realm(), Ok(Some(REALM)));
         let nonce = reply.message().nonce().unwrap().unwrap().len();
-        // Header, ERROR-CODE without a phrase, REALM and NONCE.
-        assert_eq!(
-            reply.0.len(),
-            20 + 8 + 4 + REALM.len().next_multiple_of(4) + 4 + nonce.next_multiple_of(4)
-        );
+        // Header, ERROR-CODE without a phrase, REALM, NONCE, and PASSWORD-ALGORITHMS with two algorithms.
+        let realm = REALM.len().next_multiple_of(4);
+        assert_eq!(reply.0.len(), 20 + 8 + (4 + realm) + (4 + nonce.next_multiple_of(4)) + (4 + 8));
     }
 }
 
@@ -192,6 +190,56 @@ fn an_expired_credential_cannot_prolong_an_allocation() {
     assert_eq!(sim.core.allocation_count(), 1);
     sim.wait(1.0);
     sim.assert_empty();
+}
+
+/// A client whose credential expired half a minute after it allocated.
+fn with_expired_credential(sim: &mut Sim) -> Client {
+    let mut client = time_limited_client(1, SECRET, 30);
+    assert_eq!(client.allocate(sim).code(), 0);
+    assert_eq!(client.refresh(sim, 600).code(), 0);
+    assert_eq!(client.permit(sim, &[addr(PEER)]).code(), 0);
+    assert_eq!(client.bind(sim, 0x4000, addr(PEER)).code(), 0);
+    sim.wait(30.0);
+    client
+}
+
+#[test]
+fn an_expired_credential_cannot_allocate() {
+    let mut sim = sim();
+    with_expired_credential(&mut sim);
+    assert_eq!(time_limited_client(2, SECRET, 30).allocate(&mut sim).code(), 401);
+    assert_eq!(time_limited_client(3, SECRET, 31).allocate(&mut sim).code(), 0);
+}
+
+#[test]
+fn an_expired_credential_cannot_refresh() {
+    let mut sim = sim();
+    let mut client = with_expired_credential(&mut sim);
+    assert_eq!(client.refresh(&mut sim, 600).code(), 401);
+    assert_eq!(client.refresh(&mut sim, 0).code(), 401);
+    assert_eq!(sim.core.allocation_count(), 1);
+    sim.wait(570.0);
+    assert_eq!(sim.core.allocation_count(), 0);
+}
+
+#[test]
+fn an_expired_credential_cannot_install_or_refresh_a_permission() {
+    let mut sim = sim();
+    let mut client = with_expired_credential(&mut sim);
+    assert_eq!(client.permit(&mut sim, &[addr(PEER)]).code(), 401);
+    assert_eq!(client.permit(&mut sim, &[addr("203.0.113.2:1")]).code(), 401);
+    assert_eq!(sim.core.occupancy().permissions, 1);
+    sim.wait(270.0);
+    assert_eq!(sim.core.occupancy().permissions, 0);
+}
+
+#[test]
+fn an_expired_credential_cannot_bind_or_refresh_a_channel() {
+    let mut sim = sim();
+    let mut client = with_expired_credential(&mut sim);
+    assert_eq!(client.bind(&mut sim, 0x4000, addr(PEER)).code(), 401);
+    assert_eq!(client.bind(&mut sim, 0x4001, addr("203.0.113.2:1")).code(), 401);
+    assert_eq!(sim.core.occupancy().channels, 1);
 }
 
 #[test]

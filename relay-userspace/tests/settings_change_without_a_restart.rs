@@ -24,7 +24,7 @@ fn secrets(listed: &[&str]) -> CoreConfig {
 }
 
 fn with(credentials: Credentials) -> CoreConfig {
-    CoreConfig { realms: Realms::new(Realm::new(REALM, credentials), []).unwrap(), ..config() }
+    CoreConfig { realms: Realms::new(Realm::new(REALM, credentials).unwrap(), []).unwrap(), ..config() }
 }
 
 #[test]

@@ -3,24 +3,23 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-
-use super::base64;
-use crate::stun::{Key, MAX_USERNAME_LEN, Message};
+use super::password::{BadKey, Password};
+use super::time_limited::{self, SecretHash};
+use crate::stun::{Key, MAX_USERNAME_LEN, Message, PasswordAlgorithm};
 
 /// The users and shared secrets of a realm. The default has none and lets nobody in.
 ///
 /// A time-limited username is `EXPIRY:NAME` or just `EXPIRY`, the expiry in Unix seconds, and its password is
-/// base64(HMAC-SHA1(secret, username)): what coturn and most WebRTC back ends use ("TURN REST API",
+/// base64(HMAC(secret, username)): what coturn and most WebRTC back ends use, with SHA-1 ("TURN REST API",
 /// draft-uberti-behave-turn-rest-00). Any of the secrets may have made it, so that a secret can be replaced while
-/// credentials made from the old one are in use.
+/// credentials made from the old one are in use, and any of the hashes.
 ///
 /// Static users come first: a name that is listed is never read as a time-limited one.
-#[derive(Default)]
+#[derive(Clone)]
 pub struct Credentials {
-    users: HashMap<String, String>,
+    users: HashMap<String, Password>,
     secrets: Vec<String>,
+    secret_hashes: Vec<SecretHash>,
 }
 
 /// Credentials that a server must not start with.
@@ -40,6 +39,9 @@ pub enum InvalidCredentials {
     /// Everybody could guess it.
     #[error("user {0:?} has no password: write NAME:PASSWORD")]
     EmptyPassword(String),
+    /// Neither password nor key.
+    #[error("user {0:?}: {1}")]
+    BadKey(String, BadKey),
     /// It is not clear which password holds.
     #[error("user {0:?} is listed twice: remove one of them")]
     TwiceListed(String),
@@ -54,25 +56,27 @@ pub enum AuthError {
     /// A time-limited username whose time is over.
     #[error("the credential has expired")]
     Expired,
-    /// MESSAGE-INTEGRITY is missing or not made with the user's password.
+    /// The integrity attribute is missing or not made with the user's password.
     #[error("wrong password")]
     WrongPassword,
+    /// A key of the client's algorithm cannot be had, or is not wanted: only the other one's is stored, or the realm
+    /// does without it.
+    #[error("no key for this password algorithm")]
+    NoKey,
 }
 
 /// A request that is what its user sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Authenticated<'m> {
-    /// USERNAME as sent; an allocation belongs to it (441 for others).
-    pub username: &'m str,
     /// Whom to count quotas for: the same person behind every `EXPIRY:NAME`, so that a fresh credential is no
     /// way out of a quota. The whole username where there is no name.
     pub account: &'m str,
-    /// What the response's MESSAGE-INTEGRITY is made with.
+    /// What the response's integrity attribute is made with.
     pub key: Key,
 }
 
 impl Credentials {
-    /// From users with their passwords, and shared secrets.
+    /// From users with their passwords or stored keys as [`Password::read`] takes them, and shared secrets.
     pub fn new(
         users: impl IntoIterator<Item = (String, String)>,
         secrets: impl IntoIterator<Item = String>,
@@ -85,6 +89,8 @@ impl Credentials {
             if name.len() > MAX_USERNAME_LEN {
                 return Err(InvalidCredentials::LongName(name));
             }
+            let password =
+                Password::read(&password).map_err(|e| InvalidCredentials::BadKey(name.clone(), e))?;
             if password.is_empty() {
                 return Err(InvalidCredentials::EmptyPassword(name));
             }
@@ -102,7 +108,25 @@ impl Credentials {
         Ok(credentials)
     }
 
-    /// Checks a request's MESSAGE-INTEGRITY against every password that `username` (its USERNAME) may have.
+    /// With passwords of time-limited users made by these hashes only, tried in this order; by either, SHA-1 first,
+    /// otherwise. One fewer means fewer hashes for every wrong password.
+    pub fn with_secret_hashes(self, secret_hashes: Vec<SecretHash>) -> Self {
+        Self { secret_hashes, ..self }
+    }
+
+    /// Static users.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(String::as_str)
+    }
+
+    /// A static user for whom no key of this algorithm can be had, if there is one.
+    pub fn user_without(&self, algorithm: PasswordAlgorithm) -> Option<&str> {
+        let mut without = self.users.iter().filter(|(_, password)| !password.supports(algorithm));
+        without.next().map(|(name, _)| name.as_str())
+    }
+
+    /// Checks a request's integrity attribute against every password that `username` (its USERNAME, or whom its USERHASH
+    /// stands for) may have.
     ///
     /// An expired credential is refused whatever the request is, so that it cannot be refreshed for ever; the
     /// allocation then lives until the lifetime it was last given. `unix_now` is in seconds.
@@ -111,26 +135,36 @@ impl Credentials {
         request: &Message<'_>,
         username: &'m str,
         realm: &str,
+        algorithm: PasswordAlgorithm,
         unix_now: u64,
     ) -> Result<Authenticated<'m>, AuthError> {
-        let check = |password: &str| {
-            let key = Key::long_term(username, realm, password);
-            request.is_authentic(&key).then_some(key)
-        };
         if let Some(password) = self.users.get(username) {
-            let key = check(password).ok_or(AuthError::WrongPassword)?;
-            return Ok(Authenticated { username, account: username, key });
+            let key = password.key(algorithm, username, realm).ok_or(AuthError::NoKey)?;
+            if !request.is_authentic(&key) {
+                return Err(AuthError::WrongPassword);
+            }
+            return Ok(Authenticated { account: username, key });
         }
 
         if self.secrets.is_empty() {
             return Err(AuthError::UnknownUser);
         }
-        let (expiry, account) = split_time_limited(username).ok_or(AuthError::UnknownUser)?;
+        let (expiry, account) = time_limited::split(username).ok_or(AuthError::UnknownUser)?;
         if expiry <= unix_now {
             return Err(AuthError::Expired);
         }
-        let key = self.secrets.iter().find_map(|s| check(&time_limited_password(s, username)));
-        Ok(Authenticated { username, account, key: key.ok_or(AuthError::WrongPassword)? })
+        let passwords =
+            self.secrets.iter().flat_map(|s| self.secret_hashes.iter().map(|h| h.password(s, username)));
+        let mut keys = passwords.map(|password| Key::with_algorithm(algorithm, username, realm, &password));
+        let key = keys.find(|key| request.is_authentic(key)).ok_or(AuthError::WrongPassword)?;
+        Ok(Authenticated { account, key })
+    }
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        let (users, secrets) = Default::default();
+        Self { users, secrets, secret_hashes: vec![SecretHash::Sha1, SecretHash::Sha256] }
     }
 }
 
@@ -138,27 +172,4 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credentials({} users, {} secrets)", self.users.len(), self.secrets.len())
     }
-}
-
-/// Makes the username and password of a credential that ends at `expiry` (Unix seconds). An empty name is left out.
-pub fn time_limited(secret: &str, name: &str, expiry: u64) -> (String, String) {
-    let username = if name.is_empty() { expiry.to_string() } else { format!("{expiry}:{name}") };
-    let password = time_limited_password(secret, &username);
-    (username, password)
-}
-
-/// The expiry of a time-limited username, and whom it stands for.
-fn split_time_limited(username: &str) -> Option<(u64, &str)> {
-    let (expiry, name) = username.split_once(':').unwrap_or((username, ""));
-    // `parse` would take a sign too.
-    if !expiry.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    Some((expiry.parse().ok()?, if name.is_empty() { username } else { name }))
-}
-
-fn time_limited_password(secret: &str, username: &str) -> String {
-    let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of every length");
-    mac.update(username.as_bytes());
-    base64::encode(&mac.finalize().into_bytes())
 }

@@ -1,22 +1,10 @@
 //! Realms: who may come in by which listener, and from which web page.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::credentials::{AuthError, Authenticated, Credentials};
-use crate::stun::Message;
-
-/// Users under one REALM (RFC 8489 section 9.2). A user name in two realms is two users.
-#[derive(Debug)]
-pub struct Realm {
-    name: Arc<str>,
-    credentials: Credentials,
-    listeners: Vec<SocketAddr>,
-    origins: Vec<String>,
-    is_default: bool,
-}
+use super::realm::Realm;
 
 /// The realms of a server: one that is asked for unless another is responsible, and the others.
 #[derive(Debug)]
@@ -51,65 +39,11 @@ pub enum InvalidRealms {
     Unreachable(String),
 }
 
-impl Realm {
-    /// A realm and its users.
-    pub fn new(name: &str, credentials: Credentials) -> Self {
-        let (listeners, origins) = Default::default();
-        Self { name: name.into(), credentials, listeners, origins, is_default: false }
-    }
-
-    /// For these listeners only; all of them when empty.
-    pub fn on_listeners(self, listeners: impl IntoIterator<Item = SocketAddr>) -> Self {
-        Self { listeners: listeners.into_iter().collect(), ..self }
-    }
-
-    /// For web pages of these origins only (ORIGIN attribute, draft-ietf-tram-stun-origin); all clients of its
-    /// listeners when empty.
-    pub fn for_origins(self, origins: impl IntoIterator<Item = String>) -> Self {
-        Self { origins: origins.into_iter().collect(), ..self }
-    }
-
-    /// REALM.
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// See [`Credentials::authenticate`].
-    pub fn authenticate<'m>(
-        &self,
-        request: &Message<'_>,
-        username: &'m str,
-        unix_now: u64,
-    ) -> Result<Authenticated<'m>, AuthError> {
-        self.credentials.authenticate(request, username, &self.name, unix_now)
-    }
-
-    /// The name by which quotas and limits know an account of this realm: in the default realm its own, in others
-    /// `REALM\ACCOUNT`. No realm has a backslash in its name, and an account of the default realm that has one gets
-    /// another before it, so that no two accounts ever have the same.
-    pub fn account<'a>(&self, account: &'a str) -> Cow<'a, str> {
-        match self.is_default {
-            true if account.contains('\\') => format!("\\{account}").into(),
-            true => account.into(),
-            false => format!("{}\\{account}", self.name).into(),
-        }
-    }
-
-    fn serves(&self, listener: SocketAddr) -> bool {
-        self.listeners.is_empty() || self.listeners.contains(&listener)
-    }
-
-    fn shares_a_listener(&self, other: &Realm) -> bool {
-        self.listeners.is_empty()
-            || other.listeners.is_empty()
-            || self.listeners.iter().any(|l| other.serves(*l))
-    }
-}
-
 impl Realms {
     /// The realms of a server; what `default` says of listeners and origins does not count.
-    pub fn new(default: Realm, others: impl IntoIterator<Item = Realm>) -> Result<Self, InvalidRealms> {
-        let default = Realm { is_default: true, listeners: Vec::new(), origins: Vec::new(), ..default };
+    pub fn new(mut default: Realm, others: impl IntoIterator<Item = Realm>) -> Result<Self, InvalidRealms> {
+        default.is_default = true;
+        (default.listeners, default.origins) = Default::default();
         let by_name = HashMap::from([(default.name.clone(), 0)]);
         let (by_listener, by_origin) = Default::default();
         let mut realms = Self { realms: vec![default], by_name, by_listener, by_origin };

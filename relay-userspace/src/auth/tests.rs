@@ -1,7 +1,7 @@
 //! Tests of the credentials.
 
 use super::*;
-use crate::stun::{Builder, Class, Key, Message, MessageType, Method, TransactionId};
+use crate::stun::{Builder, Class, Key, Message, MessageType, Method, PasswordAlgorithm, TransactionId};
 
 const REALM: &str = "example.org";
 const NOW: u64 = 1_700_000_000;
@@ -22,8 +22,7 @@ fn attempt(credentials: &Credentials, username: &str, password: &str) -> Result<
     let key = Key::long_term(username, REALM, password);
     Builder::new(&mut out, allocate, TransactionId([7; 12])).username(username).integrity(&key);
     let request = Message::parse(&out).unwrap();
-    let authenticated = credentials.authenticate(&request, username, REALM, NOW)?;
-    assert_eq!(authenticated.username, username);
+    let authenticated = credentials.authenticate(&request, username, REALM, PasswordAlgorithm::Md5, NOW)?;
     assert_eq!(authenticated.key, key);
     Ok(authenticated.account.to_owned())
 }
@@ -44,7 +43,7 @@ fn a_request_without_integrity_is_nobodys() {
     let allocate = MessageType::new(Method::ALLOCATE, Class::Request);
     Builder::new(&mut out, allocate, TransactionId([7; 12])).username("alice");
     let request = Message::parse(&out).unwrap();
-    let result = static_users().authenticate(&request, "alice", REALM, NOW);
+    let result = static_users().authenticate(&request, "alice", REALM, PasswordAlgorithm::Md5, NOW);
     assert_eq!(result, Err(AuthError::WrongPassword));
 }
 
@@ -55,8 +54,10 @@ fn a_credential_is_good_for_its_realm_only() {
     let key = Key::long_term("alice", "example.com", "secret");
     Builder::new(&mut out, allocate, TransactionId([7; 12])).username("alice").integrity(&key);
     let request = Message::parse(&out).unwrap();
-    assert!(static_users().authenticate(&request, "alice", REALM, NOW).is_err());
-    assert!(static_users().authenticate(&request, "alice", "example.com", NOW).is_ok());
+    assert!(static_users().authenticate(&request, "alice", REALM, PasswordAlgorithm::Md5, NOW).is_err());
+    assert!(
+        static_users().authenticate(&request, "alice", "example.com", PasswordAlgorithm::Md5, NOW).is_ok()
+    );
 }
 
 #[test]
@@ -173,4 +174,79 @@ fn secrets_do_not_show_in_debug_output() {
     assert_eq!(format!("{credentials:?}"), "Credentials(1 users, 1 secrets)");
     assert_eq!(format!("{:?}", Key::short_term("hush")), "Key(..)");
     assert_eq!(format!("{:?}", Nonces::new([1; 32])), "Nonces(..)");
+}
+
+#[test]
+fn either_hash_makes_passwords_unless_the_operator_chose_one() {
+    // Computed with: printf %s 1700000000:alice | openssl dgst -sha256 -hmac north -binary | base64
+    let made = SecretHash::Sha256.credential("north", "alice", 1_700_000_000);
+    assert_eq!(made, ("1700000000:alice".into(), "EuME0Xh0HllnbpbObfs8aBsd78Vr1EMwxArqbyCrGl8=".into()));
+
+    let both = [SecretHash::Sha1, SecretHash::Sha256];
+    let cases =
+        [(both.to_vec(), [true, true]), (vec![both[0]], [true, false]), (vec![both[1]], [false, true])];
+    for (hashes, expected) in cases {
+        let credentials = secrets(&["old", "new"]).with_secret_hashes(hashes.clone());
+        let let_in = both.map(|hash| {
+            ["old", "new"].map(|secret| {
+                let (username, password) = hash.credential(secret, "bob", NOW + 60);
+                attempt(&credentials, &username, &password).is_ok()
+            })
+        });
+        assert_eq!(let_in, expected.map(|is| [is, is]), "{hashes:?}");
+    }
+}
+
+#[test]
+fn a_user_with_one_stored_key_has_one_algorithm() {
+    let stored = Password::to_stored("alice", REALM, "secret").expose();
+    let (md5, sha256) = stored.split_once(',').unwrap();
+    let outcome = |stored: &str, algorithm, password: &str| {
+        let credentials = Credentials::new([("alice".into(), stored.into())], []).unwrap();
+        let key = Key::with_algorithm(algorithm, "alice", REALM, password);
+        let mut out = Vec::new();
+        let allocate = MessageType::new(Method::ALLOCATE, Class::Request);
+        Builder::new(&mut out, allocate, TransactionId([7; 12])).integrity_sha256(&key);
+        let request = Message::parse(&out).unwrap();
+        credentials.authenticate(&request, "alice", REALM, algorithm, NOW).map(drop)
+    };
+    for stored in [md5, &stored] {
+        assert_eq!(outcome(stored, PasswordAlgorithm::Md5, "secret"), Ok(()));
+        assert_eq!(outcome(stored, PasswordAlgorithm::Md5, "Secret"), Err(AuthError::WrongPassword));
+        assert_eq!(outcome(stored, PasswordAlgorithm::Md5, stored), Err(AuthError::WrongPassword));
+    }
+    assert_eq!(outcome(sha256, PasswordAlgorithm::Sha256, "secret"), Ok(()));
+    assert_eq!(outcome(md5, PasswordAlgorithm::Sha256, "secret"), Err(AuthError::NoKey));
+    assert_eq!(outcome(sha256, PasswordAlgorithm::Md5, "secret"), Err(AuthError::NoKey));
+}
+
+#[test]
+fn a_realm_offers_what_all_of_its_users_have_keys_for() {
+    use PasswordAlgorithm::{Md5, Sha256};
+    let stored = Password::to_stored("bob", REALM, "secret").expose();
+    let (md5, sha256) = stored.split_once(',').unwrap();
+    let realm = |users: &[(&str, &str)], wanted: &[PasswordAlgorithm]| {
+        let users = users.iter().map(|(u, p)| (u.to_string(), p.to_string()));
+        let credentials = Credentials::new(users, ["north".to_owned()]).unwrap();
+        Realm::with_algorithms(REALM, credentials, wanted).map(|realm| realm.offer().clone())
+    };
+    let both = [Sha256, Md5];
+    let alice = ("alice", "plain");
+    assert_eq!(realm(&[alice, ("bob", &stored)], &both), Ok(Offer::new(both.to_vec(), true)));
+    assert_eq!(realm(&[alice, ("bob", md5)], &both), Ok(Offer::new(vec![Md5], true)));
+    assert_eq!(realm(&[alice, ("bob", sha256)], &both), Ok(Offer::new(vec![Sha256], true)));
+    assert_eq!(realm(&[], &both), Ok(Offer::new(both.to_vec(), false)));
+    let none = |user: &str, algorithm| {
+        Err(InvalidRealm::NoCommonAlgorithm { realm: REALM.into(), user: user.into(), algorithm })
+    };
+    assert_eq!(realm(&[("bob", md5)], &[Sha256]), none("bob", Sha256));
+    assert_eq!(realm(&[("bob", md5), ("carol", sha256)], &both), none("carol", Md5));
+    assert_eq!(realm(&[], &[]), Err(InvalidRealm::NoAlgorithm(REALM.into())));
+}
+
+#[test]
+fn what_looks_like_a_stored_key_and_is_none_stops_the_start() {
+    let refused = Credentials::new([("alice".into(), "0xdeadbeef".into())], []).unwrap_err();
+    assert_eq!(refused, InvalidCredentials::BadKey("alice".into(), BadKey));
+    assert!(!refused.to_string().contains("deadbeef"));
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::flags::SettingsFlags;
 use super::screen::{Screen, print};
 use crate::auth::printable;
-use crate::config::{self, Host, Resolved, Settings, Span};
+use crate::config::{self, Host, RealmSettings, Resolved, Settings, Span};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,7 +24,7 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
-    if settings.users.is_empty() && settings.secrets.is_empty() {
+    if !settings.has_credentials() {
         eprintln!(
             "warning: no user and no secret is configured: `turnpike run` makes up a user for each run"
         );
@@ -42,6 +42,9 @@ fn render(settings: &Settings) -> Screen {
     screen.row("ports", settings.relay_ports);
     screen.rows("users", settings.users.iter().map(|user| format!("{}:***", printable(&user.name))));
     screen.rows("secrets", settings.secrets.iter().map(|_| "***"));
+    screen.rows("realms", settings.realms.iter().map(shown));
+    screen.row("algorithms", joined(&settings.password_algorithms));
+    screen.row("of secrets", joined(&settings.secret_algorithms));
     screen.row("data path", settings.datapath);
     match settings.interfaces[..] {
         [] => screen.row("interfaces", "those that carry the addresses above"),
@@ -64,6 +67,19 @@ fn render(settings: &Settings) -> Screen {
     screen
 }
 
+/// Another realm in a line.
+fn shown(realm: &RealmSettings) -> String {
+    let name = printable(realm.name.as_str());
+    let counts = format!("{name}   users {}, secrets {}", realm.users.len(), realm.secrets.len());
+    let listeners = realm.listeners.iter().map(ToString::to_string);
+    let origins = realm.origins.iter().map(|origin| printable(origin.as_str()).to_string());
+    std::iter::once(counts).chain(listeners).chain(origins).collect::<Vec<_>>().join("   ")
+}
+
+fn joined(values: &[impl Display]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn or_none(limit: Option<impl Display>) -> String {
     limit.map_or("none".into(), |limit| limit.to_string())
 }
@@ -82,6 +98,8 @@ mod tests {
             peers = { deny = ["192.0.2.0/24"] }
             alternate = { servers = ["192.0.2.9:443", "192.0.2.10"], domain = "turn2.example.org" }
             limits = { user-quota = 7 }
+            realms = [{ name = "north", listeners = ["udp://127.0.0.2"], origins = ["https://page.example"],
+                users = ["al:hunter5"], secrets = ["hunter6"] }]
         "#;
         let layer = config::parse("t.toml".as_ref(), text).unwrap();
         let shown = render(&layer.resolve(&Host::default()).unwrap().settings).to_string();
@@ -96,6 +114,9 @@ ports        49152-65535
 users        al\\x25s:***
 secrets      ***
              ***
+realms       north   users 1, secrets 1   udp://127.0.0.2:3478   https://page.example
+algorithms   sha-256, md5
+of secrets   sha-1, sha-256
 data path    auto
 interfaces   those that carry the addresses above
 max bindings 65536

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::auth::SecretHash;
 use crate::config::{
     Admin, AdminListen, Alternate, AlternateServer, Auth, Datapath, Discovery, Domain, Layer, Limits, Listen,
     Peers, PortRange, Realm, Relay, Secret, Span, User,
 };
 use crate::datapath::Request;
 use crate::policy::Cidr;
+use crate::stun::PasswordAlgorithm;
 use crate::turn::{RedirectWhen, RelayAddress};
 
 /// The flags that `run` and `check` share. Each overrides its key of the file; a repeatable one replaces the whole list.
@@ -16,8 +18,9 @@ pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
     /// Keys are the flags' names: listen, realm, shards, mobility; [relay] addresses, ports; [auth] users, users-file, secrets,
-    /// secrets-file; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [discovery] enabled; [alternate]
-    /// servers, domain, when; [limits] user-quota, total-quota, max-lifetime;
+    /// secrets-file, password-algorithms, secret-algorithms; [[realms]] name, listeners, origins and the first four of
+    /// [auth], which have no flags; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [discovery]
+    /// enabled; [alternate] servers, domain, when; [limits] user-quota, total-quota, max-lifetime;
     /// [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -52,7 +55,8 @@ pub(super) struct SettingsFlags {
 
     /// Let this user in (repeatable) [default, when there is no secret either: one made up for the run]
     ///
-    /// Other users of this host can see the password in the list of processes: prefer --users-file.
+    /// In place of the password there may be keys made from it: see `turnpike creds --key`. Other users of this host can see
+    /// the password in the list of processes: prefer --users-file.
     #[arg(long, value_name = "NAME:PASSWORD", help_heading = "Credentials")]
     user: Vec<User>,
 
@@ -69,6 +73,17 @@ pub(super) struct SettingsFlags {
     /// The same with the secrets of this file, one a line, # begins a comment
     #[arg(long, value_name = "FILE", help_heading = "Credentials")]
     auth_secrets_file: Option<PathBuf>,
+
+    /// How clients may make keys from passwords, the preferred way first [default: sha-256,md5]
+    ///
+    /// Without md5 only clients of RFC 8489 come in: no browser of today. With md5 alone the answers to strangers are 24
+    /// bytes shorter.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Credentials")]
+    password_algorithms: Vec<PasswordAlgorithm>,
+
+    /// How passwords may be made from --auth-secret, in the order to try [default: sha-1,sha-256]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help_heading = "Credentials")]
+    secret_algorithms: Vec<SecretHash>,
 
     /// Where media is forwarded [default: auto]
     #[arg(long, value_enum, value_name = "MODE", help_heading = "Data path")]
@@ -151,6 +166,7 @@ impl SettingsFlags {
         Layer {
             listen: self.listen,
             realm: self.realm,
+            realms: Vec::new(),
             shards: self.shards,
             mobility: self.mobility.then_some(true),
             relay: Relay { addresses: self.relay_address, ports: self.relay_ports },
@@ -159,6 +175,8 @@ impl SettingsFlags {
                 users_file: self.users_file,
                 secrets: self.auth_secret,
                 secrets_file: self.auth_secrets_file,
+                password_algorithms: self.password_algorithms,
+                secret_algorithms: self.secret_algorithms,
             },
             datapath: Datapath {
                 mode: self.datapath,
@@ -209,20 +227,27 @@ mod tests {
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
              --alternate-server 192.0.2.9:443 --alternate-server 2001:db8::9 --alternate-domain turn2.example.org \
              --alternate-when always --user-quota 3 --total-quota 4 --max-lifetime 2h \
-             --admin off";
+             --admin off --password-algorithms md5,sha-256 --secret-algorithms sha-256";
         let file = r#"
             listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3"]
             realm = "example.org"
             shards = 2
             mobility = true
             relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000" }
-            auth = { users = ["alice:a:b"], secrets = ["old", "new"], users-file = "u", secrets-file = "s" }
             datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
             discovery = { enabled = true }
             alternate = { servers = ["192.0.2.9:443", "[2001:db8::9]:3478"], domain = "turn2.example.org", when = "always" }
             limits = { user-quota = 3, total-quota = 4, max-lifetime = 7200 }
             admin = { listen = "off" }
+
+            [auth]
+            users = ["alice:a:b"]
+            secrets = ["old", "new"]
+            users-file = "u"
+            secrets-file = "s"
+            password-algorithms = ["md5", "sha-256"]
+            secret-algorithms = ["sha-256"]
         "#;
         assert_eq!(parse(flags).unwrap(), crate::config::parse("t.toml".as_ref(), file).unwrap());
         assert_eq!(parse("").unwrap(), Layer::default());

@@ -71,7 +71,7 @@ impl Origin {
 }
 
 fn lets_nobody_in(settings: &Settings) -> bool {
-    settings.users.is_empty() && settings.secrets.is_empty()
+    !settings.has_credentials()
 }
 
 /// Random bytes of the kernel.

@@ -38,6 +38,9 @@ impl Settings {
         let Settings {
             listen,
             realm,
+            realms,
+            password_algorithms,
+            secret_algorithms,
             shards,
             relay_addresses,
             relay_ports,
@@ -75,6 +78,13 @@ impl Settings {
         applied.value("realm", &printable(self.realm.as_str()), &printable(realm.as_str()));
         applied.users("auth.users", &self.users, &users);
         applied.list("auth.secrets", &self.secrets, &secrets);
+        applied.list("realms", &self.realms, &realms);
+        applied.value(
+            "auth.password-algorithms",
+            &all(&self.password_algorithms),
+            &all(&password_algorithms),
+        );
+        applied.value("auth.secret-algorithms", &all(&self.secret_algorithms), &all(&secret_algorithms));
         applied.list("peers.allow", &self.allow_peers, &allow_peers);
         applied.list("peers.deny", &self.deny_peers, &deny_peers);
         applied.value("limits.user-quota", &or_none(self.user_quota), &or_none(user_quota));
@@ -85,6 +95,9 @@ impl Settings {
 
         let settings = Settings {
             realm,
+            realms,
+            password_algorithms,
+            secret_algorithms,
             users,
             secrets,
             allow_peers,

@@ -13,7 +13,10 @@ use super::layer::Layer;
 pub fn read(path: &Path) -> Result<Layer, ConfigError> {
     let mut layer = parse(path, &text_of(path)?)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    for file in [&mut layer.auth.users_file, &mut layer.auth.secrets_file].into_iter().flatten() {
+    let of_realms =
+        layer.realms.iter_mut().flat_map(|realm| [&mut realm.users_file, &mut realm.secrets_file]);
+    let own = [&mut layer.auth.users_file, &mut layer.auth.secrets_file];
+    for file in own.into_iter().chain(of_realms).flatten() {
         *file = folder.join(&*file);
     }
     Ok(layer)

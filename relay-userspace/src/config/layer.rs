@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
+use super::realms::RealmLayer;
 use super::values::{AdminListen, Listen, PortRange, Realm, Secret, Span, User};
+use crate::auth::SecretHash;
 use crate::datapath::Request;
 use crate::policy::Cidr;
+use crate::stun::PasswordAlgorithm;
 use crate::turn::{RedirectWhen, RelayAddress};
 
 /// The settings that one source gives, in the shape of the file.
@@ -17,8 +20,10 @@ use crate::turn::{RedirectWhen, RelayAddress};
 pub struct Layer {
     /// Where to listen.
     pub listen: Vec<Listen>,
-    /// REALM of the credentials.
+    /// REALM of the credentials in `[auth]`.
     pub realm: Option<Realm>,
+    /// `[[realms]]` beside it.
+    pub realms: Vec<RealmLayer>,
     /// Threads that serve clients.
     pub shards: Option<usize>,
     /// Whether clients may take their allocations along to another address.
@@ -66,6 +71,12 @@ pub struct Auth {
     /// A file of more secrets.
     #[serde(alias = "secrets_file")]
     pub secrets_file: Option<PathBuf>,
+    /// How keys may be made from passwords, in all realms.
+    #[serde(alias = "password_algorithms")]
+    pub password_algorithms: Vec<PasswordAlgorithm>,
+    /// How time-limited passwords may be made from secrets, in all realms.
+    #[serde(alias = "secret_algorithms")]
+    pub secret_algorithms: Vec<SecretHash>,
 }
 
 /// Where media runs.
@@ -153,13 +164,21 @@ impl Layer {
         Layer {
             listen: list(self.listen, below.listen),
             realm: self.realm.or(below.realm),
+            realms: list(self.realms, below.realms),
             shards: self.shards.or(below.shards),
             mobility: self.mobility.or(below.mobility),
             relay: Relay {
                 addresses: list(self.relay.addresses, below.relay.addresses),
                 ports: self.relay.ports.or(below.relay.ports),
             },
-            auth: Auth { users, users_file, secrets, secrets_file },
+            auth: Auth {
+                users,
+                users_file,
+                secrets,
+                secrets_file,
+                password_algorithms: list(self.auth.password_algorithms, below.auth.password_algorithms),
+                secret_algorithms: list(self.auth.secret_algorithms, below.auth.secret_algorithms),
+            },
             datapath: Datapath {
                 mode: self.datapath.mode.or(below.datapath.mode),
                 interfaces: list(self.datapath.interfaces, below.datapath.interfaces),
@@ -191,14 +210,14 @@ fn list<T>(upper: Vec<T>, below: Vec<T>) -> Vec<T> {
     if upper.is_empty() { below } else { upper }
 }
 
-type ListAndFile<T> = (Vec<T>, Option<PathBuf>);
+pub(super) type ListAndFile<T> = (Vec<T>, Option<PathBuf>);
 
 fn either<T>(upper: ListAndFile<T>, below: ListAndFile<T>) -> ListAndFile<T> {
     if upper.0.is_empty() && upper.1.is_none() { below } else { upper }
 }
 
 /// A table `{ alice = "password" }` or a list `["alice:password"]`.
-fn users<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<User>, D::Error> {
+pub(super) fn users<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<User>, D::Error> {
     struct Users;
 
     impl<'de> Visitor<'de> for Users {

@@ -8,6 +8,7 @@ mod changes;
 mod file;
 mod host;
 mod layer;
+mod realms;
 mod resolve;
 mod values;
 
@@ -22,6 +23,7 @@ pub use changes::{Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
 pub use layer::{Admin, Alternate, Auth, Datapath, Discovery, Layer, Limits, Peers, Relay};
+pub use realms::{Origin, RealmLayer, RealmSettings};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
 pub use values::{
     AdminListen, BadValue, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
@@ -31,7 +33,9 @@ pub use values::{
 pub fn load(path: Option<&Path>, flags: Layer, host: &Host) -> Result<Resolved, ConfigError> {
     let Some(path) = path else { return flags.resolve(host) };
     let layer = read(path)?;
-    let has_secrets = !layer.auth.users.is_empty() || !layer.auth.secrets.is_empty();
+    let has_secrets = !layer.auth.users.is_empty()
+        || !layer.auth.secrets.is_empty()
+        || layer.realms.iter().any(|realm| !realm.users.is_empty() || !realm.secrets.is_empty());
     let mut resolved = flags.over(layer).resolve(host)?;
     if has_secrets {
         resolved.warnings.extend(file::readable_by_all(path));

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use super::host::is_link_local;
 use super::layer::{Auth, Layer, Limits};
+use super::realms::{DEFAULT_PASSWORD_ALGORITHMS, RealmSettings, credentials, once_each};
 use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };
-use super::{ConfigError, Host, alternate, file};
-use crate::auth::{self, Credentials, Realms};
+use super::{ConfigError, Host, alternate};
+use crate::auth::SecretHash;
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::policy::{Cidr, HostAddresses, PeerRules};
+use crate::stun::PasswordAlgorithm;
 use crate::turn::{Alternate, Discovery, Lifetimes, RelayAddress};
 
 /// Where the admin API listens unless told otherwise.
@@ -33,8 +35,14 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 pub struct Settings {
     /// Where clients are served. Not empty.
     pub listen: Vec<Listen>,
-    /// REALM of the credentials.
+    /// REALM of the users and secrets below.
     pub realm: Realm,
+    /// Other realms.
+    pub realms: Vec<RealmSettings>,
+    /// How keys may be made from passwords, the preferred way first. Not empty.
+    pub password_algorithms: Vec<PasswordAlgorithm>,
+    /// How time-limited passwords may be made, in the order to try. Not empty.
+    pub secret_algorithms: Vec<SecretHash>,
     /// Threads that serve clients.
     pub shards: usize,
     /// What to relay from. Not empty.
@@ -94,7 +102,17 @@ impl Layer {
         check_ports(&listen, relay_ports, host, &mut warnings)?;
         let discovery = discovery(self.discovery.enabled.unwrap_or(false), &listen)?;
         let alternate = alternate::alternate(self.alternate, &listen, &relay_addresses, &mut warnings)?;
-        let (users, secrets) = credentials(self.auth, &mut warnings)?;
+        let Auth { users, users_file, secrets, secrets_file, .. } = self.auth;
+        let (users, secrets) = credentials((users, users_file), (secrets, secrets_file), &mut warnings)?;
+        let mut realms = Vec::new();
+        for realm in self.realms {
+            realms.push(realm.resolve(&listen, &mut warnings)?);
+        }
+        let password_algorithms = or_default(self.auth.password_algorithms, DEFAULT_PASSWORD_ALGORITHMS);
+        let secret_algorithms =
+            or_default(self.auth.secret_algorithms, [SecretHash::Sha1, SecretHash::Sha256]);
+        once_each(&password_algorithms, "password-algorithms")?;
+        once_each(&secret_algorithms, "secret-algorithms")?;
 
         for interface in &self.datapath.interfaces {
             if !host.addresses.iter().any(|(name, _)| name == interface) {
@@ -136,6 +154,9 @@ impl Layer {
         let settings = Settings {
             listen,
             realm: self.realm.unwrap_or_else(|| default_realm(host)),
+            realms,
+            password_algorithms,
+            secret_algorithms,
             shards,
             relay_addresses,
             relay_ports,
@@ -158,19 +179,12 @@ impl Layer {
         };
         // Each user was checked where it was read; now that no two have one name.
         settings.realms()?;
+        warnings.extend(settings.algorithms_not_offered()?);
         Ok(Resolved { settings, warnings })
     }
 }
 
 impl Settings {
-    /// The realms with their users and secrets as the protocol core takes them.
-    pub fn realms(&self) -> Result<Realms, ConfigError> {
-        let users = self.users.iter().map(|user| (user.name.clone(), user.password.expose().to_owned()));
-        let secrets = self.secrets.iter().map(|secret| secret.expose().to_owned());
-        let credentials = Credentials::new(users, secrets).or_else(refuse_as)?;
-        Realms::new(auth::Realm::new(self.realm.as_str(), credentials), []).or_else(refuse_as)
-    }
-
     /// The rules about peers, which depend on what this host's own addresses are.
     pub fn peer_rules(&self, host: &Host) -> PeerRules {
         let both = |address: &RelayAddress| [address.local, address.public];
@@ -187,7 +201,7 @@ pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError::Refused(why.into()))
 }
 
-fn refuse_as<T>(why: impl std::error::Error) -> Result<T, ConfigError> {
+pub(super) fn refuse_as<T>(why: impl std::error::Error) -> Result<T, ConfigError> {
     refuse(why.to_string())
 }
 
@@ -328,20 +342,6 @@ fn discovery(wanted: bool, listen: &[Listen]) -> Result<Option<Discovery>, Confi
     })
 }
 
-fn credentials(auth: Auth, warnings: &mut Vec<String>) -> Result<(Vec<User>, Vec<Secret>), ConfigError> {
-    let (mut users, mut secrets) = (auth.users, auth.secrets);
-    for path in [&auth.users_file, &auth.secrets_file].into_iter().flatten() {
-        warnings.extend(file::readable_by_all(path));
-    }
-    if let Some(path) = &auth.users_file {
-        users.extend(file::read_lines::<User>(path)?);
-    }
-    if let Some(path) = &auth.secrets_file {
-        secrets.extend(file::read_lines::<Secret>(path)?);
-    }
-    Ok((users, secrets))
-}
-
 fn lifetimes(limits: &Limits, warnings: &mut Vec<String>) -> Lifetimes {
     let rfc = Lifetimes::default();
     let lifetimes = Lifetimes {
@@ -352,6 +352,10 @@ fn lifetimes(limits: &Limits, warnings: &mut Vec<String>) -> Lifetimes {
         warnings.push("permissions or channels do not last as long as RFC 8656 says: for tests only".into());
     }
     lifetimes
+}
+
+fn or_default<T>(list: Vec<T>, default: impl Into<Vec<T>>) -> Vec<T> {
+    if list.is_empty() { default.into() } else { list }
 }
 
 fn default_realm(host: &Host) -> Realm {

@@ -168,6 +168,20 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
         ("[auth]\nusers = [':x']", "2:10: a user without a name"),
         ("[auth]\nusers = ['a\tb:x']", "2:10: the user name \"a\\tb\" has a control character"),
         ("[auth]\nsecrets = ['s', '']", "2:17: an empty shared secret lets everybody in"),
+        ("[auth]\nusers = ['a:0xhunter2']", "2:10: user \"a\": what begins with 0x is read as a key"),
+        (
+            "[auth]\npassword-algorithms = ['sha-1']",
+            "2:24: \"sha-1\" is no password algorithm: write sha-256",
+        ),
+        ("[auth]\nsecret-algorithms = ['md5']", "2:22: \"md5\" makes no passwords: write sha-1 or sha-256"),
+        ("[[realms]]\nusers = ['a:b']", "1:1: missing field `name`"),
+        ("[[realms]]\nname = 'n'\nnane = 'n'", "3:1: unknown key \"nane\": did you mean \"name\"?"),
+        ("[[realms]]\nname = 'a\"b'", "2:8: the realm \"a\\\"b\" has a quote"),
+        ("[[realms]]\nname = 'n'\norigins = ['x.example']", "3:12: \"x.example\" is no origin"),
+        (
+            "[[realms]]\nname = 'n'\norigins = ['https://x.example/']",
+            "3:12: \"https://x.example/\" is no origin",
+        ),
         ("[datapath]\nmode = 'fast'", "2:8: unknown variant `fast`, expected one of `auto`, `xdp`"),
         ("[peers]\nallow = [\n'10.0.0.0/8',\n'10.0.0.0/33']", "4:1: \"10.0.0.0/33\": the prefix length"),
         ("[peers]\ndeny = ['example.org']", "2:9: \"example.org\" is not an IP address or prefix"),
@@ -261,6 +275,25 @@ fn settings_that_contradict_one_another_are_refused() {
         ("[limits]\nuser-quota = 0", "user-quota is 0: nobody could allocate; leave it out for no limit"),
         ("[limits]\ntotal-quota = 0", "total-quota is 0: nobody could allocate"),
         ("[auth]\nusers = ['a:1', 'a:2']", "user \"a\" is listed twice"),
+        ("[auth]\npassword-algorithms = ['md5', 'md5']", "password-algorithms has md5 twice"),
+        ("[auth]\nsecret-algorithms = ['sha-1', 'sha-1']", "secret-algorithms has sha-1 twice"),
+        (
+            "[auth]\nusers = ['a:0x00112233445566778899aabbccddeeff']\npassword-algorithms = ['sha-256']",
+            "realm \"relay7.example.org\" has no password algorithm that all of its users have a key for: user \"a\"",
+        ),
+        (
+            "[[realms]]\nname = 'n'\nlisteners = ['udp://10.0.0.2:9']\nusers = ['a:b']",
+            "realm \"n\": udp://10.0.0.2:9 is not among the listeners (udp://10.0.0.2:3478)",
+        ),
+        (
+            "[[realms]]\nname = 'n'\nlisteners = ['udp://10.0.0.2']",
+            "realm \"n\" has neither users nor secrets",
+        ),
+        ("[[realms]]\nname = 'n'\nusers = ['a:b']", "realm \"n\" has neither listeners nor origins"),
+        (
+            "realm = 'n'\n[[realms]]\nname = 'n'\nusers = ['a:b']\norigins = ['https://x']",
+            "realm \"n\" is listed twice",
+        ),
         (
             "[limits]\nmax-lifetime = 599",
             "max-lifetime is 9m 59s: RFC 8656 gives every allocation at least 10m",
@@ -300,6 +333,10 @@ fn what_is_odd_but_possible_is_warned_about() {
         let warnings = resolved(&text).unwrap().warnings;
         assert!(warnings[0].starts_with(expected), "{text}\n{warnings:?}");
     }
+    let key = "0x00112233445566778899aabbccddeeff";
+    let warnings = resolved(&format!("[auth]\nusers = ['a:{key}']")).unwrap().warnings;
+    assert!(warnings[0].contains("does not offer sha-256: user \"a\" has no key for it"), "{warnings:?}");
+    assert!(!warnings[0].contains(key));
     let mut host = host();
     host.ephemeral_ports = Some("32768-60999".parse().unwrap());
     let warnings = file(users).unwrap().resolve(&host).unwrap().warnings;
@@ -421,6 +458,32 @@ fn own_addresses_are_closed_to_peers_and_relayed_ones_open() {
     assert!(!rules.permits("10.0.0.2".parse().unwrap()));
     assert!(rules.permits("192.0.2.7".parse().unwrap()));
     assert!(!rules.permits_port("192.0.2.7:3478".parse().unwrap()));
+}
+
+#[test]
+fn realms_have_their_own_users_and_secrets_from_the_file_and_files_beside_it() {
+    let folder = Folder::new("realms");
+    folder.write("staff", "carol:c\n", 0o600);
+    folder.write("old-and-new", "old\nnew\n", 0o644);
+    let text = "realm = 'top'\n[auth]\nusers = ['alice:a']\n\
+         [[realms]]\nname = 'staff'\nlisteners = ['udp://10.0.0.2']\nusers = { bob = 'b' }\nusers-file = 'staff'\n\
+         [[realms]]\nname = 'pages'\norigins = ['HTTPS://Pages.example:8443']\nsecrets-file = 'old-and-new'\n";
+    let path = folder.write("turnpike.toml", text, 0o600);
+    let Resolved { settings, warnings } = load(Some(&path), Layer::default(), &host()).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("old-and-new holds secrets"), "{warnings:?}");
+    let [staff, pages] = &settings.realms[..] else { panic!("{settings:?}") };
+    let names: Vec<_> = staff.users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(names, ["bob", "carol"]);
+    assert_eq!(pages.secrets.len(), 2);
+
+    let realms = settings.realms().unwrap();
+    let listener = "10.0.0.2:3478".parse().unwrap();
+    let asked = |origin| String::from(&**realms.of(listener, origin).name());
+    assert_eq!(asked(None), "staff");
+    assert_eq!(asked(Some("https://pages.example:8443")), "pages");
+    assert_eq!(asked(Some("https://pages.example")), "staff");
+    assert!(!format!("{settings:?}").contains("\"b\""));
 }
 
 #[test]

@@ -11,8 +11,10 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
-use crate::auth::Credentials;
+use super::realms::Origin;
+use crate::auth::{Credentials, SecretHash};
 use crate::policy::Cidr;
+use crate::stun::PasswordAlgorithm;
 use crate::turn::{RedirectWhen, RelayAddress};
 
 /// The port of TURN over UDP (RFC 8656 section 20).
@@ -213,12 +215,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A user with a password that does not expire: `NAME:PASSWORD`.
+/// A user with a password that does not expire: `NAME:PASSWORD`, or with keys made from one: `NAME:0xKEY`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct User {
     /// USERNAME, as clients send it.
     pub name: String,
-    /// Its password.
+    /// Its password or keys, see [`crate::auth::Password::read`].
     pub password: Secret,
 }
 
@@ -311,6 +313,7 @@ macro_rules! read_as_text {
 }
 
 read_as_text!(Listen, RelayAddress, PortRange, Realm, Secret, User, Span, AdminListen, Cidr);
+read_as_text!(Origin, PasswordAlgorithm, SecretHash);
 read_as_text!(AlternateServer, Domain, RedirectWhen);
 
 /// Refuses within the visitor, which is where the file's reader still knows the very element of a list.

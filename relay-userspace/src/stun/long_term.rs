@@ -34,6 +34,13 @@ impl PasswordAlgorithm {
         }
     }
 
+    /// The first of an offer (the value of PASSWORD-ALGORITHMS) that is known here, which a client is to choose (RFC 8489
+    /// section 9.2.5). One with parameters, which neither of the two has, ends the search.
+    pub fn first_of(offer: &[u8]) -> Option<Self> {
+        let mut plain = offer.as_chunks::<4>().0.iter().take_while(|entry| entry[2..] == [0, 0]);
+        plain.find_map(|entry| Self::decoded(entry))
+    }
+
     fn decoded(bytes: &[u8]) -> Option<Self> {
         [Self::Md5, Self::Sha256].into_iter().find(|algorithm| algorithm.encoded() == bytes)
     }

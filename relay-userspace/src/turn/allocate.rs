@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::allocations::{Allocation, Lease};
+use super::authenticate::Signer;
 use super::core::Core;
 use super::family::{Family, PerFamily, Relayed};
 use super::io::{Event, Output, Outputs, RelayRefused};
@@ -17,7 +18,7 @@ use super::reservations::{self, Reservation, Token};
 use super::sorted_map::SortedMap;
 use super::timers::Timer;
 use super::types::{AllocationId, FiveTuple, RelayAddr};
-use crate::stun::{AddressFamily, ErrorCode, Key, Message};
+use crate::stun::{AddressFamily, ErrorCode, Message};
 
 /// UDP in REQUESTED-TRANSPORT (RFC 8656 section 18.8).
 const UDP: u8 = 17;
@@ -47,7 +48,7 @@ struct Waiting {
     /// The request's bytes, and what [`Caller`] says about them.
     request: Box<[u8]>,
     digest: u64,
-    key: Option<Key>,
+    signer: Option<Signer>,
     username: Box<str>,
     realm: Arc<str>,
     quota_user: Box<str>,
@@ -76,7 +77,7 @@ impl Waiting {
             five_tuple: self.five_tuple,
             message: Message::parse(&self.request).expect("it was read before"),
             digest: self.digest,
-            key: self.key.clone(),
+            signer: self.signer.clone(),
         }
     }
 }
@@ -133,7 +134,7 @@ impl Core {
             five_tuple: request.caller.five_tuple,
             request: request.caller.message.as_bytes().into(),
             digest: request.caller.digest,
-            key: request.caller.key.clone(),
+            signer: request.caller.signer.clone(),
             username: request.username().into(),
             realm: request.realm().clone(),
             quota_user: request.account().into(),

@@ -8,12 +8,12 @@ use relay_common::reason::Reason;
 
 use super::allocations::Slot;
 use super::answers::RequestKey;
-use super::authenticate::Sender;
+use super::authenticate::{Sender, Signer};
 use super::core::Core;
 use super::io::{Event, Output, Outputs};
 use super::types::FiveTuple;
 use crate::policy::is_tunnelled;
-use crate::stun::{AttributeType, BadAttribute, Builder, Class, ErrorCode, Key, Message, Method};
+use crate::stun::{AttributeType, BadAttribute, Builder, Class, ErrorCode, Message, Method};
 
 /// Whom an answer goes to, and what it answers.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub(super) struct Caller<'a> {
     pub(super) message: Message<'a>,
     /// Of all the message's bytes: the same again is a retransmission.
     pub(super) digest: u64,
-    /// Once the request is authenticated: what the answer's MESSAGE-INTEGRITY is made with.
-    pub(super) key: Option<Key>,
+    /// Once the request is authenticated: what the answer is signed with.
+    pub(super) signer: Option<Signer>,
 }
 
 /// An authenticated request.
@@ -77,7 +77,7 @@ impl Core {
             // Keeps the client's NAT binding alive, and is never answered (RFC 8489 section 6.3.2).
             (Class::Indication, Method::BINDING) => {}
             (Class::Request, Method::BINDING) => {
-                let caller = Caller { five_tuple, message, digest: 0, key: None };
+                let caller = Caller { five_tuple, message, digest: 0, signer: None };
                 self.binding(&caller, out);
             }
             (
@@ -85,7 +85,7 @@ impl Core {
                 Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND,
             ) => {
                 let digest = self.digest(datagram);
-                self.request(Caller { five_tuple, message, digest, key: None }, out);
+                self.request(Caller { five_tuple, message, digest, signer: None }, out);
             }
             _ => out.items.push(Output::Dropped(Reason::Unexpected)),
         }
@@ -127,7 +127,7 @@ impl Core {
     /// has already given up.
     pub(super) fn refuse(&mut self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
         // Without a reason phrase to a stranger, who may not be who the packet says.
-        let reason = if caller.key.is_some() { code.reason() } else { "" };
+        let reason = if caller.signer.is_some() { code.reason() } else { "" };
         let mut answer = Builder::error(&mut out.bytes, &caller.message, code, reason);
         if code == ErrorCode::UNKNOWN_ATTRIBUTE {
             answer.unknown_attributes(self.not_understood(caller));
@@ -136,7 +136,7 @@ impl Core {
             self.name_alternate(caller.five_tuple.client, &mut answer);
         }
         let range = self.seal(caller, answer);
-        if caller.key.is_some() && caller.message.method() == Method::ALLOCATE {
+        if caller.signer.is_some() && caller.message.method() == Method::ALLOCATE {
             self.keep_answer(caller.key_of(caller.digest), out.bytes[range.clone()].into());
         }
         self.push_answer(caller, range, out);
@@ -217,11 +217,11 @@ impl Core {
 
     /// The attributes at the end of an answer. SOFTWARE goes to authenticated clients only: it makes answers longer.
     pub(super) fn seal(&self, caller: &Caller<'_>, mut answer: Builder<'_>) -> Range<usize> {
-        if let Some(key) = &caller.key {
+        if let Some(signer) = &caller.signer {
             if let Some(software) = &self.config.software {
                 answer.software(software);
             }
-            answer.integrity(key);
+            signer.sign(&mut answer);
         }
         // RFC 8489 section 7 lets the server answer in the form of the request.
         if caller.message.has(AttributeType::FINGERPRINT) {
@@ -250,13 +250,8 @@ impl Caller<'_> {
 /// The attributes that must be understood and are not: those without a meaning in this crate, and those whose meaning
 /// this core does not carry out.
 pub(super) fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = AttributeType> + use<'a> {
-    const NOT_SERVED: [AttributeType; 5] = [
-        AttributeType::CHANGE_REQUEST,
-        AttributeType::PASSWORD_ALGORITHM,
-        AttributeType::USERHASH,
-        AttributeType::PADDING,
-        AttributeType::RESPONSE_PORT,
-    ];
+    const NOT_SERVED: [AttributeType; 3] =
+        [AttributeType::CHANGE_REQUEST, AttributeType::PADDING, AttributeType::RESPONSE_PORT];
     let not_served = message.attributes().map(|a| a.kind).filter(|kind| NOT_SERVED.contains(kind));
     message.unknown_required().chain(not_served)
 }

@@ -1,6 +1,8 @@
 use std::fs;
+use std::io::Write;
+use std::process::Stdio;
 
-use crate::common::finished;
+use crate::common::{Server, finished, own_address, turnpike};
 
 #[test]
 fn check_shows_what_holds_and_no_secret() {
@@ -40,6 +42,12 @@ fn flags_that_cannot_be_meant_are_a_usage_error() {
         "check --listen tls://127.0.0.1:5349",
         "creds",
         "creds --secret s --json",
+        "creds --secret s --algorithm md5",
+        "creds --key --realm r",
+        "creds --key --user a",
+        "creds --key --user a --realm r --secret s",
+        "creds --secret s --user a --realm r",
+        "check --password-algorithms sha-1",
         "probe turn:127.0.0.1",
         "probe turn:127.0.0.1 --user a",
     ] {
@@ -63,6 +71,55 @@ fn a_listener_in_the_relay_port_range_is_refused() {
     let (code, _, complaint) = finished("check --listen udp://127.0.0.1:50000");
     assert_eq!(code, 1);
     assert!(complaint.contains("lies in the relay port range 49152-65535"), "{complaint}");
+}
+
+#[test]
+fn a_stored_key_is_made_from_stdin_and_its_user_let_in() {
+    let mut creds = turnpike("creds --key --user alice --realm r")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    creds.stdin.take().unwrap().write_all(b"0xpass word\n").unwrap();
+    let line = String::from_utf8(creds.wait_with_output().unwrap().stdout).unwrap();
+    let line = line.trim_end();
+    assert!(line.starts_with("alice:0x") && !line.contains("pass"), "{line}");
+
+    let ip = own_address();
+    let _server = Server::start(&format!("--listen udp://{ip} --admin off --realm r --user {line}"));
+    let probe = |password: &str| {
+        let arguments = [&format!("turn:{ip}")[..], "--user", "alice", "--password", password];
+        turnpike("probe").args(arguments).stdout(Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!(probe("0xpass word"), Some(0));
+    assert_eq!(probe("guess"), Some(1));
+}
+
+#[test]
+fn a_server_without_md5_can_be_probed() {
+    let ip = own_address();
+    let _server =
+        Server::start(&format!("--listen udp://{ip} --admin off --user a:b --password-algorithms sha-256"));
+    assert_eq!(finished(&format!("probe turn:{ip} --user a --password b")).0, 0);
+    assert_eq!(finished(&format!("probe turn:{ip} --user a --password c")).0, 1);
+}
+
+#[test]
+fn a_password_made_with_sha_256_is_let_in_unless_the_server_does_without() {
+    let (code, shown, _) = finished("creds --secret s --name a --algorithm sha-256");
+    assert_eq!(code, 0);
+    let value = |name: &str| {
+        let line = shown.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    };
+    for (algorithms, expected) in [("sha-1,sha-256", 0), ("sha-1", 1)] {
+        let ip = own_address();
+        let _server = Server::start(&format!(
+            "--listen udp://{ip} --admin off --auth-secret s --secret-algorithms {algorithms}"
+        ));
+        let probe = format!("probe turn:{ip} --user {} --password {}", value("username"), value("password"));
+        assert_eq!(finished(&probe).0, expected, "{algorithms}");
+    }
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use turnpike::stun::{AddressFamily, Builder, Class, Key, Message, MessageType, Method, TransactionId};
+use turnpike::stun::{
+    AddressFamily, AttributeType, Builder, Class, Integrity, Key, Message, MessageType, Method,
+    PasswordAlgorithm, TransactionId, userhash,
+};
 use turnpike::turn::{ClientAddr, FiveTuple, Transport};
 
 use super::{PASSWORD, REALM, Seen, Sim, USER, addr, to_client};
@@ -13,8 +16,17 @@ pub struct Client {
     pub five_tuple: FiveTuple,
     pub username: String,
     pub password: String,
+    pub realm: String,
     pub nonce: Vec<u8>,
-    transactions: u32,
+    /// PASSWORD-ALGORITHM; `None` is a client that does not know of it.
+    pub algorithm: Option<PasswordAlgorithm>,
+    /// What to repeat beside it.
+    pub offered: Option<Vec<u8>>,
+    pub integrity: Integrity,
+    /// Sends USERHASH and not USERNAME.
+    pub anonymous: bool,
+    pub origin: Option<String>,
+    pub transactions: u32,
 }
 
 /// A response, and whether the client may believe it.
@@ -37,13 +49,49 @@ impl Client {
             five_tuple,
             username: username.into(),
             password: password.into(),
+            realm: REALM.into(),
             nonce: Vec::new(),
+            algorithm: None,
+            offered: None,
+            integrity: Integrity::Sha1,
+            anonymous: false,
+            origin: None,
             transactions: 0,
         }
     }
 
+    /// One that does all that RFC 8489 added, but for USERHASH.
+    pub fn modern(self) -> Self {
+        Self { algorithm: Some(PasswordAlgorithm::Sha256), integrity: Integrity::Sha256, ..self }
+    }
+
+    /// One that hides its name.
+    pub fn anonymous(self) -> Self {
+        Self { anonymous: true, ..self }
+    }
+
     pub fn key(&self) -> Key {
-        Key::long_term(&self.username, REALM, &self.password)
+        let algorithm = self.algorithm.unwrap_or(PasswordAlgorithm::Md5);
+        Key::with_algorithm(algorithm, &self.username, &self.realm, &self.password)
+    }
+
+    /// Adds what a request needs of credentials, all but the integrity.
+    pub fn credentials(&self, builder: &mut Builder<'_>) {
+        if let Some(origin) = &self.origin {
+            builder.bytes(AttributeType::ORIGIN, origin.as_bytes());
+        }
+        if self.anonymous {
+            builder.userhash(&userhash(&self.username, &self.realm));
+        } else {
+            builder.username(&self.username);
+        }
+        builder.realm(&self.realm).nonce(&self.nonce);
+        if let Some(algorithm) = self.algorithm {
+            if let Some(offered) = &self.offered {
+                builder.password_algorithms(offered);
+            }
+            builder.password_algorithm(algorithm);
+        }
     }
 
     /// A transaction id that no other message has.
@@ -61,7 +109,8 @@ impl Client {
         let id = self.transaction();
         let mut builder = Builder::new(&mut bytes, MessageType::new(method, Class::Request), id);
         fill(&mut builder);
-        builder.username(&self.username).realm(REALM).nonce(&self.nonce).integrity(&self.key());
+        self.credentials(&mut builder);
+        builder.sign(&self.key(), self.integrity);
         bytes
     }
 
@@ -85,12 +134,24 @@ impl Client {
 
     /// Asks the server for a nonce, as every client does first.
     pub fn learn_nonce(&mut self, sim: &mut Sim) {
+        let origin = self.origin.clone();
         let request = self.plain(Method::ALLOCATE, Class::Request, |b| {
             b.requested_transport(17);
+            if let Some(origin) = &origin {
+                b.bytes(AttributeType::ORIGIN, origin.as_bytes());
+            }
         });
         let reply = self.exchange(sim, &request);
         assert_eq!(reply.code(), 401);
-        self.nonce = reply.message().nonce().unwrap().unwrap().to_vec();
+        self.learn_from(&reply);
+    }
+
+    /// Takes nonce and offer, and the realm, from a challenge.
+    pub fn learn_from(&mut self, challenge: &Reply) {
+        let message = challenge.message();
+        self.realm = message.realm().unwrap().expect("REALM").into();
+        self.nonce = message.nonce().unwrap().expect("NONCE").to_vec();
+        self.offered = message.password_algorithms().map(Into::into);
     }
 
     /// Sends an authenticated request, getting a nonce when the one at hand is missing or stale. The response must
@@ -102,7 +163,7 @@ impl Client {
         let request = self.signed(method, &fill);
         let mut reply = self.exchange(sim, &request);
         if reply.code() == 438 {
-            self.nonce = reply.message().nonce().unwrap().unwrap().to_vec();
+            self.learn_from(&reply);
             let request = self.signed(method, fill);
             reply = self.exchange(sim, &request);
         }

@@ -76,7 +76,7 @@ pub fn config() -> CoreConfig {
     // The documentation networks stand for the public Internet here.
     let allow = ["203.0.113.0/24", "198.51.100.0/24"].map(|cidr| cidr.parse().unwrap());
     CoreConfig {
-        realms: Realms::new(Realm::new(REALM, credentials()), []).unwrap(),
+        realms: Realms::new(Realm::new(REALM, credentials()).unwrap(), []).unwrap(),
         peer_rules: PeerRules::new(allow.into(), vec![], host),
         relay_addresses: vec![RelayAddress { public: relay, local: relay }],
         relay_ports: 50_000..=50_063,

@@ -29,7 +29,7 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
     let allow = vec!["127.0.0.0/8".parse().unwrap(), Cidr::host(ip)];
     let credentials = Credentials::new([(USER.into(), PASSWORD.into())], []).unwrap();
     let core = CoreConfig {
-        realms: Realms::new(Realm::new(REALM, credentials), []).unwrap(),
+        realms: Realms::new(Realm::new(REALM, credentials).unwrap(), []).unwrap(),
         peer_rules: PeerRules::new(allow, vec![], host),
         relay_addresses: vec![RelayAddress { public: ip, local: ip }],
         relay_ports,

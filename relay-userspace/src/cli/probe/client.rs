@@ -11,7 +11,8 @@ use relay_common::channel;
 use super::Identity;
 use crate::auth::printable;
 use crate::stun::{
-    AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, TransactionId,
+    AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, PasswordAlgorithm,
+    TransactionId,
 };
 
 /// How long an answer may take.
@@ -42,7 +43,22 @@ pub(super) struct Client {
 struct Challenge {
     realm: String,
     nonce: Vec<u8>,
+    /// PASSWORD-ALGORITHMS as it came, and the algorithm chosen from it.
+    offer: Option<(Vec<u8>, PasswordAlgorithm)>,
     key: Key,
+}
+
+impl Challenge {
+    /// The credentials of a request, as RFC 8489 section 9.2.5 has them for what the server offered.
+    fn answer(&self, username: &str, request: &mut Builder<'_>) {
+        request.username(username).realm(&self.realm).nonce(&self.nonce);
+        match &self.offer {
+            Some((offered, chosen)) => {
+                request.password_algorithms(offered).password_algorithm(*chosen).integrity_sha256(&self.key)
+            }
+            None => request.integrity(&self.key),
+        };
+    }
 }
 
 /// The way a packet takes between client and server.
@@ -220,8 +236,8 @@ impl Client {
         let mut datagram = Vec::new();
         let mut request = Builder::new(&mut datagram, MessageType::new(method, Class::Request), id);
         add(&mut request);
-        if let Some(Challenge { realm, nonce, key }) = &self.challenge {
-            request.username(&self.identity.username).realm(realm).nonce(nonce).integrity(key);
+        if let Some(challenge) = &self.challenge {
+            challenge.answer(&self.identity.username, &mut request);
         }
         request.fingerprint();
 
@@ -266,8 +282,12 @@ impl Client {
         }
         if let (Ok(Some(realm)), Ok(Some(nonce))) = (message.realm(), message.nonce()) {
             let Identity { username, password } = &self.identity;
-            let key = Key::long_term(username, realm, password);
-            self.challenge = Some(Challenge { realm: realm.to_owned(), nonce: nonce.to_vec(), key });
+            let chosen = message.password_algorithms().and_then(PasswordAlgorithm::first_of);
+            let algorithm = chosen.unwrap_or(PasswordAlgorithm::Md5);
+            let key = Key::with_algorithm(algorithm, username, realm, password);
+            let offered = message.password_algorithms().map(<[u8]>::to_vec);
+            let (realm, nonce) = (realm.to_owned(), nonce.to_vec());
+            self.challenge = Some(Challenge { realm, nonce, offer: offered.zip(chosen), key });
         }
         let (code, reason) = wanted("ERROR-CODE", message.error_code())?;
         match (code, message.alternate_server()) {

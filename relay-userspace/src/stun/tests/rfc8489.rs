@@ -129,6 +129,21 @@ fn password_algorithms_are_read_as_they_are_written_and_nothing_else() {
 }
 
 #[test]
+fn a_client_chooses_the_first_algorithm_that_it_knows() {
+    use PasswordAlgorithm::{Md5, Sha256};
+    for (offer, expected) in [
+        (&[][..], None),
+        (&[0, 2], None),
+        (&[0, 2, 0, 0, 0, 1, 0, 0], Some(Sha256)),
+        (&[0, 1, 0, 0, 0, 2, 0, 0], Some(Md5)),
+        (&[0, 9, 0, 0, 0, 2, 0, 0], Some(Sha256)),
+        (&[0, 9, 0, 4, 0, 2, 0, 0, 0, 1, 0, 0], None),
+    ] {
+        assert_eq!(PasswordAlgorithm::first_of(offer), expected, "{offer:?}");
+    }
+}
+
+#[test]
 fn a_userhash_has_32_bytes() {
     for len in [0, 31, 33] {
         let bytes = request(|b| _ = b.bytes(AttributeType::USERHASH, &vec![0; len]));
