@@ -251,7 +251,7 @@ fn behind_a_nat(deny: &[&str]) -> Sim {
         relay_ports: config.relay_ports.clone(),
     };
     let deny = deny.iter().map(|cidr| cidr.parse().unwrap()).collect();
-    config.peer_rules = PeerRules::new(vec![], deny, host);
+    config.peer_rules = PeerRules::new(vec![], deny, host).into();
     Sim::new(config, [1; 32])
 }
 

@@ -85,7 +85,7 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
 pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> Result<CoreConfig> {
     Ok(CoreConfig {
         realms: settings.realms()?,
-        peer_rules: settings.peer_rules(host),
+        peer_rules: settings.peer_rules(host).into(),
         relay_addresses: settings.relay_addresses.clone(),
         relay_ports: settings.relay_ports.range(),
         max_lifetime: settings.max_lifetime,
@@ -95,6 +95,10 @@ pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> R
         mobility: settings.mobility,
         user_quota: settings.user_quota,
         total_quota: settings.total_quota,
+        rates: settings.rates.rates(),
+        allocation_peers: settings.rates.allocation_peers as usize,
+        strangers: settings.rates.strangers.rate(),
+        peer_overrides: settings.peer_overrides(),
         // Answers are short, and scanners learn no version.
         software: None,
         draining,

@@ -346,12 +346,19 @@ fn what_is_odd_but_possible_is_warned_about() {
 #[test]
 fn lifetimes_that_the_rfc_fixes_can_be_shortened_by_flag_only_and_not_in_silence() {
     let short = Some("3s".parse().unwrap());
-    let flags =
-        Layer { limits: Limits { permission_lifetime: short, ..Limits::default() }, ..Layer::default() };
-    let Resolved { settings, warnings } = flags.over(file(FULL).unwrap()).resolve(&host()).unwrap();
-    assert_eq!((settings.lifetimes.permission.as_secs(), settings.lifetimes.channel.as_secs()), (3, 600));
-    assert!(warnings[0].contains("for tests only"), "{warnings:?}");
+    let resolve = |limits| {
+        let flags = Layer { limits, ..Layer::default() };
+        let Resolved { settings, warnings } = flags.over(file(FULL).unwrap()).resolve(&host()).unwrap();
+        assert!(warnings[0].contains("for tests only"), "{warnings:?}");
+        let lifetimes = settings.lifetimes;
+        [settings.max_lifetime, lifetimes.permission, lifetimes.channel].map(|lifetime| lifetime.as_secs())
+    };
+    let limits = Limits { permission_lifetime: short, ..Limits::default() };
+    assert_eq!(resolve(limits), [7200, 3, 600]);
+    let limits = Limits { allocation_lifetime: short, ..Limits::default() };
+    assert_eq!(resolve(limits), [3, 300, 600]);
     assert!(file("[limits]\npermission-lifetime = '3s'").is_err());
+    assert!(file("[limits]\nallocation-lifetime = '3s'").is_err());
 }
 
 #[test]

@@ -178,6 +178,62 @@ fn every_line_of_the_default_denial_parses_and_is_refused() {
     assert!(PERMITTED.iter().all(|text| text.parse::<Cidr>().is_ok()));
 }
 
+/// What IANA's two registries of special-purpose addresses (of 2025) list as not globally reachable, withdrawn, or
+/// reserved by the protocol; mapped, NAT64 and 6to4 addresses are judged by the IPv4 address inside.
+#[test]
+fn every_line_of_ianas_special_purpose_registries_that_is_not_global_is_refused() {
+    for line in [
+        "0.0.0.0/8",
+        "0.0.0.0/32",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.0.0/29",
+        "192.0.0.8/32",
+        "192.0.0.170/32",
+        "192.0.0.171/32",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.88.99.2/32",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "240.0.0.0/4",
+        "255.255.255.255/32",
+        "::1/128",
+        "::/128",
+        "64:ff9b:1::/48",
+        "100::/64",
+        "100:0:0:1::/64",
+        "2001::/23",
+        "2001::/32",
+        "2001:2::/48",
+        "2001:db8::/32",
+        "2001:10::/28",
+        "3fff::/20",
+        "5f00::/16",
+        "fc00::/7",
+        "fe80::/10",
+    ] {
+        let (first, len) = line.split_once('/').unwrap();
+        let len: u32 = len.parse().unwrap();
+        let last = match ip(first) {
+            IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() | u32::MAX.unbounded_shr(len)).into()),
+            IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() | u128::MAX.unbounded_shr(len)).into()),
+        };
+        for peer in [ip(first), last] {
+            assert!(!PeerRules::default().permits(peer), "{peer} of {line}");
+        }
+    }
+    for global in ["192.31.196.1", "192.52.193.1", "192.175.48.1", "2620:4f:8000::1", "64:ff9b::8.8.8.8"] {
+        assert!(PeerRules::default().permits(ip(global)), "{global}");
+    }
+}
+
 #[test]
 fn an_allow_rule_opens_the_network_it_names() {
     for (allow, opened) in [
