@@ -137,3 +137,13 @@ fn an_icmp_attribute_has_seven_bits_of_type_and_nine_of_code() {
     let attribute = Message::parse(&bytes).unwrap().attributes().next().unwrap();
     assert_eq!((attribute.kind, attribute.value), (AttributeType(0x8004), &[0, 0, 6, 4, 0, 0, 5, 120][..]));
 }
+
+/// RFC 8656 section 18.12: 13 bits between family and code MUST be zero.
+#[test]
+fn an_address_error_code_has_zeros_between_family_and_code() {
+    let bytes = request(|b| {
+        b.address_error_code(AddressFamily::V6, ErrorCode::INSUFFICIENT_CAPACITY);
+    });
+    let attribute = Message::parse(&bytes).unwrap().attributes().next().unwrap();
+    assert_eq!((attribute.kind, &attribute.value[..4]), (AttributeType(0x8001), &[2, 0, 5, 8][..]));
+}
