@@ -193,6 +193,16 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
             "2:12: \"relay.example.org\" is no IP address with a port",
         ),
         ("[alternate]\nservers = ['192.0.2.9:0']", "2:12: \"192.0.2.9:0\" is no place where a server can"),
+        ("[alternate]\nservers = ['[[2001:db8::9']", "2:12: \"[[2001:db8::9\" is no IP address with a port"),
+        ("[alternate]\nservers = ['192.0.2.9]']", "2:12: \"192.0.2.9]\" is no IP address with a port"),
+        // An address, or an address and a port?
+        (
+            "[alternate]\nservers = ['2001:db8::9:3478']",
+            "2:12: IPv6 addresses take brackets: write [2001:db8::9:3478]:3478",
+        ),
+        ("[alternate]\nservers = ['[fe80::1]']", "2:12: \"[fe80::1]\" is no place where a server can"),
+        ("[alternate]\nservers = ['[fe80::1%1]:1']", "2:12: \"[fe80::1%1]:1\" is an address of one link"),
+        ("listen = ['udp://[fe80::1%1]:1']", "1:11: \"[fe80::1%1]:1\" is an address of one link"),
         ("[alternate]\nservers = ['[::]:3478']", "2:12: \"[::]:3478\" is no place where a server can"),
         ("[alternate]\ndomain = 'turn 2'", "2:10: \"turn 2\" is no domain name"),
         ("[alternate]\nwhen = 'never'", "2:8: \"never\" is neither always nor draining"),
@@ -523,7 +533,7 @@ fn discovery_and_alternate_servers_reach_the_settings() {
 #[test]
 fn a_family_without_an_alternate_server_is_warned_about() {
     for (when, instead) in [("always", "are served here"), ("draining", "are refused with 508 while")] {
-        let text = format!("[alternate]\nservers = ['2001:db8::9']\nwhen = '{when}'");
+        let text = format!("[alternate]\nservers = ['[2001:db8::9]']\nwhen = '{when}'");
         let warnings = resolved(&text).unwrap().warnings;
         let expected = format!("no alternate server has an IPv4 address: IPv4 clients {instead}");
         assert!(warnings.len() == 1 && warnings[0].starts_with(&expected), "{warnings:?}");
