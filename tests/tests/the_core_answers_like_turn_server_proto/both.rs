@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use turn_server_proto::api::SocketAllocateError;
 use turn_server_proto::types::AddressFamily;
 use turnpike::stun::{Builder, Class, Icmp, Key, Method};
+use turnpike::time::Timestamp;
 use turnpike::turn::{Input, Output, PeerAddr, RelayAddr};
 
 use crate::common::{PASSWORD, REALM, Seen, Sim, USER, dual_stack};
@@ -193,6 +194,19 @@ impl Both {
     pub(crate) fn wait(&mut self, milliseconds: u64) {
         self.sim.wait(milliseconds as f64 / 1000.0);
         self.settle();
+    }
+
+    /// Lets time pass until then.
+    #[track_caller]
+    pub(crate) fn wait_until(&mut self, at: Timestamp) {
+        self.sim.wait(at.since(self.sim.now).as_secs_f64());
+        self.settle();
+    }
+
+    /// When something of some client ends, in order.
+    pub(crate) fn deadlines(&self) -> BTreeSet<Timestamp> {
+        let deadlines = self.facts.values().flat_map(Facts::deadlines);
+        deadlines.filter(|at| *at > self.sim.now).collect()
     }
 
     /// What the other server does with a datagram. The sockets it asks for get the addresses that the core has just

@@ -82,6 +82,12 @@ impl Facts {
         self.ended = self.ended.take().filter(|(_, _, at)| *at + REMEMBERED > now);
     }
 
+    /// When its permissions, channels, their rests and its relayed transport addresses end.
+    pub(crate) fn deadlines(&self) -> Vec<Timestamp> {
+        let channels = self.channels.iter().flat_map(|c| [c.until, c.until + REST]);
+        channels.chain(self.permissions.values().chain(self.leases.values()).copied()).collect()
+    }
+
     /// Takes over what an answer says.
     pub(crate) fn learn(&mut self, s: &Situation<'_>) {
         let Some(message) = s.message.filter(|m| m.class() == Class::Request) else { return };

@@ -49,5 +49,5 @@ fn random_sequences_get_the_same_answers() {
         relayed += run.relayed;
     }
     println!("{compared} datagrams compared, of which {relayed} were relayed");
-    assert!(relayed * 10 > compared, "too little was relayed: {relayed} of {compared}");
+    assert!(relayed > 5_000, "too little was relayed: {relayed} of {compared}");
 }

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use turnpike::stun::{AddressFamily, AttributeType, Class, Method};
+use turnpike::time::Timestamp;
 
 use crate::both::{Both, Step};
 use crate::common::{Client, PASSWORD, USER, addr, channel_data};
@@ -60,11 +61,19 @@ impl Runner {
             920..935 => self.strange(&mut party),
             935..955 => self.again(&mut party),
             955..965 => self.someone_else(&mut party),
-            965..985 => self.both.wait(self.rng.random_range(1..60) * 1000),
-            985..995 => self.both.wait(self.rng.random_range(100..400) * 1000),
-            _ => self.both.wait(self.rng.random_range(400..1000) * 1000),
+            965..978 => self.both.wait(self.rng.random_range(1..60) * 1000),
+            978..984 => self.both.wait(self.rng.random_range(100..400) * 1000),
+            984..986 => self.both.wait(self.rng.random_range(400..1000) * 1000),
+            _ => self.wait_for_an_end(),
         }
         self.parties.push(party);
+    }
+
+    /// Waits until something is about to end: the next step is within the millisecond before, the one after it past it.
+    fn wait_for_an_end(&mut self) {
+        let deadlines: Vec<_> = self.both.deadlines().into_iter().collect();
+        let Some(Timestamp(end)) = deadlines.choose(&mut self.rng) else { return };
+        self.both.wait_until(Timestamp(end - 1_000_000 - self.rng.random_range(1..1_000_000)));
     }
 
     fn allocate(&mut self, party: &mut Party) {
