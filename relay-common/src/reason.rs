@@ -70,6 +70,10 @@ pub enum Reason {
     Malformed,
     /// Dropped: a STUN message of a class or method that a server does not answer.
     Unexpected,
+    /// Dropped: a request without valid credentials, and its network has been answered too many of these already.
+    StrangerLimited,
+    /// Dropped: data beyond the bandwidth or packet rate of its allocation or user.
+    RateLimited,
     /// Dropped: the kernel's send queue was full, or it refused the packet.
     SendFailed,
     /// Dropped: of a client that moved, while too many of such datagrams waited for the shard that holds its allocation.
@@ -122,13 +126,15 @@ impl Reason {
             | Reason::IcmpRate
             | Reason::Malformed
             | Reason::Unexpected
+            | Reason::StrangerLimited
+            | Reason::RateLimited
             | Reason::SendFailed
             | Reason::ShardBusy => Verdict::Drop,
         }
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 34] = [
+    pub const ALL: [Reason; 36] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::NotOurs,
@@ -161,6 +167,8 @@ impl Reason {
         Reason::IcmpRate,
         Reason::Malformed,
         Reason::Unexpected,
+        Reason::StrangerLimited,
+        Reason::RateLimited,
         Reason::SendFailed,
         Reason::ShardBusy,
     ];
@@ -203,6 +211,8 @@ impl Reason {
             Reason::IcmpRate => "icmp_rate",
             Reason::Malformed => "malformed",
             Reason::Unexpected => "unexpected",
+            Reason::StrangerLimited => "stranger_limited",
+            Reason::RateLimited => "rate_limited",
             Reason::SendFailed => "send_failed",
             Reason::ShardBusy => "shard_busy",
         }

@@ -67,7 +67,7 @@ fn a_request_for_several_peers_is_granted_for_all_or_for_none() {
 #[test]
 fn an_allocation_has_a_bounded_number_of_permissions() {
     let mut config = common::config();
-    config.peer_rules = PeerRules::default();
+    config.peer_rules = PeerRules::default().into();
     let mut sim = common::Sim::new(config, [1; 32]);
     let mut client = Client::new(1);
     client.allocated(&mut sim);

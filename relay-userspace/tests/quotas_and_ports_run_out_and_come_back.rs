@@ -3,11 +3,14 @@
 mod common;
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::{Client, SECRET, Sim, UNIX_START, config, sim};
 use turnpike::auth::time_limited;
+use turnpike::policy::Rate;
 use turnpike::stun::Method;
-use turnpike::turn::CoreConfig;
+use turnpike::turn::{CoreConfig, Rates};
 
 #[test]
 fn a_user_gets_no_more_than_its_quota_and_others_are_not_touched() {
@@ -63,6 +66,66 @@ fn a_reserved_port_takes_a_place_of_the_quota() {
     });
     assert_eq!(reply.code(), 0);
     assert_eq!(sim.shared.quota_used(), 1);
+}
+
+fn peers(numbers: std::ops::Range<u8>) -> Vec<SocketAddr> {
+    numbers.map(|n| SocketAddr::new([203, 0, 113, n].into(), 7)).collect()
+}
+
+#[test]
+fn an_allocation_has_no_more_permissions_and_channels_than_its_limit() {
+    let mut sim = Sim::new(CoreConfig { allocation_peers: 4, ..config() }, [1; 32]);
+    let mut client = Client::new(1);
+    client.allocated(&mut sim);
+    assert_eq!(client.permit(&mut sim, &peers(0..5)).code(), 508);
+    assert_eq!(sim.core.occupancy().permissions, 0, "all of a request or nothing");
+    assert_eq!(client.permit(&mut sim, &peers(0..4)).code(), 0);
+    assert_eq!(client.permit(&mut sim, &peers(0..4)).code(), 0, "these are there already");
+    assert_eq!(client.permit(&mut sim, &peers(4..5)).code(), 508);
+    assert_eq!(client.bind(&mut sim, 0x4000, peers(4..5)[0]).code(), 508);
+    for port in 0..4 {
+        let peer = SocketAddr::new([203, 0, 113, 1].into(), 1000 + port);
+        assert_eq!(client.bind(&mut sim, 0x4000 + port, peer).code(), 0);
+    }
+    assert_eq!(client.bind(&mut sim, 0x4004, peers(1..2)[0]).code(), 508);
+    let mut other = Client::new(2);
+    other.allocated(&mut sim);
+    assert_eq!(other.permit(&mut sim, &peers(4..8)).code(), 0, "each allocation has its own");
+}
+
+/// Lessons 42 and 48.
+#[test]
+fn a_user_names_new_peers_no_faster_than_its_limit() {
+    let new_peers = Some(Rate::new(10, Duration::from_secs(60), 10));
+    let rates = Rates { new_peers, ..Rates::default() };
+    let mut sim = Sim::new(CoreConfig { rates, ..config() }, [1; 32]);
+    let (mut first, mut second) = (Client::new(1), Client::new(2));
+    first.allocated(&mut sim);
+    second.allocated(&mut sim);
+    assert_eq!(first.permit(&mut sim, &peers(0..11)).code(), 508);
+    assert_eq!(first.permit(&mut sim, &peers(0..6)).code(), 0, "what was refused was not counted");
+    assert_eq!(second.bind(&mut sim, 0x4000, peers(7..8)[0]).code(), 0);
+    assert_eq!(second.permit(&mut sim, &peers(10..13)).code(), 0);
+    assert_eq!(second.permit(&mut sim, &peers(20..21)).code(), 508, "the user's, not the allocation's");
+    assert_eq!(second.bind(&mut sim, 0x4001, peers(20..21)[0]).code(), 508);
+    // What is there can be refreshed, and be bound to, without end.
+    for _ in 0..100 {
+        assert_eq!(first.permit(&mut sim, &peers(0..6)).code(), 0);
+        assert_eq!(second.bind(&mut sim, 0x4000, peers(7..8)[0]).code(), 0);
+    }
+    let mut bob = Client::with(3, "bob", "builder");
+    bob.allocated(&mut sim);
+    assert_eq!(bob.permit(&mut sim, &peers(0..10)).code(), 0, "others are not touched");
+
+    // Neither a new allocation nor no allocation at all makes the user another one.
+    first.refresh(&mut sim, 0);
+    second.refresh(&mut sim, 0);
+    sim.wait(12.0);
+    first.allocated(&mut sim);
+    assert_eq!(first.permit(&mut sim, &peers(20..23)).code(), 508);
+    assert_eq!(first.permit(&mut sim, &peers(20..22)).code(), 0, "two for twelve seconds");
+    sim.wait(60.0);
+    assert_eq!(first.permit(&mut sim, &peers(30..40)).code(), 0);
 }
 
 /// Lesson 27.

@@ -4,10 +4,12 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
-use common::{Client, addr, channel_data, peer, sim};
+use common::{Client, Sim, addr, channel_data, config, peer};
+use turnpike::policy::Rate;
 use turnpike::stun::{Class, Method};
-use turnpike::turn::{Input, Output, Outputs, RelayAddr};
+use turnpike::turn::{CoreConfig, Input, Output, Outputs, Rates, RelayAddr, Throughput};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -34,7 +36,21 @@ static COUNTING: Counting = Counting;
 
 #[test]
 fn in_either_direction_or_when_it_is_dropped() {
-    let mut sim = sim();
+    relayed_without_memory(config());
+}
+
+#[test]
+fn when_it_is_counted_against_every_limit() {
+    let rate = |units| Some(Rate::new(units, Duration::from_secs(1), units));
+    let limit = Throughput { bytes: rate(1_000_000_000), packets: rate(1_000_000) };
+    relayed_without_memory(CoreConfig {
+        rates: Rates { allocation: limit, user: limit, new_peers: rate(1_000) },
+        ..config()
+    });
+}
+
+fn relayed_without_memory(config: CoreConfig) {
+    let mut sim = Sim::new(config, [1; 32]);
     let mut client = Client::new(1);
     let relayed = RelayAddr(client.allocated(&mut sim));
     let (with_channel, without, forbidden) =

@@ -86,7 +86,7 @@ fn a_peer_that_is_now_denied_is_reached_for_five_minutes_at_most() {
 
     let host = HostAddresses { own: vec![], relay: vec![], relay_ports: config().relay_ports };
     let rules = PeerRules::new(vec![], vec!["203.0.113.0/24".parse().unwrap()], host);
-    change(&mut sim, CoreConfig { peer_rules: rules, ..config() });
+    change(&mut sim, CoreConfig { peer_rules: rules.into(), ..config() });
     assert_eq!(alice.bind(&mut sim, 0x4000, addr(PEER)).code(), 403);
     assert_eq!(alice.permit(&mut sim, &[addr(PEER)]).code(), 403);
     assert!(to_peer(&alice.channel_data(&mut sim, 0x4000, b"still permitted")).is_some());

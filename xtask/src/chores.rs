@@ -138,10 +138,15 @@ pub(crate) fn check() -> Result<()> {
 
 fn install_test_packages() -> Result<()> {
     if on_path("apt-get").is_none() {
-        eprintln!("    no apt here: the tests expect the equivalents of {}", packages::TESTS.join(" "));
+        let all = [packages::TESTS, packages::CLIENTS].concat().join(" ");
+        eprintln!("    no apt here: the tests expect the equivalents of {all}");
         return Ok(());
     }
-    packages::ensure_without_daemons(packages::TESTS, &["coturn"])
+    packages::ensure_without_daemons(packages::TESTS, &["coturn"])?;
+    for client in packages::ensure_those_known(packages::CLIENTS)? {
+        eprintln!("==> NOT RUN: the tests with {client}, which apt does not have here");
+    }
+    Ok(())
 }
 
 /// The cargo that started this program, in the workspace.

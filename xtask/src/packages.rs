@@ -18,6 +18,10 @@ pub(crate) const COMPILER: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-we
 /// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`.
 pub(crate) const TESTS: &[&str] = &["coturn", "ethtool", "iproute2"];
 
+/// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
+/// apt's.
+pub(crate) const CLIENTS: &[&str] = &["chromium", "python3-aioice"];
+
 /// What bpf-linker is built from, for a major version of LLVM.
 pub(crate) fn linker(llvm: u32) -> Vec<String> {
     let mut packages = vec![format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
@@ -61,6 +65,14 @@ pub(crate) fn ensure(packages: &[&str]) -> Result<()> {
     // Debian's compilers conflict with its `rustc` and `rustup`: better no package than losing the user's.
     command.args(["--no-remove", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"]).args(&missing);
     run(&mut command).with_context(|| format!("packages are missing; see why with: {by_hand}"))
+}
+
+/// As [`ensure`], but for those packages that apt has; gives the others.
+pub(crate) fn ensure_those_known<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
+    let (known, unknown): (Vec<_>, Vec<_>) =
+        missing(packages).into_iter().partition(|package| candidate(package).is_some());
+    ensure(&known)?;
+    Ok(unknown)
 }
 
 /// As [`ensure`], for packages that bring a daemon: it is neither started now nor at the next boot. Root only.

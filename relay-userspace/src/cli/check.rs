@@ -8,7 +8,10 @@ use anyhow::{Context as _, Result};
 use super::flags::SettingsFlags;
 use super::screen::{Screen, print};
 use crate::auth::printable;
-use crate::config::{self, Host, RealmSettings, Resolved, Settings, Span};
+use crate::config::{
+    self, Host, Override, RateSettings, RealmSettings, Resolved, Settings, Span, StrangerRate,
+};
+use crate::policy::Cidr;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -53,6 +56,7 @@ fn render(settings: &Settings) -> Screen {
     screen.row("max bindings", settings.max_bindings);
     screen.rows("allow", &settings.allow_peers);
     screen.rows("deny", &settings.deny_peers);
+    screen.rows("override", settings.peer_overrides.iter().map(peer_override));
     screen.rows("discovery", settings.discovery.iter().map(|_| "RFC 5780, at all listeners"));
     if let Some(alternate) = &settings.alternate {
         screen.rows("alternate", &alternate.servers);
@@ -61,8 +65,10 @@ fn render(settings: &Settings) -> Screen {
     }
     screen.row("user quota", or_none(settings.user_quota));
     screen.row("total quota", or_none(settings.total_quota));
+    rates(&mut screen, &settings.rates);
     screen.row("max lifetime", Span(settings.max_lifetime));
     screen.row("mobility", if settings.mobility { "on" } else { "off" });
+    screen.row("software", if settings.software { "told" } else { "hidden" });
     screen.row("admin", settings.admin);
     screen
 }
@@ -78,6 +84,37 @@ fn shown(realm: &RealmSettings) -> String {
 
 fn joined(values: &[impl Display]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn peer_override(rules: &Override) -> String {
+    let list = |cidrs: &[Cidr]| cidrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let parts = [("allow", list(&rules.allow)), ("deny", list(&rules.deny))];
+    let parts =
+        parts.iter().filter(|(_, list)| !list.is_empty()).map(|(verb, list)| format!("{verb} {list}"));
+    format!("{}: {}", printable(&rules.scope()), parts.collect::<Vec<_>>().join("; "))
+}
+
+/// Rates that are not limited are not shown: there are many.
+fn rates(screen: &mut Screen, rates: &RateSettings) {
+    let shown = |limit: Option<String>, of: &str| limit.map(|limit| format!("{limit} {of}"));
+    let bandwidths = [
+        shown(rates.allocation_bandwidth.map(|b| b.to_string()), "an allocation"),
+        shown(rates.user_bandwidth.map(|b| b.to_string()), "a user"),
+    ];
+    let packets = [
+        shown(rates.allocation_packets.map(|n| n.to_string()), "an allocation"),
+        shown(rates.user_packets.map(|n| n.to_string()), "a user"),
+    ];
+    screen.rows("bandwidth", bandwidths.iter().flatten());
+    screen.rows("packets/s", packets.iter().flatten());
+    screen.rows("new peers", shown(rates.user_new_peers.map(|n| n.to_string()), "a minute, of a user"));
+    screen.row("peers", format_args!("{} of an allocation", rates.allocation_peers));
+    match rates.strangers {
+        StrangerRate::Off => screen.row("strangers", "all are answered"),
+        StrangerRate::PerSecond(n) => {
+            screen.row("strangers", format_args!("{n} answers a second to each network"))
+        }
+    }
 }
 
 fn or_none(limit: Option<impl Display>) -> String {
@@ -127,8 +164,11 @@ alternate    192.0.2.9:443
              draining
 user quota   7
 total quota  none
+peers        4096 of an allocation
+strangers    1000 answers a second to each network
 max lifetime 1h
 mobility     off
+software     hidden
 admin        127.0.0.1:9641";
         assert_eq!(shown, expected);
     }

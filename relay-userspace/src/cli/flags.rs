@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::auth::SecretHash;
 use crate::config::{
-    Admin, AdminListen, Alternate, AlternateServer, Auth, Datapath, Discovery, Domain, Layer, Limits, Listen,
-    Peers, PortRange, Realm, Relay, Secret, Span, User,
+    Admin, AdminListen, Alternate, AlternateServer, Auth, Bandwidth, Datapath, Discovery, Domain, Layer,
+    Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span, StrangerRate, User,
 };
 use crate::datapath::Request;
 use crate::policy::Cidr;
@@ -17,11 +17,13 @@ use crate::turn::{RedirectWhen, RelayAddress};
 pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
-    /// Keys are the flags' names: listen, realm, shards, mobility; [relay] addresses, ports; [auth] users, users-file, secrets,
-    /// secrets-file, password-algorithms, secret-algorithms; [[realms]] name, listeners, origins and the first four of
-    /// [auth], which have no flags; [datapath] mode, interfaces, max-bindings; [peers] allow, deny; [discovery]
-    /// enabled; [alternate] servers, domain, when; [limits] user-quota, total-quota, max-lifetime;
-    /// [admin] listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
+    /// Keys are the flags' names: listen, realm, shards, mobility, software; [relay] addresses, ports; [auth] users, users-file,
+    /// secrets, secrets-file, password-algorithms, secret-algorithms; [[realms]] name, listeners, origins and the first
+    /// four of [auth], which have no flags; [datapath] mode, interfaces, max-bindings; [peers] allow, deny;
+    /// [[peers.override]] users, realms, allow, deny, which has no flags; [discovery] enabled; [alternate] servers,
+    /// domain, when; [limits] user-quota, total-quota, allocation-bandwidth, allocation-packets, allocation-peers,
+    /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [admin] listen. An unknown key is an
+    /// error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
@@ -136,13 +138,54 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "N", help_heading = "Policy")]
     total_quota: Option<u32>,
 
+    /// Most data that an allocation relays in each direction [default: no limit; 8Mbit passes HD video]
+    ///
+    /// NUMBER and kbit, Mbit or Gbit a second. What users send counts, without headers. With a limit on bandwidth or
+    /// packets, media goes through userspace, not XDP.
+    #[arg(long, value_name = "BANDWIDTH", help_heading = "Policy")]
+    allocation_bandwidth: Option<Bandwidth>,
+
+    /// Most datagrams a second that an allocation relays in each direction [default: no limit; 2000 passes HD video]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    allocation_packets: Option<u32>,
+
+    /// Most permissions, and most channels, of an allocation [default: 4096, which is the most]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    allocation_peers: Option<u32>,
+
+    /// The same as --allocation-bandwidth for all allocations of a user together [default: no limit]
+    #[arg(long, value_name = "BANDWIDTH", help_heading = "Policy")]
+    user_bandwidth: Option<Bandwidth>,
+
+    /// The same as --allocation-packets for all allocations of a user together [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    user_packets: Option<u32>,
+
+    /// Most new permissions of a user a minute [default: no limit; 120 passes several calls]
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    user_new_peers: Option<u32>,
+
+    /// Most answers a second to requests without credentials, for each IPv4 /24 and IPv6 /56, or off [default: 1000]
+    ///
+    /// Ten times as many may come at once. Beyond, such requests are dropped; users who log in are served all the same.
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    stranger_rate: Option<StrangerRate>,
+
     /// Let clients take their allocations along to another address (RFC 8016) [default: refused with 405]
     #[arg(long, help_heading = "Policy")]
     mobility: bool,
 
+    /// Tell clients with credentials the name and version of the server (SOFTWARE) [default: hidden]
+    #[arg(long, help_heading = "Policy")]
+    software: bool,
+
     /// The longest lifetime that an allocation is given at once [default: 1h]
     #[arg(long, value_name = "TIME", help_heading = "Policy")]
     max_lifetime: Option<Span>,
+
+    /// The longest that allocations last, for tests: RFC 8656 gives them at least 10 minutes
+    #[arg(long, value_name = "TIME", hide = true)]
+    allocation_lifetime: Option<Span>,
 
     /// How long permissions last, for tests: clients count on the 5 minutes of RFC 8656
     #[arg(long, value_name = "TIME", hide = true)]
@@ -169,6 +212,7 @@ impl SettingsFlags {
             realms: Vec::new(),
             shards: self.shards,
             mobility: self.mobility.then_some(true),
+            software: self.software.then_some(true),
             relay: Relay { addresses: self.relay_address, ports: self.relay_ports },
             auth: Auth {
                 users: self.user,
@@ -183,7 +227,7 @@ impl SettingsFlags {
                 interfaces: self.interface,
                 max_bindings: self.max_bindings,
             },
-            peers: Peers { allow: self.allow_peer, deny: self.deny_peer },
+            peers: Peers { allow: self.allow_peer, deny: self.deny_peer, overrides: Vec::new() },
             discovery: Discovery { enabled: self.nat_discovery.then_some(true) },
             alternate: Alternate {
                 servers: self.alternate_server,
@@ -193,7 +237,15 @@ impl SettingsFlags {
             limits: Limits {
                 user_quota: self.user_quota,
                 total_quota: self.total_quota,
+                allocation_bandwidth: self.allocation_bandwidth,
+                allocation_packets: self.allocation_packets,
+                allocation_peers: self.allocation_peers,
+                user_bandwidth: self.user_bandwidth,
+                user_packets: self.user_packets,
+                user_new_peers: self.user_new_peers,
+                stranger_rate: self.stranger_rate,
                 max_lifetime: self.max_lifetime,
+                allocation_lifetime: self.allocation_lifetime,
                 permission_lifetime: self.permission_lifetime,
                 channel_lifetime: self.channel_lifetime,
             },
@@ -221,24 +273,26 @@ mod tests {
 
     #[test]
     fn flags_say_the_same_as_the_file() {
-        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 --mobility \
+        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 --mobility --software \
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
              --alternate-server 192.0.2.9:443 --alternate-server 2001:db8::9 --alternate-domain turn2.example.org \
              --alternate-when always --user-quota 3 --total-quota 4 --max-lifetime 2h \
+             --allocation-bandwidth 8Mbit --allocation-packets 2000 --allocation-peers 20 --user-bandwidth 1Gbit \
+             --user-packets 8000 --user-new-peers 120 --stranger-rate off \
              --admin off --password-algorithms md5,sha-256 --secret-algorithms sha-256";
         let file = r#"
             listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3"]
             realm = "example.org"
             shards = 2
             mobility = true
+            software = true
             relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000" }
             datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
             discovery = { enabled = true }
             alternate = { servers = ["192.0.2.9:443", "[2001:db8::9]:3478"], domain = "turn2.example.org", when = "always" }
-            limits = { user-quota = 3, total-quota = 4, max-lifetime = 7200 }
             admin = { listen = "off" }
 
             [auth]
@@ -248,6 +302,18 @@ mod tests {
             secrets-file = "s"
             password-algorithms = ["md5", "sha-256"]
             secret-algorithms = ["sha-256"]
+
+            [limits]
+            user-quota = 3
+            total-quota = 4
+            max-lifetime = 7200
+            allocation-bandwidth = "8Mbit"
+            allocation-packets = 2000
+            allocation-peers = 20
+            user-bandwidth = "1000Mbit"
+            user-packets = 8000
+            user-new-peers = 120
+            stranger-rate = "off"
         "#;
         assert_eq!(parse(flags).unwrap(), crate::config::parse("t.toml".as_ref(), file).unwrap());
         assert_eq!(parse("").unwrap(), Layer::default());

@@ -85,7 +85,7 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
 pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> Result<CoreConfig> {
     Ok(CoreConfig {
         realms: settings.realms()?,
-        peer_rules: settings.peer_rules(host),
+        peer_rules: settings.peer_rules(host).into(),
         relay_addresses: settings.relay_addresses.clone(),
         relay_ports: settings.relay_ports.range(),
         max_lifetime: settings.max_lifetime,
@@ -95,8 +95,29 @@ pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> R
         mobility: settings.mobility,
         user_quota: settings.user_quota,
         total_quota: settings.total_quota,
-        // Answers are short, and scanners learn no version.
-        software: None,
+        rates: settings.rates.rates(),
+        allocation_peers: settings.rates.allocation_peers as usize,
+        strangers: settings.rates.strangers.rate(),
+        peer_overrides: settings.peer_overrides(),
+        // Off by default: answers are short, and nobody learns the version.
+        software: settings.software.then(|| concat!("Turnpike ", env!("CARGO_PKG_VERSION")).to_owned()),
         draining,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_the_version_only_if_the_operator_says_so() {
+        let told = |software| {
+            let layer = Layer { software, ..Layer::default() };
+            let settings = layer.resolve(&Host::default()).unwrap().settings;
+            core_config(&settings, &Host::default(), false).unwrap().software
+        };
+        assert_eq!(told(None), None);
+        let expected = format!("Turnpike {}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(told(Some(true)), Some(expected));
+    }
 }

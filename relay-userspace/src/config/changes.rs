@@ -51,13 +51,16 @@ impl Settings {
             max_bindings,
             allow_peers,
             deny_peers,
+            peer_overrides,
             user_quota,
             total_quota,
+            rates,
             max_lifetime,
             discovery,
             alternate,
             lifetimes,
             mobility,
+            software,
             admin,
             admin_is_explicit: _,
         } = next;
@@ -87,11 +90,16 @@ impl Settings {
         applied.value("auth.secret-algorithms", &all(&self.secret_algorithms), &all(&secret_algorithms));
         applied.list("peers.allow", &self.allow_peers, &allow_peers);
         applied.list("peers.deny", &self.deny_peers, &deny_peers);
+        applied.list("peers.override", &self.peer_overrides, &peer_overrides);
         applied.value("limits.user-quota", &or_none(self.user_quota), &or_none(user_quota));
         applied.value("limits.total-quota", &or_none(self.total_quota), &or_none(total_quota));
+        for ((key, before), (_, after)) in self.rates.named().into_iter().zip(rates.named()) {
+            applied.value(key, &before, &after);
+        }
         applied.value("limits.max-lifetime", &Span(self.max_lifetime), &Span(max_lifetime));
         applied.value("alternate", &redirect(self.alternate.as_ref()), &redirect(alternate.as_ref()));
         applied.value("mobility", &self.mobility, &mobility);
+        applied.value("software", &self.software, &software);
 
         let settings = Settings {
             realm,
@@ -102,12 +110,15 @@ impl Settings {
             secrets,
             allow_peers,
             deny_peers,
+            peer_overrides,
             user_quota,
             total_quota,
+            rates,
             max_lifetime,
             alternate,
             lifetimes,
             mobility,
+            software,
             ..self.clone()
         };
         Changes { settings, applied: applied.0, waiting: waiting.0 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
+use super::overrides::Override;
+use super::rates::{Bandwidth, StrangerRate};
 use super::realms::RealmLayer;
 use super::values::{AdminListen, Listen, PortRange, Realm, Secret, Span, User};
 use crate::auth::SecretHash;
@@ -28,6 +30,8 @@ pub struct Layer {
     pub shards: Option<usize>,
     /// Whether clients may take their allocations along to another address.
     pub mobility: Option<bool>,
+    /// Whether clients with credentials are told the name and version of the server.
+    pub software: Option<bool>,
     /// `[relay]`.
     pub relay: Relay,
     /// `[auth]`.
@@ -100,6 +104,9 @@ pub struct Peers {
     pub allow: Vec<Cidr>,
     /// In addition to the default rules.
     pub deny: Vec<Cidr>,
+    /// `[[peers.override]]`, before both; has no flag.
+    #[serde(rename = "override")]
+    pub overrides: Vec<Override>,
 }
 
 /// NAT behaviour discovery (RFC 5780).
@@ -132,9 +139,33 @@ pub struct Limits {
     /// Allocations of all users at a time.
     #[serde(alias = "total_quota")]
     pub total_quota: Option<u32>,
+    /// Data of one allocation.
+    #[serde(alias = "allocation_bandwidth")]
+    pub allocation_bandwidth: Option<Bandwidth>,
+    /// Datagrams of one allocation a second.
+    #[serde(alias = "allocation_packets")]
+    pub allocation_packets: Option<u32>,
+    /// Permissions, and channels, of one allocation.
+    #[serde(alias = "allocation_peers")]
+    pub allocation_peers: Option<u32>,
+    /// Data of all allocations of one user.
+    #[serde(alias = "user_bandwidth")]
+    pub user_bandwidth: Option<Bandwidth>,
+    /// Datagrams of all allocations of one user a second.
+    #[serde(alias = "user_packets")]
+    pub user_packets: Option<u32>,
+    /// New permissions of one user a minute.
+    #[serde(alias = "user_new_peers")]
+    pub user_new_peers: Option<u32>,
+    /// Answers to strangers of one network.
+    #[serde(alias = "stranger_rate")]
+    pub stranger_rate: Option<StrangerRate>,
     /// The longest lifetime of an allocation.
     #[serde(alias = "max_lifetime")]
     pub max_lifetime: Option<Span>,
+    /// The longest that allocations last; for tests, so no key of the file.
+    #[serde(skip)]
+    pub allocation_lifetime: Option<Span>,
     /// How long permissions last; for tests, so no key of the file.
     #[serde(skip)]
     pub permission_lifetime: Option<Span>,
@@ -167,6 +198,7 @@ impl Layer {
             realms: list(self.realms, below.realms),
             shards: self.shards.or(below.shards),
             mobility: self.mobility.or(below.mobility),
+            software: self.software.or(below.software),
             relay: Relay {
                 addresses: list(self.relay.addresses, below.relay.addresses),
                 ports: self.relay.ports.or(below.relay.ports),
@@ -187,6 +219,7 @@ impl Layer {
             peers: Peers {
                 allow: list(self.peers.allow, below.peers.allow),
                 deny: list(self.peers.deny, below.peers.deny),
+                overrides: list(self.peers.overrides, below.peers.overrides),
             },
             discovery: Discovery { enabled: self.discovery.enabled.or(below.discovery.enabled) },
             alternate: Alternate {
@@ -197,7 +230,15 @@ impl Layer {
             limits: Limits {
                 user_quota: self.limits.user_quota.or(below.limits.user_quota),
                 total_quota: self.limits.total_quota.or(below.limits.total_quota),
+                allocation_bandwidth: self.limits.allocation_bandwidth.or(below.limits.allocation_bandwidth),
+                allocation_packets: self.limits.allocation_packets.or(below.limits.allocation_packets),
+                allocation_peers: self.limits.allocation_peers.or(below.limits.allocation_peers),
+                user_bandwidth: self.limits.user_bandwidth.or(below.limits.user_bandwidth),
+                user_packets: self.limits.user_packets.or(below.limits.user_packets),
+                user_new_peers: self.limits.user_new_peers.or(below.limits.user_new_peers),
+                stranger_rate: self.limits.stranger_rate.or(below.limits.stranger_rate),
                 max_lifetime: self.limits.max_lifetime.or(below.limits.max_lifetime),
+                allocation_lifetime: self.limits.allocation_lifetime.or(below.limits.allocation_lifetime),
                 permission_lifetime: self.limits.permission_lifetime.or(below.limits.permission_lifetime),
                 channel_lifetime: self.limits.channel_lifetime.or(below.limits.channel_lifetime),
             },

@@ -8,10 +8,14 @@ mod changes;
 mod file;
 mod host;
 mod layer;
+mod overrides;
+mod rates;
 mod realms;
 mod resolve;
 mod values;
 
+#[cfg(test)]
+mod rates_tests;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +27,8 @@ pub use changes::{Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
 pub use layer::{Admin, Alternate, Auth, Datapath, Discovery, Layer, Limits, Peers, Relay};
+pub use overrides::Override;
+pub use rates::{Bandwidth, DEFAULT_STRANGER_RATE, RateSettings, StrangerRate};
 pub use realms::{Origin, RealmLayer, RealmSettings};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
 pub use values::{

@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
-use std::thread;
 use std::time::Duration;
+use std::{iter, thread};
 
 use super::host::is_link_local;
 use super::layer::{Auth, Layer, Limits};
+use super::overrides::{self, Override};
+use super::rates::RateSettings;
 use super::realms::{DEFAULT_PASSWORD_ALGORITHMS, RealmSettings, credentials, once_each};
 use super::values::{
     AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
@@ -14,7 +16,7 @@ use super::values::{
 use super::{ConfigError, Host, alternate};
 use crate::auth::SecretHash;
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
-use crate::policy::{Cidr, HostAddresses, PeerRules};
+use crate::policy::{Cidr, HostAddresses, PeerOverrides, PeerRules};
 use crate::stun::PasswordAlgorithm;
 use crate::turn::{Alternate, Discovery, Lifetimes, RelayAddress};
 
@@ -63,10 +65,14 @@ pub struct Settings {
     pub allow_peers: Vec<Cidr>,
     /// Peers that may not be reached.
     pub deny_peers: Vec<Cidr>,
+    /// Peer rules for some users or realms.
+    pub peer_overrides: Vec<Override>,
     /// Most allocations of one user at a time.
     pub user_quota: Option<u32>,
     /// Most allocations of all users at a time.
     pub total_quota: Option<u32>,
+    /// How much else, and how fast.
+    pub rates: RateSettings,
     /// The longest lifetime of an allocation.
     pub max_lifetime: Duration,
     /// The listeners of NAT behaviour discovery, when it is served.
@@ -77,6 +83,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Whether clients may take their allocations along to another address (RFC 8016).
     pub mobility: bool,
+    /// Whether clients with credentials are told the name and version of the server (RFC 8489 section 16.1.2).
+    pub software: bool,
     /// Where the admin API listens.
     pub admin: AdminListen,
     /// The operator named the admin API's address, so the server must not start without it.
@@ -151,9 +159,19 @@ impl Layer {
             ));
         }
 
+        let realm = self.realm.unwrap_or_else(|| default_realm(host));
+        let served = iter::once(&realm).chain(realms.iter().map(|other| &other.name));
+        let served: Vec<_> = served.map(Realm::as_str).collect();
+        let names = users.iter().chain(realms.iter().flat_map(|other| &other.users));
+        let names: Vec<_> = names.map(|user| user.name.as_str()).collect();
+        let some_secret = !secrets.is_empty() || realms.iter().any(|other| !other.secrets.is_empty());
+        overrides::check(&self.peers.overrides, &served, &names, some_secret, &mut warnings)?;
+        let rates = RateSettings::resolve(&self.limits)?;
+        warnings.extend(rates.warning());
+
         let settings = Settings {
             listen,
-            realm: self.realm.unwrap_or_else(|| default_realm(host)),
+            realm,
             realms,
             password_algorithms,
             secret_algorithms,
@@ -167,13 +185,16 @@ impl Layer {
             max_bindings,
             allow_peers: self.peers.allow,
             deny_peers: self.peers.deny,
+            peer_overrides: self.peers.overrides,
             user_quota: self.limits.user_quota,
             total_quota: self.limits.total_quota,
-            max_lifetime,
+            rates,
+            max_lifetime: self.limits.allocation_lifetime.map_or(max_lifetime, |Span(duration)| duration),
             discovery,
             alternate,
             lifetimes: lifetimes(&self.limits, &mut warnings),
             mobility: self.mobility.unwrap_or(false),
+            software: self.software.unwrap_or(false),
             admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
             admin_is_explicit: self.admin.listen.is_some(),
         };
@@ -194,6 +215,11 @@ impl Settings {
         let addresses =
             HostAddresses { own: own.collect(), relay: relay.clone(), relay_ports: self.relay_ports.range() };
         PeerRules::new(self.allow_peers.clone(), self.deny_peers.clone(), addresses)
+    }
+
+    /// The rules for some users or realms, which come before those.
+    pub fn peer_overrides(&self) -> PeerOverrides {
+        PeerOverrides::new(self.peer_overrides.iter().map(Override::rules))
     }
 }
 
@@ -348,8 +374,11 @@ fn lifetimes(limits: &Limits, warnings: &mut Vec<String>) -> Lifetimes {
         permission: limits.permission_lifetime.map_or(rfc.permission, |Span(duration)| duration),
         channel: limits.channel_lifetime.map_or(rfc.channel, |Span(duration)| duration),
     };
-    if lifetimes != rfc {
-        warnings.push("permissions or channels do not last as long as RFC 8656 says: for tests only".into());
+    if lifetimes != rfc || limits.allocation_lifetime.is_some() {
+        warnings.push(
+            "allocations, permissions or channels do not last as long as RFC 8656 says: for tests only"
+                .into(),
+        );
     }
     lifetimes
 }

@@ -53,6 +53,7 @@ listen = ["udp://10.0.0.2:3478", "udp://192.0.2.7"]
 realm = "example.org"
 shards = 4
 mobility = true
+software = true
 
 [relay]
 addresses = ["198.51.100.1/10.0.0.2", "192.0.2.7"]
@@ -102,7 +103,7 @@ fn every_key_of_the_file_reaches_the_settings() {
     assert_eq!(settings.deny_peers, ["203.0.113.9".parse().unwrap()]);
     assert_eq!((settings.user_quota, settings.total_quota), (Some(5), Some(1000)));
     assert_eq!(settings.max_lifetime.as_secs(), 7200);
-    assert!(settings.mobility);
+    assert!(settings.mobility && settings.software);
     assert_eq!((settings.admin, settings.admin_is_explicit), (AdminListen::Off, true));
 }
 
@@ -116,7 +117,7 @@ fn nothing_said_means_the_default_routes_address_and_the_hosts_name() {
     assert_eq!(settings.datapath, Request::Auto);
     assert_eq!((settings.admin, settings.admin_is_explicit), (AdminListen::On(DEFAULT_ADMIN), false));
     assert_eq!(settings.max_lifetime, DEFAULT_MAX_LIFETIME);
-    assert!(!settings.mobility);
+    assert!(!settings.mobility && !settings.software);
     assert_eq!(warnings, [""; 0]);
 }
 
@@ -346,12 +347,19 @@ fn what_is_odd_but_possible_is_warned_about() {
 #[test]
 fn lifetimes_that_the_rfc_fixes_can_be_shortened_by_flag_only_and_not_in_silence() {
     let short = Some("3s".parse().unwrap());
-    let flags =
-        Layer { limits: Limits { permission_lifetime: short, ..Limits::default() }, ..Layer::default() };
-    let Resolved { settings, warnings } = flags.over(file(FULL).unwrap()).resolve(&host()).unwrap();
-    assert_eq!((settings.lifetimes.permission.as_secs(), settings.lifetimes.channel.as_secs()), (3, 600));
-    assert!(warnings[0].contains("for tests only"), "{warnings:?}");
+    let resolve = |limits| {
+        let flags = Layer { limits, ..Layer::default() };
+        let Resolved { settings, warnings } = flags.over(file(FULL).unwrap()).resolve(&host()).unwrap();
+        assert!(warnings[0].contains("for tests only"), "{warnings:?}");
+        let lifetimes = settings.lifetimes;
+        [settings.max_lifetime, lifetimes.permission, lifetimes.channel].map(|lifetime| lifetime.as_secs())
+    };
+    let limits = Limits { permission_lifetime: short, ..Limits::default() };
+    assert_eq!(resolve(limits), [7200, 3, 600]);
+    let limits = Limits { allocation_lifetime: short, ..Limits::default() };
+    assert_eq!(resolve(limits), [3, 300, 600]);
     assert!(file("[limits]\npermission-lifetime = '3s'").is_err());
+    assert!(file("[limits]\nallocation-lifetime = '3s'").is_err());
 }
 
 #[test]

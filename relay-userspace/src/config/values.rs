@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
+use super::rates::{Bandwidth, StrangerRate};
 use super::realms::Origin;
 use crate::auth::{Credentials, SecretHash};
 use crate::policy::Cidr;
@@ -314,7 +315,7 @@ macro_rules! read_as_text {
 
 read_as_text!(Listen, RelayAddress, PortRange, Realm, Secret, User, Span, AdminListen, Cidr);
 read_as_text!(Origin, PasswordAlgorithm, SecretHash);
-read_as_text!(AlternateServer, Domain, RedirectWhen);
+read_as_text!(AlternateServer, Domain, RedirectWhen, Bandwidth, StrangerRate);
 
 /// Refuses within the visitor, which is where the file's reader still knows the very element of a list.
 struct AsText<T>(PhantomData<T>);

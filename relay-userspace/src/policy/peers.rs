@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::cidr::Cidr;
 use super::embedded::faces;
@@ -10,13 +11,15 @@ use super::special;
 /// Which peers clients may reach.
 ///
 /// An address is judged as the packet will meet it: IPv4-mapped as IPv4, and where an IPv4 address is embedded
-/// (IPv4-compatible, NAT64, 6to4, Teredo) both must be permitted. For each:
+/// (IPv4-compatible, NAT64, 6to4, Teredo) both must be permitted. For each, the operator's rules are asked level by level
+/// (what is said for a user comes before what is said for everybody, see [`PeerOverrides`](super::PeerOverrides)); at each level:
 ///
 /// 1. A `deny` rule always refuses, however wide an `allow` rule or how narrow.
-/// 2. Otherwise the longest prefix that holds the address decides, and permission wins a tie. Permitting are the `allow`
-///    rules and our relayed addresses; refusing are the special-purpose prefixes of IANA's registries, cloud metadata
-///    services and the server's own addresses.
-/// 3. An address that no prefix holds is permitted.
+/// 2. An `allow` rule permits, unless a longer refusing prefix holds the address: the special-purpose prefixes of IANA's
+///    registries, cloud metadata services and the server's own addresses.
+///
+/// Where no level decides, the longest of the refusing prefixes and of those that are permitted by default (our relayed
+/// addresses among them) does, and permission wins a tie. An address that no prefix holds is permitted.
 ///
 /// So `--allow-peer 10.0.0.0/8` opens that network, and `--allow-peer 0.0.0.0/0` opens nothing that is refused by
 /// default: whoever wants loopback or private peers must name them. An own address, which is a prefix of one, is
@@ -26,10 +29,24 @@ use super::special;
 /// them, but only at the ports that are relayed: see [`permits_port`](Self::permits_port).
 #[derive(Clone, Debug)]
 pub struct PeerRules {
-    deny: Vec<Cidr>,
+    /// The first decides first.
+    levels: Vec<Arc<Level>>,
+    host: Arc<Host>,
+}
+
+/// What an operator says in one place.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Level {
+    pub(super) allow: Vec<Cidr>,
+    pub(super) deny: Vec<Cidr>,
+}
+
+/// What holds for all clients, whatever the operator says.
+#[derive(Debug)]
+struct Host {
     permitting: Vec<Cidr>,
     refusing: Vec<Cidr>,
-    /// Relayed addresses whose other ports are this host's own.
+    /// Relayed addresses: their other ports are this host's own.
     relay: Vec<IpAddr>,
     relay_ports: RangeInclusive<u16>,
 }
@@ -46,39 +63,58 @@ pub struct HostAddresses {
 }
 
 impl PeerRules {
-    /// From the operator's rules and the server's addresses.
+    /// From the operator's rules for everybody and the server's addresses.
     pub fn new(allow: Vec<Cidr>, deny: Vec<Cidr>, host: HostAddresses) -> Self {
         let canonical = |ips: Vec<IpAddr>| ips.into_iter().map(|ip| ip.to_canonical());
         let own = canonical(host.own).map(Cidr::host);
-        let mut relay: Vec<IpAddr> = canonical(host.relay).collect();
-
-        let mut permitting: Vec<Cidr> = table(special::PERMITTED).collect();
-        permitting.extend(relay.iter().copied().map(Cidr::host));
-        permitting.extend(&allow);
-        // Named alone, the address is open at every port.
-        relay.retain(|&ip| !allow.contains(&Cidr::host(ip)));
-        Self {
-            deny,
-            permitting,
+        let relay: Vec<IpAddr> = canonical(host.relay).collect();
+        let host = Host {
+            permitting: table(special::PERMITTED).chain(relay.iter().copied().map(Cidr::host)).collect(),
             refusing: table(special::DENIED).chain(own).collect(),
             relay,
             relay_ports: host.relay_ports,
-        }
+        };
+        Self { levels: vec![Arc::new(Level { allow, deny })], host: Arc::new(host) }
+    }
+
+    /// These rules, and before them those of other levels, the first of which decides first.
+    pub(super) fn under(&self, levels: impl Iterator<Item = Arc<Level>>) -> Self {
+        Self { levels: levels.chain(self.levels.iter().cloned()).collect(), host: Arc::clone(&self.host) }
     }
 
     /// Whether clients may have a permission for this address.
     pub fn permits(&self, peer: IpAddr) -> bool {
         faces(peer).all(|ip| {
-            let denied = self.deny.iter().any(|cidr| cidr.contains(ip));
-            !denied && longest(&self.permitting, ip) >= longest(&self.refusing, ip)
+            let refusing = longest(&self.host.refusing, ip);
+            let verdict = self.levels.iter().find_map(|level| level.verdict(ip, refusing));
+            verdict.unwrap_or_else(|| longest(&self.host.permitting, ip) >= refusing)
         })
     }
 
     /// Whether the port of a peer whose address is permitted may be reached: at our own relayed addresses only those
     /// where another allocation may be, or this host's DNS, metrics and the TURN server itself would be within reach.
+    /// A relayed address that an `allow` rule names alone is open at every port.
     /// To be asked wherever a peer's port comes in, ChannelBind and Send; cheap enough for each packet.
     pub fn permits_port(&self, peer: SocketAddr) -> bool {
-        self.relay_ports.contains(&peer.port()) || !faces(peer.ip()).any(|ip| self.relay.contains(&ip))
+        let closed = |ip| self.host.relay.contains(&ip) && !self.levels.iter().any(|l| l.names(ip));
+        self.host.relay_ports.contains(&peer.port()) || !faces(peer.ip()).any(closed)
+    }
+}
+
+impl Level {
+    /// What these rules say about an address that a prefix of `refusing` bits refuses by default; `None` leaves it to the
+    /// next level.
+    fn verdict(&self, ip: IpAddr, refusing: Option<u8>) -> Option<bool> {
+        if self.deny.iter().any(|cidr| cidr.contains(ip)) {
+            return Some(false);
+        }
+        let allowing = longest(&self.allow, ip);
+        (allowing.is_some() && allowing >= refusing).then_some(true)
+    }
+
+    /// Whether an `allow` rule is for this address alone.
+    fn names(&self, ip: IpAddr) -> bool {
+        self.allow.contains(&Cidr::host(ip))
     }
 }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use super::accounts::{Account, Quotas};
 use super::allocations::{Allocation, Lease};
 use super::authenticate::Signer;
 use super::core::Core;
 use super::family::{Family, PerFamily, Relayed};
 use super::io::{Event, Output, Outputs, RelayRefused};
+use super::metering::Metered;
 use super::ports::Want;
 use super::refresh::granted_lifetime;
 use super::request::{Caller, Refusal, Request};
@@ -18,6 +20,7 @@ use super::reservations::{self, Reservation, Token};
 use super::sorted_map::SortedMap;
 use super::timers::Timer;
 use super::types::{AllocationId, FiveTuple, RelayAddr};
+use crate::policy::Bucket;
 use crate::stun::{AddressFamily, ErrorCode, Message};
 
 /// UDP in REQUESTED-TRANSPORT (RFC 8656 section 18.8).
@@ -51,7 +54,7 @@ struct Waiting {
     signer: Option<Signer>,
     username: Box<str>,
     realm: Arc<str>,
-    quota_user: Box<str>,
+    account: Arc<Account>,
     lifetime: Duration,
     /// The client asks for a ticket.
     mobile: bool,
@@ -121,14 +124,16 @@ impl Core {
             return Err(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED.into());
         }
 
-        let (reserved, port) = match wish.token {
-            Some(token) => (Some(self.claim_reserved(&token, request.account())?), Port::Reservation),
-            None => (None, Port::Pool(wish.want)),
+        let (reserved, account, port) = match wish.token {
+            Some(token) => {
+                let Reservation { relayed, account } = self.claim_reserved(&token, request.account())?;
+                (Some(relayed), account, Port::Reservation)
+            }
+            None => {
+                let port = Port::Pool(wish.want);
+                (None, self.take_places(request.account(), port.places())?, port)
+            }
         };
-        if reserved.is_none() {
-            let taken = self.shared.quotas.take(request.account(), port.places(), &self.config);
-            taken.map_err(|_| ErrorCode::ALLOCATION_QUOTA_REACHED)?;
-        }
         let waiting = Waiting {
             id: AllocationId(self.next_allocation),
             five_tuple: request.caller.five_tuple,
@@ -137,7 +142,7 @@ impl Core {
             signer: request.caller.signer.clone(),
             username: request.username().into(),
             realm: request.realm().clone(),
-            quota_user: request.account().into(),
+            account,
             lifetime: granted_lifetime(wish.lifetime, self.config.max_lifetime),
             mobile,
             port,
@@ -207,7 +212,7 @@ impl Core {
         if waiting.opened.values().next().is_some() {
             return self.allocated(waiting, out);
         }
-        self.shared.quotas.give_back(&waiting.quota_user, waiting.port.places());
+        self.shared.accounts.give_back(&waiting.account, waiting.port.places(), self.now);
         // A family that is relayed from was among those wanted: it failed for want of ports or sockets.
         self.refuse(&waiting.caller(), ErrorCode::INSUFFICIENT_CAPACITY, out);
     }
@@ -218,9 +223,15 @@ impl Core {
         self.opening.insert(allocation, opening);
     }
 
-    fn claim_reserved(&self, token: &Token, quota_user: &str) -> Result<RelayAddr, Refusal> {
-        let reservation = self.shared.reservations.claim(token, quota_user);
-        Ok(reservation.ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?.relayed)
+    fn claim_reserved(&self, token: &Token, user: &str) -> Result<Reservation, Refusal> {
+        let reservation = self.shared.reservations.claim(token, user);
+        Ok(reservation.ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?)
+    }
+
+    fn take_places(&self, user: &str, places: u32) -> Result<Arc<Account>, Refusal> {
+        let quotas = Quotas { user: self.config.user_quota, total: self.config.total_quota };
+        let account = self.shared.accounts.take(user, places, self.now, quotas);
+        Ok(account.map_err(|_| ErrorCode::ALLOCATION_QUOTA_REACHED)?)
     }
 
     fn relays_from(&self, family: Family) -> bool {
@@ -235,7 +246,7 @@ impl Core {
             .values()
             .filter(|_| waiting.port == Port::Pool(Want::Pair))
             .find_map(|&first| successor(first))
-            .map(|next| self.reserve(next, &waiting.quota_user));
+            .map(|next| self.reserve(next, &waiting.account));
 
         let ticket = waiting.mobile.then(|| self.first_ticket(waiting.id));
         let answer = self.answer(&waiting.caller(), out, |answer| {
@@ -267,9 +278,12 @@ impl Core {
             mobility: waiting.mobile.then(Box::default),
             leases,
             username: waiting.username,
+            rules: self.config.rules_for(&waiting.realm, &waiting.account),
             realm: waiting.realm,
-            quota_user: waiting.quota_user,
             icmp_told: Default::default(),
+            metered: Metered::new(self.config.rates),
+            account: waiting.account,
+            as_a_stranger: Bucket::default(),
             request: waiting.digest,
             answer: out.bytes[answer].into(),
             permissions: SortedMap::default(),
@@ -284,8 +298,8 @@ impl Core {
     }
 
     /// Keeps the second port of a pair for a later Allocate request of the same user.
-    fn reserve(&mut self, relayed: RelayAddr, quota_user: &str) -> Token {
-        let reservation = Reservation { relayed, quota_user: quota_user.into() };
+    fn reserve(&mut self, relayed: RelayAddr, account: &Arc<Account>) -> Token {
+        let reservation = Reservation { relayed, account: Arc::clone(account) };
         let token = self.shared.reservations.insert(reservation, || self.rng.random());
         self.timers.start(self.now + reservations::LIFETIME, Timer::Reservation(token));
         token

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::accounts::Account;
 use super::family::{Family, PerFamily};
 use super::icmp::IcmpTold;
 use super::io::{Binding, Output, Outputs};
+use super::metering::{Direction, Metered};
 use super::mobility::Mobility;
 use super::sorted_map::SortedMap;
 use super::timers::{Timer, Timers};
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use crate::policy::{Bucket, PeerRules};
 use crate::time::Timestamp;
 
 /// Where an allocation lies. Reused after its end, so whatever holds one ends with the allocation.
@@ -31,10 +34,16 @@ pub(super) struct Allocation {
     pub(super) username: Box<str>,
     /// REALM of the request that made it: a user of the same name in another realm is somebody else.
     pub(super) realm: Arc<str>,
-    /// Whose quota it counts against.
-    pub(super) quota_user: Box<str>,
     /// ICMP errors that were told to the client.
     pub(super) icmp_told: IcmpTold,
+    /// Whose quota and rates it counts against.
+    pub(super) account: Arc<Account>,
+    /// Which peers its user may reach.
+    pub(super) rules: Arc<PeerRules>,
+    /// The limits on its data, if there are any. XDP does not keep to them, so such an allocation is not told to it.
+    pub(super) metered: Option<Box<Metered>>,
+    /// Answers to requests from its client's address that prove nothing.
+    pub(super) as_a_stranger: Bucket,
     /// The digest of the Allocate request, and the answer that its retransmissions get.
     pub(super) request: u64,
     pub(super) answer: Box<[u8]>,
@@ -137,8 +146,12 @@ impl Allocation {
 
     /// Tells the data path what became of a channel: the one place where bindings come, move and go.
     ///
-    /// A binding lives while the channel, the permission for its peer and the allocation all do.
+    /// A binding lives while the channel, the permission for its peer and the allocation all do. An allocation whose
+    /// data is limited has none.
     pub(super) fn settle(&mut self, number: ChannelNumber, next_id: &mut u64, out: &mut Outputs) {
+        if !self.may_take_fast_path() {
+            return;
+        }
         let Some(channel) = self.channels.get_mut(&number) else { return };
         let lease = self.leases.get(channel.peer.family());
         let permission = self.permissions.get(&channel.peer.0.ip()).copied();
@@ -188,6 +201,16 @@ impl Allocation {
         for i in 0..self.numbers.len() {
             self.settle(*self.numbers.at(i), next_id, out);
         }
+    }
+
+    /// Whether the data path may forward for this allocation by itself.
+    fn may_take_fast_path(&self) -> bool {
+        self.metered.is_none()
+    }
+
+    /// Whether the limits on its data, if there are any, leave room for one more datagram.
+    pub(super) fn has_room(&self, direction: Direction, now: Timestamp, bytes: usize) -> bool {
+        self.metered.as_ref().is_none_or(|m| m.pass(&self.account.meters, direction, now, bytes))
     }
 
     /// The bindings that the data path knows of.
@@ -317,5 +340,9 @@ impl Allocations {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Allocation> {
         self.slots.iter().flatten()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Allocation> {
+        self.slots.iter_mut().flatten()
     }
 }

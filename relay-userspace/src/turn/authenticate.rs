@@ -62,6 +62,9 @@ impl Core {
     /// 401 or 438 with what the client needs to try again, and nothing else: nothing is remembered, and it may go to
     /// somebody who never asked.
     pub(super) fn challenge(&self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+        if !self.may_answer(caller, out) {
+            return;
+        }
         let realm = self.realm_for(caller);
         let offer = realm.offer();
         let nonce = self.shared.nonces.issue(self.now, &caller.five_tuple.client.0, offer);

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::io::Outputs;
-use super::permission::MOST_PEERS;
+use super::peers::may_send_to;
 use super::request::{Refusal, Request};
 use super::types::ChannelNumber;
 use crate::stun::ErrorCode;
@@ -16,7 +16,7 @@ impl Core {
         let peer = request.caller.message.xor_peer_address()?.ok_or(ErrorCode::BAD_REQUEST)?;
         let allocation = self.allocations.get(slot);
         let peer = self.admit(allocation, peer)?;
-        if !self.may_send_to(peer) {
+        if !may_send_to(&allocation.rules, peer) {
             return Err(ErrorCode::FORBIDDEN.into());
         }
 
@@ -25,12 +25,10 @@ impl Core {
         if of_number.is_some_and(|c| c.peer != peer) || of_peer.is_some_and(|&n| n != number) {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
-        let new_channel = of_number.is_none() && allocation.channels.len() >= MOST_PEERS;
-        let new_permission =
-            allocation.permissions.get(&peer.0.ip()).is_none() && allocation.permissions.len() >= MOST_PEERS;
-        if new_channel || new_permission {
+        if of_number.is_none() && allocation.channels.len() >= self.config.allocation_peers {
             return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
         }
+        self.make_room(slot, usize::from(allocation.permissions.get(&peer.0.ip()).is_none()))?;
 
         let lifetimes = self.config.lifetimes;
         let allocation = self.allocations.get_mut(slot);

@@ -1,13 +1,16 @@
 //! What an operator decides about the protocol.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounts::Account;
 use super::discovery::Discovery;
+use super::metering::Rates;
 use super::redirect::Alternate;
 use super::types::RelayAddress;
 use crate::auth::Realms;
-use crate::policy::PeerRules;
+use crate::policy::{PeerOverrides, PeerRules, Rate};
 
 /// The settings of every protocol core of a server; shared, immutable, replaced as a whole on reload.
 #[derive(Debug)]
@@ -15,7 +18,7 @@ pub struct CoreConfig {
     /// Who may allocate, by realm (RFC 8489 section 9.2).
     pub realms: Realms,
     /// Which peers may be reached.
-    pub peer_rules: PeerRules,
+    pub peer_rules: Arc<PeerRules>,
     /// The addresses that allocations relay from.
     pub relay_addresses: Vec<RelayAddress>,
     /// The ports of relayed transport addresses.
@@ -34,10 +37,25 @@ pub struct CoreConfig {
     pub user_quota: Option<u32>,
     /// Most allocations at a time, over all users and shards (486 beyond).
     pub total_quota: Option<u32>,
+    /// How much users may relay, and how fast they may name new peers.
+    pub rates: Rates,
+    /// Most permissions, and most channels, of one allocation (508 beyond); at most [`MOST_PEERS`](super::MOST_PEERS).
+    pub allocation_peers: usize,
+    /// How often requests that prove nothing are answered, for each network that they come from; always if `None`.
+    pub strangers: Option<Rate>,
+    /// Which peers some users may reach in spite of `peer_rules`, or not.
+    pub peer_overrides: PeerOverrides,
     /// SOFTWARE attribute of responses; hidden when `None`.
     pub software: Option<String>,
     /// No new allocations; those there are go on.
     pub draining: bool,
+}
+
+impl CoreConfig {
+    /// Which peers a user of a realm may reach.
+    pub(super) fn rules_for(&self, realm: &str, account: &Account) -> Arc<PeerRules> {
+        self.peer_overrides.rules_for(&self.peer_rules, realm, account.person())
+    }
 }
 
 /// How long permissions and channels last unless refreshed. The RFC leaves no choice; tests and laboratories do not

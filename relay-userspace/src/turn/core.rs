@@ -130,12 +130,17 @@ impl Core {
         self.unix_time = Some((now, unix_seconds));
     }
 
-    /// Takes other settings for all that is asked from now on; what was granted before stays as it is. The relay
+    /// Takes other settings for all that is asked from now on; what was granted before stays as it is: a permission for
+    /// a peer that the rules now forbid is not refreshed, so nobody is reached against the new rules for longer than a
+    /// permission lasts, and an allocation keeps the limits on its data that it was made with. The relay
     /// addresses and ports must be the same: what the cores share was made for them.
     pub fn reconfigure(&mut self, config: Arc<CoreConfig>) {
         debug_assert_eq!(self.config.relay_addresses, config.relay_addresses);
         debug_assert_eq!(self.config.relay_ports, config.relay_ports);
         self.config = config;
+        for allocation in self.allocations.iter_mut() {
+            allocation.rules = self.config.rules_for(&allocation.realm, &allocation.account);
+        }
     }
 
     /// How full the tables are. Walks over all allocations.

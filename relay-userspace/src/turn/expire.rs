@@ -27,7 +27,7 @@ impl Core {
                 Timer::Reservation(token) => {
                     if let Some(reservation) = self.shared.reservations.expire(&token) {
                         self.shared.ports.release(reservation.relayed);
-                        self.shared.quotas.give_back(&reservation.quota_user, 1);
+                        self.shared.accounts.give_back(&reservation.account, 1, self.now);
                     }
                 }
                 Timer::ForeignPort(relayed) => self.shared.ports.release(relayed),
@@ -68,7 +68,7 @@ impl Core {
 
         let ended = self.allocations.remove(slot);
         ended.places().for_each(|place| forget(place, out));
-        self.shared.quotas.give_back(&ended.quota_user, 1);
+        self.shared.accounts.give_back(&ended.account, 1, self.now);
         out.items.push(Output::Event(Event::AllocationEnded {
             allocation: ended.id,
             username: ended.username.into(),

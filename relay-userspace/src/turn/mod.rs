@@ -3,6 +3,7 @@
 //! `Core::handle(now, input, outputs)` is all there is: no sockets, no clock, no randomness of its own. The XDP table
 //! writer is one consumer of its outputs, the userspace relay another, the tests a third.
 
+mod accounts;
 mod allocate;
 mod allocations;
 mod answers;
@@ -15,11 +16,11 @@ mod expire;
 mod family;
 mod icmp;
 mod io;
+mod metering;
 mod mobility;
 mod peers;
 mod permission;
 mod ports;
-mod quota;
 mod redirect;
 mod refresh;
 mod relay;
@@ -28,6 +29,7 @@ mod reservations;
 mod shared;
 mod sorted_map;
 mod steering;
+mod strangers;
 mod timers;
 mod types;
 
@@ -36,6 +38,8 @@ pub use config::{CoreConfig, Lifetimes};
 pub use discovery::{Discovery, NoSquare};
 pub use family::{Family, PerFamily, Relayed};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
+pub use metering::{Rates, Throughput};
+pub use permission::MOST_PEERS;
 pub use redirect::{Alternate, RedirectWhen};
 pub use shared::Shared;
 pub use types::{

@@ -6,6 +6,7 @@ use super::allocations::Allocation;
 use super::core::Core;
 use super::request::Refusal;
 use super::types::PeerAddr;
+use crate::policy::PeerRules;
 use crate::stun::ErrorCode;
 
 impl Core {
@@ -14,16 +15,11 @@ impl Core {
         // RFC 8656 sections 10.2 and 12.2.
         allocation.relayed_to(named.ip()).ok_or(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH)?;
         let peer = self.canonical(named);
-        let rules = &self.config.peer_rules;
+        let rules = &allocation.rules;
         if !rules.permits(named.ip()) || !rules.permits(peer.0.ip()) {
             return Err(ErrorCode::FORBIDDEN.into());
         }
         Ok(peer)
-    }
-
-    /// Whether data may go to this port of a peer whose address has a permission.
-    pub(super) fn may_send_to(&self, peer: PeerAddr) -> bool {
-        peer.0.port() != 0 && self.config.peer_rules.permits_port(peer.0)
     }
 
     /// The address by which the core knows a peer: clients name the relayed addresses of others as they are told
@@ -38,4 +34,9 @@ impl Core {
         let own = self.config.relay_addresses.iter().find(|a| a.local == address.ip());
         SocketAddr::new(own.map_or(address.ip(), |a| a.public), address.port())
     }
+}
+
+/// Whether data may go to this port of a peer whose address has a permission.
+pub(super) fn may_send_to(rules: &PeerRules, peer: PeerAddr) -> bool {
+    peer.0.port() != 0 && rules.permits_port(peer.0)
 }

@@ -7,9 +7,11 @@ use rand::RngExt;
 use relay_common::channel::HEADER_LEN;
 use relay_common::reason::Reason;
 
-use super::allocations::Slot;
+use super::allocations::{ChannelState, Slot};
 use super::core::Core;
 use super::io::{Output, Outputs};
+use super::metering::Direction;
+use super::peers::may_send_to;
 use super::request::unknown;
 use super::types::{ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
 use crate::stun::{Builder, Class, Message, MessageType, Method, TransactionId};
@@ -58,11 +60,14 @@ impl Core {
         let slot = self.data_from(five_tuple, out)?;
         let allocation = self.allocations.get(slot);
         let channel = allocation.channels.get(&number).ok_or(Reason::NoBinding)?;
-        if channel.installed.is_none() {
-            let permitted = allocation.permissions.get(&channel.peer.0.ip()).is_some();
-            return Err(if permitted { Reason::Expired } else { Reason::NoPermission });
+        allocation.permissions.get(&channel.peer.0.ip()).ok_or(Reason::NoPermission)?;
+        if channel.state != ChannelState::Bound {
+            return Err(Reason::Expired);
         }
         let relayed = allocation.relayed_to(channel.peer.0.ip()).ok_or(Reason::NoBinding)?;
+        if !allocation.has_room(Direction::ToPeer, self.now, payload.len()) {
+            return Err(Reason::RateLimited);
+        }
         Ok(Output::ToPeer { relayed, peer: channel.peer, payload, dont_fragment: false })
     }
 
@@ -82,10 +87,13 @@ impl Core {
         let data = message.data().ok_or(Reason::Malformed)?;
         let peer = self.canonical(peer);
         allocation.permissions.get(&peer.0.ip()).ok_or(Reason::NoPermission)?;
-        if !self.may_send_to(peer) {
+        if !may_send_to(&allocation.rules, peer) {
             return Err(Reason::ForbiddenPeer);
         }
         let relayed = allocation.relayed_to(peer.0.ip()).ok_or(Reason::NoPermission)?;
+        if !allocation.has_room(Direction::ToPeer, self.now, data.len()) {
+            return Err(Reason::RateLimited);
+        }
         let start = data.as_ptr().addr() - message.as_bytes().as_ptr().addr();
         let payload = start..start + data.len();
         // RFC 8656 section 14 has DONT-FRAGMENT set DF from IPv4 to IPv4; where one side is IPv6 it MUST be ignored
@@ -105,6 +113,9 @@ impl Core {
         let allocation = self.allocations.get(slot);
         // RFC 8656 section 9: by address, whatever the port.
         allocation.permissions.get(&peer.0.ip()).ok_or(Reason::NoPermission)?;
+        if !allocation.has_room(Direction::ToClient, self.now, datagram.len()) {
+            return Err(Reason::RateLimited);
+        }
         let five_tuple = allocation.five_tuple;
         let start = bytes.len();
         if let Some(number) = allocation.bound_channel(&peer) {

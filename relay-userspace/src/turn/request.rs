@@ -12,6 +12,7 @@ use super::authenticate::{Sender, Signer};
 use super::core::Core;
 use super::io::{Event, Output, Outputs};
 use super::types::FiveTuple;
+use crate::policy::is_tunnelled;
 use crate::stun::{AttributeType, BadAttribute, Builder, Class, ErrorCode, Message, Method};
 
 /// Whom an answer goes to, and what it answers.
@@ -125,6 +126,9 @@ impl Core {
     /// Sends an error response. A refused Allocate is kept: carried out again it might be granted, to a client that
     /// has already given up.
     pub(super) fn refuse(&mut self, caller: &Caller<'_>, code: ErrorCode, out: &mut Outputs) {
+        if caller.signer.is_none() && !self.may_answer(caller, out) {
+            return;
+        }
         // Without a reason phrase to a stranger, who may not be who the packet says.
         let reason = if caller.signer.is_some() { code.reason() } else { "" };
         let mut answer = Builder::error(&mut out.bytes, &caller.message, code, reason);
@@ -149,6 +153,9 @@ impl Core {
             return self.refuse(caller, ErrorCode::UNKNOWN_ATTRIBUTE, out);
         }
         match self.discovery(caller) {
+            Err(Refusal(code)) => self.refuse(caller, code, out),
+            // By the address that the request came from: the answer goes to its host, if to another port of it.
+            Ok(_) if !self.may_answer(caller, out) => {}
             Ok(None) => {
                 self.answer(caller, out, |answer| {
                     answer.xor_mapped_address(caller.five_tuple.client.0);
@@ -158,7 +165,6 @@ impl Core {
                 let way_back = Caller { five_tuple: discovered.five_tuple, ..caller.clone() };
                 self.answer(&way_back, out, |answer| discovered.fill(answer));
             }
-            Err(Refusal(code)) => self.refuse(caller, code, out),
         }
     }
 
@@ -187,6 +193,11 @@ impl Core {
         // After authentication, as RFC 8489 section 6.3.1 has it.
         if unknown(&request.caller.message).next().is_some() {
             return Err(ErrorCode::UNKNOWN_ATTRIBUTE.into());
+        }
+        // RFC 8656 section 21.4: with such a client, a relay and a tunnel could be made to send a packet to and fro. It
+        // gets no allocation, so of all its requests only one to move an allocation there could do anything.
+        if is_tunnelled(request.caller.five_tuple.client.0.ip()) {
+            return Err(ErrorCode::FORBIDDEN.into());
         }
         match request.caller.message.method() {
             Method::ALLOCATE => self.allocate(request, out),

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::accounts::Account;
 use super::types::RelayAddr;
 
 /// How long a port is kept: RFC 8656 section 7.2 recommends at least 30 seconds.
@@ -18,7 +19,7 @@ pub(super) type Token = [u8; 8];
 #[derive(Debug)]
 pub(super) struct Reservation {
     pub(super) relayed: RelayAddr,
-    pub(super) quota_user: Box<str>,
+    pub(super) account: Arc<Account>,
 }
 
 /// All reservations of a server.
@@ -39,9 +40,9 @@ impl Reservations {
     }
 
     /// The reservation, when it belongs to this user; it is gone then.
-    pub(super) fn claim(&self, token: &Token, quota_user: &str) -> Option<Reservation> {
+    pub(super) fn claim(&self, token: &Token, user: &str) -> Option<Reservation> {
         let mut map = self.map();
-        (*map.get(token)?.quota_user == *quota_user).then(|| map.remove(token)).flatten()
+        (map.get(token)?.account.name() == user).then(|| map.remove(token)).flatten()
     }
 
     /// The reservation, if nobody claimed it in time.

@@ -1,20 +1,22 @@
 //! What the protocol cores of a server share.
 
+use super::accounts::Accounts;
 use super::config::CoreConfig;
 use super::ports::Ports;
-use super::quota::Quotas;
 use super::reservations::Reservations;
 use crate::auth::{Nonces, Tickets};
+use crate::policy::Strangers;
 
-/// The state that several cores (one for each shard of clients) have in common: relayed ports, quotas, reservations
-/// and the keys of nonces and tickets. Nothing here is locked on the packet path.
+/// The state that several cores (one for each shard of clients) have in common: relayed ports, accounts, reservations,
+/// the keys of nonces and tickets and what strangers were answered. Nothing here is locked on the packet path.
 #[derive(Debug)]
 pub struct Shared {
     pub(super) ports: Ports,
-    pub(super) quotas: Quotas,
+    pub(super) accounts: Accounts,
     pub(super) reservations: Reservations,
     pub(super) nonces: Nonces,
     pub(super) tickets: Tickets,
+    pub(super) strangers: Strangers,
 }
 
 impl Shared {
@@ -22,10 +24,11 @@ impl Shared {
     pub fn new(config: &CoreConfig, seed: [u8; 32]) -> Self {
         Self {
             ports: Ports::new(&config.relay_addresses, &config.relay_ports),
-            quotas: Quotas::default(),
+            accounts: Accounts::default(),
             reservations: Reservations::default(),
             nonces: Nonces::new(seed),
             tickets: Tickets::new(seed),
+            strangers: Strangers::default(),
         }
     }
 
@@ -36,12 +39,12 @@ impl Shared {
 
     /// Places taken in the quotas: allocations and reserved ports.
     pub fn quota_used(&self) -> u32 {
-        self.quotas.total()
+        self.accounts.total()
     }
 
     /// Users that hold an allocation or a reserved port.
     pub fn users(&self) -> usize {
-        self.quotas.users()
+        self.accounts.users()
     }
 
     /// Reserved ports that wait for their Allocate request.

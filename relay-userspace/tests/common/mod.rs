@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use relay_common::reason::Reason;
 use turnpike::auth::{Credentials, Realm, Realms};
+use turnpike::config::StrangerRate;
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::stun::Icmp;
 use turnpike::time::Timestamp;
 use turnpike::turn::{
-    Core, CoreConfig, Event, FiveTuple, Input, Output, Outputs, PeerAddr, RelayAddr, RelayAddress,
-    RelayRefused, Shared,
+    Core, CoreConfig, Event, FiveTuple, Input, MOST_PEERS, Output, Outputs, PeerAddr, RelayAddr,
+    RelayAddress, RelayRefused, Shared,
 };
 
 pub use client::{Client, Reply, channel_data};
@@ -77,7 +78,7 @@ pub fn config() -> CoreConfig {
     let allow = ["203.0.113.0/24", "198.51.100.0/24"].map(|cidr| cidr.parse().unwrap());
     CoreConfig {
         realms: Realms::new(Realm::new(REALM, credentials()).unwrap(), []).unwrap(),
-        peer_rules: PeerRules::new(allow.into(), vec![], host),
+        peer_rules: PeerRules::new(allow.into(), vec![], host).into(),
         relay_addresses: vec![RelayAddress { public: relay, local: relay }],
         relay_ports: 50_000..=50_063,
         max_lifetime: Duration::from_secs(3600),
@@ -87,6 +88,10 @@ pub fn config() -> CoreConfig {
         mobility: false,
         user_quota: None,
         total_quota: None,
+        rates: Default::default(),
+        allocation_peers: MOST_PEERS,
+        strangers: StrangerRate::default().rate(),
+        peer_overrides: Default::default(),
         software: None,
         draining: false,
     }
@@ -106,7 +111,7 @@ pub fn relaying_from(addresses: &[(&str, &str)]) -> CoreConfig {
     let relay: Vec<_> = relay_addresses.iter().flat_map(|a| [a.public, a.local]).collect();
     let host = HostAddresses { own: relay.clone(), relay, relay_ports: 50_000..=50_063 };
     let allow = ["203.0.113.0/24", "198.51.100.0/24", "2001:db8::/32"].map(|cidr| cidr.parse().unwrap());
-    CoreConfig { relay_addresses, peer_rules: PeerRules::new(allow.into(), vec![], host), ..config() }
+    CoreConfig { relay_addresses, peer_rules: PeerRules::new(allow.into(), vec![], host).into(), ..config() }
 }
 
 /// Two users with passwords and one shared secret.

@@ -135,11 +135,15 @@ fn once_settings_were_waited_for_no_shard_goes_by_those_before() {
         (settings.relay_addresses, settings.draining) = (addresses.clone(), draining);
         core
     };
+    // All to the end: the next socket might get the port of one that has an allocation, and its answer be 437.
+    let mut clients = Vec::new();
     for draining in [true, false, true] {
         assert!(server.reconfigure(&settings(draining)).wait(PATIENCE));
         // The kernel's hash leads them to all shards.
         for _ in 0..32 {
-            let refused = Client::new(server.listeners()[0]).allocate().err();
+            let mut client = Client::new(server.listeners()[0]);
+            let refused = client.allocate().err();
+            clients.push(client);
             assert_eq!(refused, draining.then_some(ErrorCode::INSUFFICIENT_CAPACITY));
         }
     }

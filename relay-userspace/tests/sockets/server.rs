@@ -12,7 +12,7 @@ use turnpike::datapath::{FastPath, Forwarded, NoFastPath, NotInstalled};
 use turnpike::net::{Server, ServerConfig, Stats};
 use turnpike::policy::{Cidr, HostAddresses, PeerRules};
 use turnpike::time::Timestamp;
-use turnpike::turn::{Binding, BindingId, CoreConfig, RelayAddress, Shared};
+use turnpike::turn::{Binding, BindingId, CoreConfig, MOST_PEERS, RelayAddress, Shared};
 
 pub(crate) const REALM: &str = "example.org";
 pub(crate) const USER: &str = "alice";
@@ -30,7 +30,7 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
     let credentials = Credentials::new([(USER.into(), PASSWORD.into())], []).unwrap();
     let core = CoreConfig {
         realms: Realms::new(Realm::new(REALM, credentials).unwrap(), []).unwrap(),
-        peer_rules: PeerRules::new(allow, vec![], host),
+        peer_rules: PeerRules::new(allow, vec![], host).into(),
         relay_addresses: vec![RelayAddress { public: ip, local: ip }],
         relay_ports,
         max_lifetime: Duration::from_secs(3600),
@@ -40,6 +40,10 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         mobility: false,
         user_quota: None,
         total_quota: None,
+        rates: Default::default(),
+        allocation_peers: MOST_PEERS,
+        strangers: None,
+        peer_overrides: Default::default(),
         software: None,
         draining: false,
     };
@@ -62,7 +66,7 @@ pub(crate) fn dual_stack_config() -> ServerConfig {
     let relay: Vec<IpAddr> = core.relay_addresses.iter().map(|a| a.local).collect();
     let host = HostAddresses { own: vec![], relay: relay.clone(), relay_ports: ANY_PORT };
     let allow = vec!["127.0.0.0/8".parse().unwrap(), Cidr::host(v6)];
-    core.peer_rules = PeerRules::new(allow, vec![], host);
+    core.peer_rules = PeerRules::new(allow, vec![], host).into();
     config.shared = Arc::new(Shared::new(core, [7; 32]));
     config
 }

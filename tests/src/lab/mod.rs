@@ -3,6 +3,7 @@
 //! Nothing has a name outside of the test: namespaces live as long as somebody holds them, and the processes in them
 //! die with the thread that started them. A test that is killed leaves nothing behind, and tests run side by side.
 
+mod browser;
 mod client;
 mod counters;
 mod host;
@@ -16,6 +17,7 @@ mod server;
 mod uclient;
 mod wire;
 
+pub use browser::Chromium;
 pub use client::{Received, TurnClient};
 pub use counters::{Counters, Path};
 pub use host::{Host, receive};
@@ -24,9 +26,9 @@ pub use namespace::Namespace;
 pub use net::{Net, OneNic, TwoNic, veth};
 pub use pass::PassProgram;
 pub use process::Process;
-pub use requirements::skipped;
+pub use requirements::{lacks, skipped};
 pub use server::{ADMIN, PASSWORD, Server, ServerOptions, USER, turnpike};
-pub use uclient::{Echo, Load, Totals};
+pub use uclient::{Echo, Load, Totals, Uclient};
 pub use wire::Wire;
 
 use std::time::{Duration, Instant};

@@ -87,6 +87,12 @@ impl Process {
         }
     }
 
+    /// Ends it the hard way, if it has not ended by itself.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// All output of a process that has ended.
     fn finished_output(&mut self) -> String {
         for reader in self.readers.drain(..) {
@@ -98,9 +104,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if thread::panicking() {
             let output = self.finished_output();
             eprintln!("--- {}\n{output}---", self.name);

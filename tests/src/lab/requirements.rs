@@ -27,6 +27,16 @@ pub fn skipped() -> bool {
     false
 }
 
+/// Whether to leave out a test for want of a file that a package brings which not every system has. Panics in CI.
+pub fn lacks(file: &str, package: &str) -> bool {
+    let lacks = !Path::new(file).exists();
+    assert!(!lacks || env::var_os("CI").is_none(), "{file} is missing: apt-get install {package}");
+    if lacks {
+        eprintln!("NOT RUN: {file} is missing: apt-get install {package}");
+    }
+    lacks
+}
+
 fn installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/sbin", "/sbin"].map(Into::into);

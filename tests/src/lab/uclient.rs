@@ -85,29 +85,49 @@ pub struct Totals {
 impl Load {
     /// Runs it from this machine against this server and echo.
     pub fn run(self, host: &Host, server: SocketAddr, echo: &Echo) -> Totals {
-        let mut command = host.command("turnutils_uclient");
-        command.args(["-u", USER, "-w", PASSWORD]);
+        let mut flags: Vec<String> = ["-u", USER, "-w", PASSWORD].map(Into::into).into();
         for (flag, value) in
             [("-m", self.clients), ("-n", self.messages), ("-l", self.length), ("-z", self.interval)]
         {
-            command.args([flag, &value.to_string()]);
+            flags.extend([flag.to_owned(), value.to_string()]);
         }
         if self.indications {
-            command.arg("-s");
+            flags.push("-s".to_owned());
         }
         if self.mobile {
-            command.arg("-M");
+            flags.push("-M".to_owned());
         }
         if self.dont_fragment {
-            command.arg("-g");
+            flags.push("-g".to_owned());
         }
         let peer = echo.address();
-        command.args(["-L", &host.address().to_string(), "-e", &peer.ip().to_string()]);
-        command.args(["-r", &peer.port().to_string(), "-p", &server.port().to_string()]);
-        let mut process = Process::start(command.arg(server.ip().to_string()));
-        let (status, output) = process.wait(Duration::from_secs(60));
-        assert!(status.success(), "turnutils_uclient: {status}\n{output}");
-        totals(&output).unwrap_or_else(|| panic!("turnutils_uclient printed no totals:\n{output}"))
+        flags.extend(["-e".to_owned(), peer.ip().to_string(), "-r".to_owned(), peer.port().to_string()]);
+        Uclient::start(host, server, flags).end().unwrap_or_else(|e| panic!("turnutils_uclient: {e}"))
+    }
+}
+
+/// A `turnutils_uclient` at work.
+#[derive(Debug)]
+pub struct Uclient(Process);
+
+impl Uclient {
+    /// How long one may take: it begins to send up to six seconds after it has connected, and is in no hurry to end.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// Starts it on this machine against this server.
+    pub fn start(host: &Host, server: SocketAddr, flags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let mut command = host.command("turnutils_uclient");
+        for flag in flags {
+            command.arg(flag.as_ref());
+        }
+        command.args(["-L", &host.address().to_string(), "-p", &server.port().to_string()]);
+        Self(Process::start(command.arg(server.ip().to_string())))
+    }
+
+    /// Waits for its end: what it did, or what it printed if that was not a success.
+    pub fn end(mut self) -> Result<Totals, String> {
+        let (status, output) = self.0.wait(Self::LIMIT);
+        totals(&output).filter(|_| status.success()).ok_or_else(|| format!("{status}\n{output}"))
     }
 }
 

@@ -1,0 +1,70 @@
+//! What the clients have in common.
+
+use serde_json::Value;
+use turnpike_tests::lab::{self, Host, OneNic, Server, ServerOptions, wait_for};
+
+/// An address family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// A machine by its address of this family.
+    fn of(self, host: &Host) -> Host {
+        match self {
+            Family::V4 => host.clone(),
+            Family::V6 => host.over_ipv6(),
+        }
+    }
+}
+
+/// A server in its network, and the family by which its clients reach it.
+pub(crate) struct Lab {
+    net: OneNic,
+    pub(crate) server: Server,
+    listen: Family,
+    /// Ports to relay from, before anybody came.
+    ports: Value,
+}
+
+impl Lab {
+    /// A server that listens at its address of one family, and relays from its addresses of others. `None` when the
+    /// test is to be skipped.
+    pub(crate) fn new(listen: Family, relay: &[Family], options: ServerOptions) -> Option<Self> {
+        if lab::skipped() {
+            return None;
+        }
+        let net = OneNic::dual_stack();
+        let addresses = relay.iter().map(|family| family.of(&net.server).address());
+        let options = addresses.fold(options, |options, address| options.relay_from(address));
+        let server = Server::start(&listen.of(&net.server), &options);
+        let ports = server.status()["allocations"]["free_ports"].clone();
+        Some(Self { net, server, listen, ports })
+    }
+
+    /// The clients' machine, by the family of the listener.
+    pub(crate) fn client(&self) -> Host {
+        self.listen.of(&self.net.client)
+    }
+
+    /// The peers' machine.
+    pub(crate) fn peer(&self, family: Family) -> Host {
+        family.of(&self.net.peer)
+    }
+
+    /// The server's machine.
+    pub(crate) fn relay(&self, family: Family) -> Host {
+        family.of(&self.net.server)
+    }
+
+    /// Waits until no allocation is left, and with them no port and no channel, neither here nor in XDP.
+    pub(crate) fn nothing_is_left(&self) {
+        wait_for("the end of all allocations", || {
+            let status = self.server.status();
+            let [active, free] = ["active", "free_ports"].map(|field| &status["allocations"][field]);
+            (*active == 0 && status["bindings"]["active"] == 0 && *free == self.ports).then_some(())
+        });
+    }
+}
