@@ -66,7 +66,7 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     },
     Explained {
         name: "SOFTWARE in 420",
-        why: "RFC 8489 section 14.14 leaves it to the server; the core says who it is only when it is told to.",
+        why: "RFC 8489 section 6.3.1.1 (SHOULD); the core says what it is only when it is told to.",
         when: |s| s.both(420),
         what: |d| added(d, AttributeType::SOFTWARE),
         starts_over: false,
@@ -245,7 +245,7 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     },
     Explained {
         name: "Peers that no rule forbids",
-        why: "RFC 8656 section 10.2 leaves 403 to the server's policy, and it has none. So does the port 0.",
+        why: "RFC 8656 section 10.2 leaves 403 to the server's policy. The crate has none, and takes port 0 too.",
         when: |s| {
             let forbidden = |m: Message<'_>| {
                 m.xor_peer_addresses().flatten().any(|peer| peer.ip().is_loopback() || peer.port() == 0)

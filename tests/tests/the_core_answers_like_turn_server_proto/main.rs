@@ -35,7 +35,10 @@ fn scripted_sequences_get_the_same_answers_and_every_explanation_is_needed() {
         both.wait(4_000_000);
         used.extend(both.used);
     }
+    let listed = include_str!("../../../docs/conformance.md");
     for row in EXPLAINED {
+        let line = format!("- **{}**: {}\n", row.name, row.why);
+        assert!(listed.contains(&line), "docs/conformance.md should have {line}");
         assert!(used.contains(row.name), "{:?} ({}) explains nothing any more", row.name, row.why);
     }
 }
