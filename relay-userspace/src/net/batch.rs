@@ -17,6 +17,7 @@ use super::errors::{self, SocketError};
 use super::sockets;
 use super::sys::{Datagram, ReceiveBuffers, Received, Sender};
 use super::token::{RelayToken, Token};
+use super::ttl::SteadyTtl;
 use crate::stun::Icmp;
 
 /// Receive buffers of a shard: enough that system calls are few beside packets, few enough to stay in the cache.
@@ -211,17 +212,23 @@ impl Batch {
         });
     }
 
-    /// Sends what is queued, with one system call per socket where it can.
-    pub(super) fn send<'s>(&mut self, socket: impl Fn(Token) -> Option<&'s UdpSocket>, counters: &Counters) {
+    /// Sends what is queued, with one system call per socket where it can. `socket` knows the sockets, and of those of
+    /// relayed transport addresses the TTL.
+    pub(super) fn send<'s>(
+        &mut self,
+        socket: impl Fn(Token) -> Option<(&'s UdpSocket, Option<&'s SteadyTtl>)>,
+        counters: &Counters,
+    ) {
         self.queue.sort_unstable_by_key(|queued| (queued.socket, queued.order));
         for run in self.queue.chunk_by(|a, b| (a.socket, a.dont_fragment) == (b.socket, b.dont_fragment)) {
-            let Some((token, socket)) = run[0].socket.and_then(|token| Some((token, socket(token)?))) else {
+            let Some((token, (socket, steady))) = run[0].socket.and_then(|t| Some((t, socket(t)?))) else {
                 count(run, Reason::SendFailed, counters);
                 continue;
             };
             let (buffers, heads) = (&self.buffers, &self.heads);
             let errors = &mut self.errors;
-            let mut sending = Sending { buffers, heads, socket, token, counters, errors };
+            let ttl = steady.zip(run[0].ip).and_then(|(s, ip)| s.follow(socket, run[0].to.is_ipv6(), ip.ttl));
+            let mut sending = Sending { buffers, heads, socket, ttl, token, counters, errors };
             sending.send(&mut self.sender, run);
         }
         self.queue.clear();
@@ -250,6 +257,8 @@ struct Sending<'a> {
     buffers: &'a ReceiveBuffers,
     heads: &'a [u8],
     socket: &'a UdpSocket,
+    /// What the socket is set to.
+    ttl: Option<u8>,
     token: Token,
     counters: &'a Counters,
     errors: &'a mut Vec<PeerError>,
@@ -279,7 +288,7 @@ impl Sending<'_> {
                 body: &self.buffers.datagram(queued.arrival.slot)[queued.body.clone()],
                 ip: queued.ip,
             });
-            match sender.send(self.socket, datagrams) {
+            match sender.send(self.socket, self.ttl, datagrams) {
                 Ok(sent) => {
                     for queued in &rest[..sent] {
                         if let Some(reason) = queued.relayed {

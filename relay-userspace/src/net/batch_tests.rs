@@ -51,7 +51,7 @@ fn a_flood_of_errors_fails_no_datagram() {
             let own = Route::own(Some(Token::Relay(token)), peer.local_addr().unwrap(), Some(Reason::ToPeer));
             batch.push(Route { dont_fragment, ..own }, &[i], 0..0, Arrival::default());
         }
-        batch.send(|_| Some(socket), &counters);
+        batch.send(|_| Some((socket, None)), &counters);
         let mut sums = super::super::counters::Stats::default();
         counters.add_to(&mut sums);
         assert_eq!(sums.reason(Reason::SendFailed).packets, 0, "DF: {dont_fragment}");

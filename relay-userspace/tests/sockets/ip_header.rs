@@ -122,6 +122,31 @@ fn from_ipv6_to_ipv6() {
     hands_on(true, true);
 }
 
+/// The socket of a relayed transport address is set to a TTL that stays: what comes with another, or with a DSCP, and what
+/// comes after that, must not go with it.
+#[test]
+fn a_ttl_that_stays_and_one_that_changes() {
+    let server = Server::start(dual_stack_config()).unwrap();
+    for (family, ip) in [(AddressFamily::V4, "127.0.0.1:0"), (AddressFamily::V6, "[::1]:0")] {
+        let at = listener(&server, false);
+        let (mut client, peer) = (Client::new(at), socket_at(ip));
+        client.allocate_of(family).unwrap();
+        client.bind_channel(0x4000, peer.local_addr().unwrap());
+        watch(&peer);
+        let datagram = client.channel_data(0x4000, b"there");
+        let ttls = [50, 50, 50, 7, 50, 7, 7, 7, 255, 255, 2, 2, 2, 65, 65, 65];
+        for ttl in ttls {
+            for tos in [0, 46 << 2, 0b1, 0] {
+                send(&client.socket, at, &datagram, (ttl, tos));
+                assert_eq!(receive(&peer), (ttl - 1, tos));
+            }
+        }
+        // Several in one call.
+        ttls.into_iter().for_each(|ttl| send(&client.socket, at, &datagram, (ttl, ttl)));
+        assert_eq!(ttls.map(|_| receive(&peer)), ttls.map(|ttl| (ttl - 1, ttl)));
+    }
+}
+
 /// What one shard receives and another handles, as its client moved (RFC 8016), is as if that had received it.
 #[test]
 fn from_a_client_that_moved_to_another_shard() {
