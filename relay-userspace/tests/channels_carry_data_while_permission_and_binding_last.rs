@@ -176,6 +176,25 @@ fn a_refreshed_channel_lives_for_hours_without_a_gap() {
     assert_eq!(sim.datapath.ids.len(), 1, "it was extended, never taken down");
 }
 
+/// RFC 8656 section 12.6: only requests prolong.
+#[test]
+fn channel_data_prolongs_neither_the_permission_nor_the_channel() {
+    let (mut sim, mut client, relayed) = bound();
+    client.refresh(&mut sim, 3600);
+    for second in 1..600 {
+        sim.wait(1.0);
+        if second == 300 {
+            assert_eq!(dropped(&client.channel_data(&mut sim, 0x4000, b"x")), Some(Reason::NoPermission));
+            client.permit(&mut sim, &[addr(PEER)]);
+        }
+        assert!(to_peer(&client.channel_data(&mut sim, 0x4000, b"x")).is_some(), "{second} s");
+        assert!(to_client(&sim.peer_sends(relayed, peer(PEER), b"x")).is_some(), "{second} s");
+    }
+    client.permit(&mut sim, &[addr(PEER)]);
+    sim.wait(1.0);
+    assert_eq!(dropped(&client.channel_data(&mut sim, 0x4000, b"x")), Some(Reason::Expired));
+}
+
 /// Lesson 24.
 #[test]
 fn a_port_used_again_never_carries_data_of_its_last_user() {

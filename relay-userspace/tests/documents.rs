@@ -22,6 +22,52 @@ fn the_operators_page_explains_every_reason_and_no_other() {
 
 #[test]
 fn every_test_that_the_lessons_name_exists() {
+    let page = include_str!("../../docs/lessons.md");
+    let missing = missing(quoted(page).filter(|name| name.len() > 12));
+    assert!(missing.is_empty(), "docs/lessons.md names what is not there: {missing:#?}");
+}
+
+#[test]
+fn every_test_that_the_conformance_page_names_exists() {
+    let page = include_str!("../../docs/conformance.md");
+    let example = ["file::test", "file.rs"];
+    let named = quoted(page).filter(|name| name.contains("::") || name.ends_with(".rs"));
+    let missing = missing(named.filter(|name| !example.contains(name)));
+    assert!(missing.is_empty(), "docs/conformance.md names what is not there: {missing:#?}");
+}
+
+#[test]
+fn every_rule_that_the_conformance_page_calls_kept_has_a_test() {
+    let page = include_str!("../../docs/conformance.md");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| section |"));
+    let mut kept = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [section, level, _, outcome, tests] = cells[..] else { panic!("not five cells: {row}") };
+        assert!(section.starts_with(|c: char| c.is_ascii_digit()), "no section: {row}");
+        let levels =
+            ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "RECOMMENDED", "NOT RECOMMENDED", "MAY", "states"];
+        assert!(levels.contains(&level), "no level: {row}");
+        let outcomes = ["kept", "different", "not yet", "not applicable"];
+        assert!(outcomes.iter().any(|known| outcome.starts_with(known)), "no outcome: {row}");
+        if outcome.starts_with("kept") || outcome.starts_with("different") {
+            assert!(quoted(tests).next().is_some(), "no test: {row}");
+            kept += 1;
+        }
+        if outcome == "different" || outcome == "not applicable" {
+            panic!("no reason: {row}");
+        }
+    }
+    assert!(kept > 100, "the tables are not found: {kept} rows");
+}
+
+/// What stands between backticks.
+fn quoted(page: &str) -> impl Iterator<Item = &str> {
+    page.split('`').skip(1).step_by(2)
+}
+
+/// Those of these names that are no test, file of tests (`file.rs`) or test of a file (`file::test`) of the workspace.
+fn missing<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
     let mut files = Vec::new();
     for part in ["relay-common", "relay-userspace", "tests"] {
@@ -33,16 +79,23 @@ fn every_test_that_the_lessons_name_exists() {
             (path.display().to_string(), fs::read_to_string(&path).expect("a source file can be read"))
         })
         .collect();
-    let page = include_str!("../../docs/lessons.md");
-    let named = page.split('`').skip(1).step_by(2).filter(|name| name.len() > 12);
-    let missing: Vec<&str> = named
-        .filter(|name| {
-            !sources.iter().any(|(path, text)| {
-                path.ends_with(&format!("/{name}")) || text.contains(&format!("fn {name}("))
-            })
-        })
-        .collect();
-    assert!(missing.is_empty(), "docs/lessons.md names what is not there: {missing:#?}");
+    let exists = |name: &str| match name.rsplit_once("::") {
+        Some((file, test)) => {
+            let end = format!("/{file}.rs");
+            sources.iter().any(|(path, text)| path.ends_with(&end) && has_test(text, test))
+        }
+        None => {
+            sources.iter().any(|(path, text)| path.ends_with(&format!("/{name}")) || has_test(text, name))
+        }
+    };
+    names.filter(|name| !exists(name)).collect()
+}
+
+/// Whether a source file has a test function of this name.
+fn has_test(text: &str, name: &str) -> bool {
+    let mut functions =
+        text.split("#[test]").skip(1).filter_map(|rest| rest.split_once("fn ")?.1.split('(').next());
+    functions.any(|function| function == name)
 }
 
 fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -68,6 +68,7 @@ fn render(settings: &Settings) -> Screen {
     rates(&mut screen, &settings.rates);
     screen.row("max lifetime", Span(settings.max_lifetime));
     screen.row("mobility", if settings.mobility { "on" } else { "off" });
+    screen.row("software", if settings.software { "told" } else { "hidden" });
     screen.row("admin", settings.admin);
     screen
 }
@@ -167,6 +168,7 @@ peers        4096 of an allocation
 strangers    1000 answers a second to each network
 max lifetime 1h
 mobility     off
+software     hidden
 admin        127.0.0.1:9641";
         assert_eq!(shown, expected);
     }

@@ -17,7 +17,7 @@ use crate::turn::{RedirectWhen, RelayAddress};
 pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
-    /// Keys are the flags' names: listen, realm, shards, mobility; [relay] addresses, ports; [auth] users, users-file,
+    /// Keys are the flags' names: listen, realm, shards, mobility, software; [relay] addresses, ports; [auth] users, users-file,
     /// secrets, secrets-file, password-algorithms, secret-algorithms; [[realms]] name, listeners, origins and the first
     /// four of [auth], which have no flags; [datapath] mode, interfaces, max-bindings; [peers] allow, deny;
     /// [[peers.override]] users, realms, allow, deny, which has no flags; [discovery] enabled; [alternate] servers,
@@ -175,6 +175,10 @@ pub(super) struct SettingsFlags {
     #[arg(long, help_heading = "Policy")]
     mobility: bool,
 
+    /// Tell clients with credentials the name and version of the server (SOFTWARE) [default: hidden]
+    #[arg(long, help_heading = "Policy")]
+    software: bool,
+
     /// The longest lifetime that an allocation is given at once [default: 1h]
     #[arg(long, value_name = "TIME", help_heading = "Policy")]
     max_lifetime: Option<Span>,
@@ -208,6 +212,7 @@ impl SettingsFlags {
             realms: Vec::new(),
             shards: self.shards,
             mobility: self.mobility.then_some(true),
+            software: self.software.then_some(true),
             relay: Relay { addresses: self.relay_address, ports: self.relay_ports },
             auth: Auth {
                 users: self.user,
@@ -268,7 +273,7 @@ mod tests {
 
     #[test]
     fn flags_say_the_same_as_the_file() {
-        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 --mobility \
+        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 --mobility --software \
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
@@ -282,6 +287,7 @@ mod tests {
             realm = "example.org"
             shards = 2
             mobility = true
+            software = true
             relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000" }
             datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }

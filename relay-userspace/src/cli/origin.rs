@@ -99,8 +99,25 @@ pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> R
         allocation_peers: settings.rates.allocation_peers as usize,
         strangers: settings.rates.strangers.rate(),
         peer_overrides: settings.peer_overrides(),
-        // Answers are short, and scanners learn no version.
-        software: None,
+        // Off by default: answers are short, and nobody learns the version.
+        software: settings.software.then(|| concat!("Turnpike ", env!("CARGO_PKG_VERSION")).to_owned()),
         draining,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_the_version_only_if_the_operator_says_so() {
+        let told = |software| {
+            let layer = Layer { software, ..Layer::default() };
+            let settings = layer.resolve(&Host::default()).unwrap().settings;
+            core_config(&settings, &Host::default(), false).unwrap().software
+        };
+        assert_eq!(told(None), None);
+        let expected = format!("Turnpike {}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(told(Some(true)), Some(expected));
+    }
 }

@@ -60,6 +60,7 @@ impl Settings {
             alternate,
             lifetimes,
             mobility,
+            software,
             admin,
             admin_is_explicit: _,
         } = next;
@@ -98,6 +99,7 @@ impl Settings {
         applied.value("limits.max-lifetime", &Span(self.max_lifetime), &Span(max_lifetime));
         applied.value("alternate", &redirect(self.alternate.as_ref()), &redirect(alternate.as_ref()));
         applied.value("mobility", &self.mobility, &mobility);
+        applied.value("software", &self.software, &software);
 
         let settings = Settings {
             realm,
@@ -116,6 +118,7 @@ impl Settings {
             alternate,
             lifetimes,
             mobility,
+            software,
             ..self.clone()
         };
         Changes { settings, applied: applied.0, waiting: waiting.0 }

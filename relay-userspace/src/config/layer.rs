@@ -30,6 +30,8 @@ pub struct Layer {
     pub shards: Option<usize>,
     /// Whether clients may take their allocations along to another address.
     pub mobility: Option<bool>,
+    /// Whether clients with credentials are told the name and version of the server.
+    pub software: Option<bool>,
     /// `[relay]`.
     pub relay: Relay,
     /// `[auth]`.
@@ -196,6 +198,7 @@ impl Layer {
             realms: list(self.realms, below.realms),
             shards: self.shards.or(below.shards),
             mobility: self.mobility.or(below.mobility),
+            software: self.software.or(below.software),
             relay: Relay {
                 addresses: list(self.relay.addresses, below.relay.addresses),
                 ports: self.relay.ports.or(below.relay.ports),

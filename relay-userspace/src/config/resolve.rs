@@ -83,6 +83,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// Whether clients may take their allocations along to another address (RFC 8016).
     pub mobility: bool,
+    /// Whether clients with credentials are told the name and version of the server (RFC 8489 section 16.1.2).
+    pub software: bool,
     /// Where the admin API listens.
     pub admin: AdminListen,
     /// The operator named the admin API's address, so the server must not start without it.
@@ -192,6 +194,7 @@ impl Layer {
             alternate,
             lifetimes: lifetimes(&self.limits, &mut warnings),
             mobility: self.mobility.unwrap_or(false),
+            software: self.software.unwrap_or(false),
             admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
             admin_is_explicit: self.admin.listen.is_some(),
         };

@@ -53,6 +53,7 @@ listen = ["udp://10.0.0.2:3478", "udp://192.0.2.7"]
 realm = "example.org"
 shards = 4
 mobility = true
+software = true
 
 [relay]
 addresses = ["198.51.100.1/10.0.0.2", "192.0.2.7"]
@@ -102,7 +103,7 @@ fn every_key_of_the_file_reaches_the_settings() {
     assert_eq!(settings.deny_peers, ["203.0.113.9".parse().unwrap()]);
     assert_eq!((settings.user_quota, settings.total_quota), (Some(5), Some(1000)));
     assert_eq!(settings.max_lifetime.as_secs(), 7200);
-    assert!(settings.mobility);
+    assert!(settings.mobility && settings.software);
     assert_eq!((settings.admin, settings.admin_is_explicit), (AdminListen::Off, true));
 }
 
@@ -116,7 +117,7 @@ fn nothing_said_means_the_default_routes_address_and_the_hosts_name() {
     assert_eq!(settings.datapath, Request::Auto);
     assert_eq!((settings.admin, settings.admin_is_explicit), (AdminListen::On(DEFAULT_ADMIN), false));
     assert_eq!(settings.max_lifetime, DEFAULT_MAX_LIFETIME);
-    assert!(!settings.mobility);
+    assert!(!settings.mobility && !settings.software);
     assert_eq!(warnings, [""; 0]);
 }
 

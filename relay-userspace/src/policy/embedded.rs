@@ -13,6 +13,12 @@ pub(super) fn faces(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
     std::iter::once(ip).chain(hidden.into_iter().flatten().map(IpAddr::V4))
 }
 
+/// Whether packets to `ip` go through a tunnel that anybody can reach by IPv4: 6to4 or Teredo.
+pub fn is_tunnelled(ip: IpAddr) -> bool {
+    let IpAddr::V6(ip) = ip else { return false };
+    matches!(ip.segments(), [0x2002, ..] | [0x2001, 0, ..])
+}
+
 fn hidden(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let octets = ip.octets();
     let v4 = |places: [usize; 4]| Some(Ipv4Addr::from(places.map(|i| octets[i])));

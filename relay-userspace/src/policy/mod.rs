@@ -12,6 +12,7 @@ mod strangers;
 mod tests;
 
 pub use cidr::{Cidr, InvalidCidr};
+pub use embedded::is_tunnelled;
 pub use overrides::{PeerOverride, PeerOverrides};
 pub use peers::{HostAddresses, PeerRules};
 pub use rate::{Bucket, Rate};

@@ -41,6 +41,7 @@ pub(super) const DENIED: &[&str] = &[
     "2001:2::/48",    // benchmarking: RFC 5180
     "2001:10::/28",   // ORCHID, withdrawn: RFC 4843
     "2001:db8::/32",  // documentation: RFC 3849
+    "2002::/16",      // 6to4, a tunnel: RFC 8656 section 21.4
     "3fff::/20",      // documentation: RFC 9637
     "4000::/3",       // reserved: RFC 4291
     "5f00::/16",      // segment identifiers of SRv6: RFC 9602

@@ -8,7 +8,7 @@ use super::error::ErrorCode;
 use super::message::Message;
 use super::xor;
 
-/// Longest USERNAME in bytes (RFC 8489 section 14.3: fewer than 509).
+/// Longest USERNAME to send, in bytes (RFC 8489 section 14.3: fewer than 509). One of up to [`MAX_TEXT_LEN`] is read.
 pub const MAX_USERNAME_LEN: usize = 508;
 
 /// Longest REALM, NONCE, SOFTWARE or reason phrase in bytes (RFC 8489 sections 14.8 to 14.10 and 14.14: fewer than
@@ -66,7 +66,7 @@ pub(super) type Value<T> = Result<Option<T>, BadAttribute>;
 impl<'a> Message<'a> {
     /// USERNAME.
     pub fn username(&self) -> Value<&'a str> {
-        self.text(AttributeType::USERNAME, MAX_USERNAME_LEN)
+        self.text(AttributeType::USERNAME, MAX_TEXT_LEN)
     }
 
     /// REALM.

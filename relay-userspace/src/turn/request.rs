@@ -12,6 +12,7 @@ use super::authenticate::{Sender, Signer};
 use super::core::Core;
 use super::io::{Event, Output, Outputs};
 use super::types::FiveTuple;
+use crate::policy::is_tunnelled;
 use crate::stun::{AttributeType, BadAttribute, Builder, Class, ErrorCode, Message, Method};
 
 /// Whom an answer goes to, and what it answers.
@@ -192,6 +193,11 @@ impl Core {
         // After authentication, as RFC 8489 section 6.3.1 has it.
         if unknown(&request.caller.message).next().is_some() {
             return Err(ErrorCode::UNKNOWN_ATTRIBUTE.into());
+        }
+        // RFC 8656 section 21.4: with such a client, a relay and a tunnel could be made to send a packet to and fro. It
+        // gets no allocation, so of all its requests only one to move an allocation there could do anything.
+        if is_tunnelled(request.caller.five_tuple.client.0.ip()) {
+            return Err(ErrorCode::FORBIDDEN.into());
         }
         match request.caller.message.method() {
             Method::ALLOCATE => self.allocate(request, out),

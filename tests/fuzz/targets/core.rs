@@ -8,9 +8,9 @@ mod common;
 use std::net::SocketAddr;
 
 use arbitrary::Arbitrary;
-use common::{Client, Sim, addr, config};
+use common::{Client, Sim, addr, dual_stack};
 use libfuzzer_sys::fuzz_target;
-use turnpike::stun::{AttributeType, Class, Message, Method};
+use turnpike::stun::{AttributeType, Class, Icmp, Message, Method};
 use turnpike::turn::{CoreConfig, Input, PeerAddr};
 
 #[derive(Arbitrary, Debug)]
@@ -33,6 +33,17 @@ enum Step {
         even_port: Option<bool>,
         family: Option<u8>,
         additional: Option<u8>,
+        mobile: bool,
+    },
+    /// Comes with the last ticket, which may be another client's.
+    Move {
+        client: u8,
+    },
+    IcmpError {
+        relayed: u8,
+        peer: u8,
+        kind: u8,
+        code: u8,
     },
     /// Claims what the last EVEN-PORT reserved.
     Claim {
@@ -86,6 +97,7 @@ struct World {
     sim: Sim,
     clients: Vec<(Client, Vec<u8>)>,
     token: [u8; 8],
+    ticket: Vec<u8>,
 }
 
 impl World {
@@ -107,9 +119,23 @@ impl World {
                 let datagram = self.client(client).0.plain(method, class, fill);
                 self.send_raw(client, datagram);
             }
-            Step::Allocate { client, even_port, family, additional } => {
+            Step::Move { client } => {
+                let ticket = self.ticket.clone();
+                self.request(client, Method::REFRESH, |b| {
+                    b.mobility_ticket(&ticket);
+                });
+            }
+            Step::IcmpError { relayed, peer, kind, code } => {
+                let Some(relayed) = self.relayed(relayed) else { return };
+                let peer = PeerAddr(self.peer(peer));
+                self.sim.icmp_error(relayed, peer, Icmp { kind, code, data: 1280 });
+            }
+            Step::Allocate { client, even_port, family, additional, mobile } => {
                 self.request(client, Method::ALLOCATE, |b| {
                     b.requested_transport(17);
+                    if mobile {
+                        b.mobility_ticket(&[]);
+                    }
                     if let Some(reserve) = even_port {
                         b.even_port(reserve);
                     }
@@ -152,11 +178,9 @@ impl World {
                 self.clients[client].0.send(&mut self.sim, peer, &data[..data.len().min(1500)]);
             }
             Step::FromPeer { relayed, peer, data } => {
-                let mut open: Vec<_> = self.sim.datapath.open.iter().map(|r| r.0).collect();
-                open.sort();
-                let Some(count) = std::num::NonZero::new(open.len()) else { return };
+                let Some(relayed) = self.relayed(relayed) else { return };
                 let peer = PeerAddr(self.peer(peer));
-                self.sim.peer_sends(open[usize::from(relayed) % count], peer, &data);
+                self.sim.peer_sends(relayed, peer, &data);
             }
             Step::Again { client } => {
                 let datagram = self.client(client).1.clone();
@@ -197,10 +221,20 @@ impl World {
             if let Ok(Some(nonce)) = message.nonce() {
                 self.client(client).0.nonce = nonce.to_vec();
             }
+            if let Some(ticket) = message.mobility_ticket() {
+                self.ticket = ticket.to_vec();
+            }
             if let Ok(Some(token)) = message.reservation_token() {
                 self.token = token;
             }
         }
+    }
+
+    fn relayed(&self, index: u8) -> Option<SocketAddr> {
+        let mut open: Vec<_> = self.sim.datapath.open.iter().map(|r| r.0).collect();
+        open.sort();
+        let count = std::num::NonZero::new(open.len())?;
+        Some(open[usize::from(index) % count])
     }
 
     fn peer(&self, index: u8) -> SocketAddr {
@@ -243,10 +277,14 @@ fn channel(number: u8) -> u16 {
 fuzz_target!(|input: (Option<u8>, Vec<Step>)| {
     let (quota, steps) = input;
     let limit = quota.map(|quota| u32::from(quota) + 1);
-    let sim = Sim::new(CoreConfig { user_quota: limit, total_quota: limit, ..config() }, [7; 32]);
+    let sim = Sim::new(
+        CoreConfig { user_quota: limit, total_quota: limit, mobility: true, ..dual_stack() },
+        [7; 32],
+    );
     let mut clients: Vec<_> = (0..3).map(|i| (Client::new(1000 + i), Vec::new())).collect();
     clients.push((Client::with(2000, "bob", "builder"), Vec::new()));
-    let mut world = World { sim, clients, token: [0; 8] };
+    clients[2].0 = clients[2].0.clone().modern();
+    let mut world = World { sim, clients, token: [0; 8], ticket: Vec::new() };
     for client in 0..4 {
         world.request(client, Method::ALLOCATE, |_| {});
         world.sim.wait(1.0);

@@ -32,6 +32,11 @@ fn read_all(message: &Message<'_>) {
     let _ = (message.even_port(), message.reservation_token(), message.dont_fragment());
     let _ = (message.requested_address_family(), message.additional_address_family(), message.error_code());
     let _ = (message.xor_peer_addresses().count(), message.unknown_required().count());
-    let _ = (message.unknown_attributes().count(), message.has_integrity());
+    let _ = (message.unknown_attributes().count(), message.integrity());
+    let _ = (message.userhash(), message.password_algorithm(), message.password_algorithms());
+    let _ = (message.mobility_ticket(), message.icmp(), message.origin(), message.address_error_code());
+    let _ = (message.change_request(), message.response_port(), message.padding(), message.mapped_address());
+    let _ = (message.response_origin(), message.other_address());
+    let _ = (message.alternate_server(), message.alternate_domain(), message.xor_relayed_addresses().count());
     assert!(!message.is_authentic(&Key::short_term("a key that no input was made with")));
 }

@@ -52,7 +52,7 @@ fn a_value_of_the_wrong_length_is_called_malformed() {
         (AttributeType::ICMP, &[0, 4, 7, 9], |m| m.icmp().err()),
         (AttributeType::XOR_PEER_ADDRESS, &[0, 3, 4, 8, 20], |m| m.xor_peer_address().err()),
         (AttributeType::ERROR_CODE, &[0, 3, 4], |m| m.error_code().err()),
-        (AttributeType::USERNAME, &[509], |m| m.username().err()),
+        (AttributeType::USERNAME, &[764], |m| m.username().err()),
         (AttributeType::REALM, &[764], |m| m.realm().err()),
         (AttributeType::NONCE, &[764], |m| m.nonce().err()),
     ];
@@ -63,8 +63,9 @@ fn a_value_of_the_wrong_length_is_called_malformed() {
             assert_eq!(read(&message), Some(BadAttribute(kind)), "{len} bytes");
         }
     }
-    let longest = request(|b| _ = b.username(&"u".repeat(MAX_USERNAME_LEN)));
-    assert_eq!(Message::parse(&longest).unwrap().username().unwrap().unwrap().len(), 508);
+    // RFC 8489 section 14.3: 508 may be sent, and 763 must be read.
+    let longest = request(|b| _ = b.username(&"u".repeat(MAX_TEXT_LEN)));
+    assert_eq!(Message::parse(&longest).unwrap().username().unwrap().unwrap().len(), 763);
 }
 
 #[test]
@@ -135,4 +136,14 @@ fn an_icmp_attribute_has_seven_bits_of_type_and_nine_of_code() {
     });
     let attribute = Message::parse(&bytes).unwrap().attributes().next().unwrap();
     assert_eq!((attribute.kind, attribute.value), (AttributeType(0x8004), &[0, 0, 6, 4, 0, 0, 5, 120][..]));
+}
+
+/// RFC 8656 section 18.12: 13 bits between family and code MUST be zero.
+#[test]
+fn an_address_error_code_has_zeros_between_family_and_code() {
+    let bytes = request(|b| {
+        b.address_error_code(AddressFamily::V6, ErrorCode::INSUFFICIENT_CAPACITY);
+    });
+    let attribute = Message::parse(&bytes).unwrap().attributes().next().unwrap();
+    assert_eq!((attribute.kind, &attribute.value[..4]), (AttributeType(0x8001), &[2, 0, 5, 8][..]));
 }
