@@ -171,6 +171,7 @@ impl Source for Running {
             started: self.started.1,
             uptime_seconds: self.started.0.elapsed().as_secs(),
             realm: settings.realm.as_str().into(),
+            other_realms: settings.realms.iter().map(|realm| realm.name.as_str().into()).collect(),
             shards: settings.shards,
             listeners: settings.listen.iter().map(ToString::to_string).collect(),
             relay_addresses: settings.relay_addresses.iter().map(ToString::to_string).collect(),

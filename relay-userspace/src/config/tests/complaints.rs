@@ -57,12 +57,12 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
             "[[realms]]\nname = 'n'\norigins = ['https://x.example/']",
             "3:12: \"https://x.example/\" is no origin",
         ),
-        ("[datapath]\nmode = 'fast'", "2:8: unknown variant `fast`, expected one of `auto`, `xdp`"),
+        ("[datapath]\nmode = 'fast'", "2:8: \"fast\" is none of auto, xdp, xdp-generic, userspace"),
         ("[peers]\nallow = [\n'10.0.0.0/8',\n'10.0.0.0/33']", "4:1: \"10.0.0.0/33\": the prefix length"),
         ("[peers]\ndeny = ['example.org']", "2:9: \"example.org\" is not an IP address or prefix"),
-        ("[limits]\nuser-quota = -1", "2:14: invalid value"),
+        ("[limits]\nuser-quota = -1", "2:14: -1 cannot be: write a whole number from 0 to 4294967295"),
         ("[limits]\nmax-lifetime = 'soon'", "2:16: \"soon\" is no length of time"),
-        ("[discovery]\nenabled = 'yes'", "2:11: found string, expected a boolean"),
+        ("[discovery]\nenabled = 'yes'", "2:11: found string, expected true or false"),
         (
             "[alternate]\nservers = ['relay.example.org']",
             "2:12: \"relay.example.org\" is no IP address with a port",
@@ -218,6 +218,8 @@ fn what_is_odd_but_possible_is_warned_about() {
         let warnings = resolved(&text).unwrap().warnings;
         assert!(warnings[0].starts_with(expected), "{text}\n{warnings:?}");
     }
+    let warnings = resolved(&format!("[relay]\naddresses = ['203.0.113.4']\n{users}")).unwrap().warnings;
+    assert!(warnings[0].ends_with("behind a 1:1 NAT write 203.0.113.4/LOCAL"), "{warnings:?}");
     let key = "0x00112233445566778899aabbccddeeff";
     let warnings = resolved(&format!("[auth]\nusers = ['a:{key}']")).unwrap().warnings;
     assert!(warnings[0].contains("does not offer sha-256: user \"a\" has no key for it"), "{warnings:?}");
