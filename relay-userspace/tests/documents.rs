@@ -129,8 +129,10 @@ fn missing<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
         .collect();
     let exists = |name: &str| match name.rsplit_once("::") {
         Some((file, test)) => {
-            let end = format!("/{file}.rs");
-            sources.iter().any(|(path, text)| path.ends_with(&end) && has_test(text, test))
+            let ends = [format!("/{file}.rs"), format!("/{file}/mod.rs")];
+            sources
+                .iter()
+                .any(|(path, text)| ends.iter().any(|end| path.ends_with(end)) && has_test(text, test))
         }
         None => {
             sources.iter().any(|(path, text)| path.ends_with(&format!("/{name}")) || has_test(text, name))

@@ -23,6 +23,7 @@ mod sockets;
 mod sys;
 mod throttle;
 mod token;
+mod ttl;
 
 pub use counters::{ByReason, Responses, Stats};
 pub use server::{Reconfigured, Server, ServerConfig};
