@@ -1,6 +1,7 @@
 //! Where media runs: the XDP programs and their tables, or this process.
 
 mod counters;
+pub mod doctor;
 mod flow_table;
 mod flow_writer;
 mod hop_table;
