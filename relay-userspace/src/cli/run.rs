@@ -14,7 +14,7 @@ use super::signals::Signals;
 use super::welcome::Welcome;
 use crate::admin::{Admin, Source};
 use crate::config::{AdminListen, Settings};
-use crate::datapath::{Datapath, DatapathConfig, FastPath};
+use crate::datapath::{Datapath, DatapathConfig, FastPath, Request, doctor};
 use crate::net::{Server, ServerConfig};
 use crate::turn::{CoreConfig, Shared};
 
@@ -51,6 +51,11 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
         let (name, mode) = (&interface.name, interface.mode);
         for reason in &interface.reasons {
             tracing::info!(interface = name, %mode, "{reason}");
+        }
+        if settings.datapath == Request::Auto {
+            for doctor::Finding { about, text, command, .. } in doctor::advice(interface) {
+                tracing::warn!(interface = about, command, "{text}");
+            }
         }
     }
     running.ready(server, datapath);

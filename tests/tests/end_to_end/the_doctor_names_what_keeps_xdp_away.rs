@@ -1,9 +1,10 @@
-//! `turnpike doctor` on wires with wrong settings, each of which it names with the command that mends it.
+//! `turnpike doctor` on wires with wrong settings, each of which it names with the command that mends it; and
+//! `turnpike run` says the same of an interface that it could not raise to driver mode.
 
 use std::process::Stdio;
 
 use serde_json::Value;
-use turnpike_tests::lab::{self, Host, Net, OneNic, PassProgram, Server, turnpike, veth};
+use turnpike_tests::lab::{self, Host, Namespace, Net, OneNic, PassProgram, Server, turnpike, veth};
 
 /// What the doctor prints as JSON, and its exit code.
 fn doctor(host: &Host, flags: &str) -> (i32, Vec<Value>) {
@@ -116,6 +117,27 @@ fn which_the_kernel_refuses_and_takes_just_as_it_says() {
         let (mode, reasons) = running.mode("left");
         assert_eq!(mode != "xdp", warned, "{mtu}: {reasons:?} {findings:#?}");
         largest_is_taken |= mtu == 3506 && !warned;
+        let (_, output) = running.stop();
+        assert_eq!(output.contains(lower), warned, "{output}");
     }
     assert!(largest_is_taken);
+}
+
+#[test]
+fn and_a_server_that_takes_a_lower_mode_logs_the_commands() {
+    if lab::skipped() {
+        return;
+    }
+    let net = OneNic::new();
+    let far = Namespace::new();
+    veth(&net.server, "eth1", &far, "eth1");
+    net.server.ip("addr add 10.78.0.1/24 dev eth1");
+    net.server.run("ethtool", "-K eth1 gro off");
+    let options = lab::ServerOptions::new("auto").relay_from("10.78.0.1");
+    let server = Server::start(&net.server, &options);
+    assert_eq!(server.mode("eth1").0, "xdp-generic");
+    let (_, output) = server.stop();
+    let line = output.lines().find(|line| line.contains("ethtool -K eth1 gro on"));
+    assert!(line.is_some_and(|line| line.contains("WARN") && line.contains("GRO is off")), "{output}");
+    assert!(!output.contains("ethtool -K eth0"), "{output}");
 }

@@ -27,7 +27,7 @@ use super::interfaces::Network;
 use super::ladder::load_reason;
 use super::netlink::Link;
 use super::program::{Plan, Program};
-use super::{DatapathConfig, DatapathError, Request, TableSize, object};
+use super::{DatapathConfig, DatapathError, InterfaceStatus, Mode, Request, TableSize, object};
 
 /// What is to be examined.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +77,21 @@ pub fn examine(examination: Examination<'_>) -> Result<Vec<Finding>, DatapathErr
         findings.extend(card_rules::judge(&Card::read(&link, &network), setting));
     }
     Ok(findings)
+}
+
+/// Of an interface that was to run XDP in driver mode and does not: what can be done about it.
+pub fn advice(interface: &InterfaceStatus) -> Vec<Finding> {
+    if interface.mode == Mode::Xdp {
+        return Vec::new();
+    }
+    let network = Network::read().unwrap_or_default();
+    let Some(link) = network.links.iter().find(|link| link.index == interface.index && !link.loopback) else {
+        return Vec::new();
+    };
+    let setting = setting(Request::Auto, &Machine::read());
+    let links = with_those_below(std::slice::from_ref(link), &network);
+    let all = links.iter().flat_map(|link| card_rules::judge(&Card::read(link, &network), setting));
+    all.filter(|finding| finding.level >= Level::Warning && finding.command.is_some()).collect()
 }
 
 /// The interfaces that `run` would use.
