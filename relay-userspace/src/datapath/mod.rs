@@ -1,5 +1,6 @@
 //! Where media runs: the XDP programs and their tables, or this process.
 
+mod attachments;
 mod counters;
 mod flow_table;
 mod flow_writer;
@@ -15,6 +16,7 @@ mod program;
 mod shared_map;
 mod start;
 mod status;
+mod watcher;
 
 use relay_common::tables::Count;
 

@@ -1,5 +1,6 @@
 //! What the kernel knows about the network, asked over rtnetlink with a blocking socket.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
@@ -72,12 +73,16 @@ pub(super) struct Link {
     pub(super) mtu: u32,
     /// Whether it is up and has a carrier.
     pub(super) up: bool,
+    /// Whether it was set up and its other end is there. Unlike `up`, which takes the kernel up to a second, at once.
+    pub(super) connected: bool,
     /// Whether it is the loopback.
     pub(super) loopback: bool,
     /// When it is a VLAN on top of another interface.
     pub(super) vlan: Option<Vlan>,
     /// When it is one end of a veth: the other.
     pub(super) far_end: Option<FarEnd>,
+    /// The XDP programs attached to it, by the kernel's numbers.
+    pub(super) programs: BTreeSet<u32>,
 }
 
 /// The other end of a veth.
@@ -346,9 +351,11 @@ fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
         mac: None,
         mtu: 0,
         up: flags.contains(LinkFlags::Up | LinkFlags::Running),
+        connected: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         loopback: flags.contains(LinkFlags::Loopback),
         vlan: None,
         far_end: None,
+        programs: BTreeSet::new(),
     };
     let (mut lower, mut tag, mut netns) = (None, None, None);
     for attribute in message.attributes {
@@ -358,6 +365,7 @@ fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Address(bytes) if ethernet => link.mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::Link(index) => lower = Some(index),
             LinkAttribute::LinkNetNsId(id) => netns = Some(id),
+            LinkAttribute::Xdp(xdp) => link.programs = xdp.iter().filter_map(program).collect(),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     match info {
@@ -375,6 +383,14 @@ fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
         link.far_end = lower.map(|index| FarEnd { index, netns });
     }
     Some(link)
+}
+
+fn program(xdp: &LinkXdp) -> Option<u32> {
+    use LinkXdp::{DrvProgId, HwProgId, ProgId, SkbProgId};
+    match xdp {
+        ProgId(id) | DrvProgId(id) | SkbProgId(id) | HwProgId(id) => Some(*id),
+        _ => None,
+    }
 }
 
 fn vlan_tag(data: &[InfoVlan]) -> Option<(u16, u16)> {
