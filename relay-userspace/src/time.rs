@@ -26,6 +26,20 @@ impl Add<Duration> for Timestamp {
     type Output = Timestamp;
 
     fn add(self, d: Duration) -> Timestamp {
-        Timestamp(self.0.saturating_add(d.as_nanos() as u64))
+        Timestamp(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beyond_the_clock_is_its_end_and_not_the_past() {
+        // 2^64 ns and one more: cut to 64 bits it would be 1 ns.
+        let beyond = Duration::from_nanos(u64::MAX) + Duration::from_nanos(2);
+        assert_eq!(Timestamp(5) + beyond, Timestamp(u64::MAX));
+        assert_eq!(Timestamp(5) + Duration::MAX, Timestamp(u64::MAX));
+        assert_eq!(Timestamp(5) + Duration::from_nanos(2), Timestamp(7));
     }
 }

@@ -155,6 +155,31 @@ fn a_late_duplicate_of_the_allocate_request_makes_no_second_allocation() {
 }
 
 #[test]
+fn nor_does_it_when_the_client_ended_its_allocation_from_where_it_is_now() {
+    for moved_before in [false, true] {
+        let mut sim = sim();
+        let mut old = Client::new(1000);
+        old.learn_nonce(&mut sim);
+        let request = old.signed(Method::ALLOCATE, |b| {
+            b.requested_transport(17).mobility_ticket(&[]);
+        });
+        let first = old.exchange(&mut sim, &request);
+        let mut new = old.moved(2000);
+        let end = if moved_before {
+            new.refresh_with(&mut sim, &first.ticket());
+            new.refresh(&mut sim, 0)
+        } else {
+            new.request(&mut sim, Method::REFRESH, |b| {
+                b.lifetime(std::time::Duration::ZERO).mobility_ticket(&first.ticket());
+            })
+        };
+        assert_eq!((end.lifetime(), sim.core.allocation_count()), (0, 0));
+        assert_eq!(old.exchange(&mut sim, &request), first);
+        assert_eq!(sim.core.allocation_count(), 0, "moved before: {moved_before}");
+    }
+}
+
+#[test]
 fn tickets_that_are_not_the_servers_move_nothing() {
     let mut sim = sim();
     let (old, relayed, ticket) = with_channel(&mut sim);

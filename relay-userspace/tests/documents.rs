@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use relay_common::reason::Reason;
+use turnpike::config::parse;
 
 #[test]
 fn the_operators_page_explains_every_reason_and_no_other() {
@@ -18,6 +19,53 @@ fn the_operators_page_explains_every_reason_and_no_other() {
     names.sort_unstable();
     sorted.sort_unstable();
     assert_eq!(sorted, names);
+}
+
+#[test]
+fn every_file_of_settings_in_the_documents_is_understood() {
+    let pages = [
+        ("README.md", include_str!("../../README.md")),
+        ("docs/operations.md", include_str!("../../docs/operations.md")),
+        ("docs/from-coturn.md", include_str!("../../docs/from-coturn.md")),
+    ];
+    for (name, page) in pages {
+        let files: Vec<&str> = settings_in(page).collect();
+        assert!(!files.is_empty(), "{name} has none");
+        for file in files {
+            parse(Path::new(name), file).unwrap_or_else(|e| panic!("{e}\n{file}"));
+        }
+    }
+}
+
+#[test]
+fn the_operators_page_shows_every_setting_of_the_file() {
+    let page = include_str!("../../docs/operations.md");
+    let file = settings_in(page).next().expect("a file of settings");
+    let parts = file.split("\n[");
+    let titles = std::iter::once("").chain(parts.clone().skip(1).filter_map(|part| part.lines().next()));
+    for (title, part) in titles.zip(parts) {
+        let title = title.split(" #").next().unwrap_or_default().trim_end();
+        let header = if title.is_empty() { String::new() } else { format!("[{title}\n") };
+        let complaint =
+            parse(Path::new("t"), &format!("{header}no-such-setting = 1")).unwrap_err().to_string();
+        let (_, known) = complaint.split_once("known here are ").expect("a list of the settings");
+        let missing: Vec<&str> = known
+            .split(", ")
+            .filter(|key| {
+                let is_shown = |line: &str| line.starts_with(&format!("{key} = ")) || line == *key;
+                // A table or a list of tables is a part of its own.
+                let is_part = file.contains(&format!("\n[{key}]")) || file.contains(&format!("\n[[{key}]]"));
+                // `[[peers.override]]` is the only one that lies in another.
+                !(part.lines().any(is_shown) || is_part || (*key == "override" && title == "peers]"))
+            })
+            .collect();
+        assert!(missing.is_empty(), "[{title} lacks {missing:?}");
+    }
+}
+
+/// What the blocks of TOML hold.
+fn settings_in(page: &str) -> impl Iterator<Item = &str> {
+    page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next())
 }
 
 #[test]
@@ -81,8 +129,10 @@ fn missing<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
         .collect();
     let exists = |name: &str| match name.rsplit_once("::") {
         Some((file, test)) => {
-            let end = format!("/{file}.rs");
-            sources.iter().any(|(path, text)| path.ends_with(&end) && has_test(text, test))
+            let ends = [format!("/{file}.rs"), format!("/{file}/mod.rs")];
+            sources
+                .iter()
+                .any(|(path, text)| ends.iter().any(|end| path.ends_with(end)) && has_test(text, test))
         }
         None => {
             sources.iter().any(|(path, text)| path.ends_with(&format!("/{name}")) || has_test(text, name))

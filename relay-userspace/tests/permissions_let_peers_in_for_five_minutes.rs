@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Client, addr, dropped, peer, sim, to_client, to_peer};
 use relay_common::reason::Reason;
-use turnpike::policy::PeerRules;
+use turnpike::policy::{PeerRules, Rate};
 use turnpike::stun::{AttributeType, Message, Method};
+use turnpike::turn::{CoreConfig, Rates};
 
 const PEER: &str = "203.0.113.1:1000";
 
@@ -80,4 +83,21 @@ fn an_allocation_has_a_bounded_number_of_permissions() {
     assert_eq!(client.permit(&mut sim, &peers[..1]).code(), 0, "those there can be refreshed");
     sim.wait(10_000.0);
     sim.assert_empty();
+}
+
+#[test]
+fn an_address_that_a_request_names_twice_is_one_permission_also_at_the_limits() {
+    let new_peers = Some(Rate::new(4, Duration::from_secs(60), 4));
+    let rates = Rates { new_peers, ..Rates::default() };
+    let mut sim = common::Sim::new(CoreConfig { allocation_peers: 4, rates, ..common::config() }, [1; 32]);
+    let mut client = Client::new(1);
+    client.allocated(&mut sim);
+    // The candidates of two peers: each has several ports.
+    let candidates: Vec<_> =
+        (1..=3).flat_map(|port| [1, 2].map(|n| addr(&format!("203.0.113.{n}:{port}")))).collect();
+    assert_eq!(client.permit(&mut sim, &candidates).code(), 0);
+    assert_eq!(sim.core.occupancy().permissions, 2);
+    let more: Vec<_> = [3, 4, 1, 4, 3].map(|n| addr(&format!("203.0.113.{n}:1"))).into();
+    assert_eq!(client.permit(&mut sim, &more).code(), 0);
+    assert_eq!(client.permit(&mut sim, &[addr("203.0.113.5:1")]).code(), 508);
 }

@@ -212,3 +212,46 @@ fn a_burst_of_a_key_frame_passes_a_limit_that_its_stream_does_not_exceed() {
         sim.sleep(1.0 / 30.0);
     }
 }
+
+/// Neither a move (RFC 8016) nor other settings bring an allocation into XDP that is to be counted, nor out of it.
+#[test]
+fn a_move_or_a_reload_changes_nothing_of_what_takes_the_fast_path() {
+    let limits = Rates { allocation: packets(50), ..Rates::default() };
+    let mobile = |rates| CoreConfig { rates, mobility: true, ..config() };
+    let mut sim = Sim::new(mobile(limits), [1; 32]);
+    let with_channel = |sim: &mut Sim, port| {
+        let mut client = Client::new(port);
+        let (_, ticket) = client.allocated_mobile(sim);
+        assert_eq!(client.bind(sim, 0x4000, addr(PEER)).code(), 0);
+        (client, ticket)
+    };
+    let moves = |sim: &mut Sim, client: &Client, ticket: &[u8], port| {
+        let mut moved = client.moved(port);
+        let ticket = moved.refresh_with(sim, ticket).ticket();
+        moved.channel_data(sim, 0x4000, b"here");
+        assert_eq!(moved.bind(sim, 0x4000, addr(PEER)).code(), 0);
+        (moved, ticket)
+    };
+    let (limited, ticket) = with_channel(&mut sim, 1);
+    let (limited, ticket) = moves(&mut sim, &limited, &ticket, 2);
+    assert_eq!(sim.datapath.bindings.len(), 0);
+
+    sim.core.reconfigure(Arc::new(mobile(Rates::default())));
+    sim.sleep(2.0);
+    let (limited, ticket) = moves(&mut sim, &limited, &ticket, 3);
+    assert_eq!(sim.datapath.bindings.len(), 0, "limited to its end");
+    assert_eq!(by_channel(&mut sim, &limited, 1, 100), 49);
+
+    let (free, other) = with_channel(&mut sim, 11);
+    assert!(sim.datapath.binding(free.five_tuple, 0x4000).is_some());
+    sim.core.reconfigure(Arc::new(mobile(limits)));
+    let (free, _) = moves(&mut sim, &free, &other, 12);
+    assert!(sim.datapath.binding(free.five_tuple, 0x4000).is_some());
+    assert_eq!(by_channel(&mut sim, &free, 1, 100), 100);
+    sim.sleep(2.0);
+    moves(&mut sim, &limited, &ticket, 4);
+    assert_eq!(sim.datapath.bindings.len(), 1);
+    sim.datapath.assert_agrees_with(&sim.core);
+    sim.wait(1300.0);
+    sim.assert_empty();
+}

@@ -5,6 +5,7 @@ mod common;
 
 use common::{Client, REALM, Sim, addr, config, credentials};
 use turnpike::auth::{Credentials, InvalidRealms, Realm, Realms};
+use turnpike::stun::Method;
 use turnpike::turn::CoreConfig;
 
 const PEER: &str = "203.0.113.1:1000";
@@ -105,6 +106,37 @@ fn a_user_of_the_same_name_in_another_realm_is_another_user() {
     assert_eq!(other.permit(&mut sim, &[addr(PEER)]).code(), 441);
     assert_eq!(other.bind(&mut sim, 0x4000, addr(PEER)).code(), 441);
     assert_eq!(owner.refresh(&mut sim, 600).code(), 0);
+}
+
+/// Nor is what one was given good for the other: a ticket, or the token of a reserved port.
+#[test]
+fn tickets_and_reserved_ports_are_of_no_use_in_another_realm() {
+    let mut sim = Sim::new(CoreConfig { realms: realms(), mobility: true, ..config() }, [7; 32]);
+    let mut owner = client(1, "wonderland", FIRST, None);
+    let pair = owner.request(&mut sim, Method::ALLOCATE, |b| {
+        b.requested_transport(17).even_port(true).mobility_ticket(&[]);
+    });
+    let token = pair.message().reservation_token().unwrap().expect("RESERVATION-TOKEN");
+    let claim = |sim: &mut Sim, mut client: Client| {
+        client.request(sim, Method::ALLOCATE, |b| _ = b.requested_transport(17).reservation_token(token))
+    };
+    let strangers = [(2, "of pages", FIRST, Some(ORIGIN)), (3, "of north", SECOND, None)];
+    for (port, password, listener, origin) in strangers {
+        let mut other = client(port, password, listener, origin);
+        assert_eq!(other.refresh_with(&mut sim, &pair.ticket()).code(), 441);
+        assert_eq!(claim(&mut sim, other).code(), 508);
+    }
+    // Moving to another listener is no way into the realm that is not served there.
+    let mut elsewhere = client(4, "wonderland", SECOND, None);
+    elsewhere.learn_nonce(&mut sim);
+    elsewhere.realm = REALM.into();
+    assert_eq!(elsewhere.refresh_with(&mut sim, &pair.ticket()).code(), 401);
+
+    assert_eq!(
+        claim(&mut sim, client(5, "wonderland", FIRST, None)).relayed().port(),
+        pair.relayed().port() + 1
+    );
+    assert_eq!(client(6, "wonderland", FIRST, None).refresh_with(&mut sim, &pair.ticket()).code(), 0);
 }
 
 #[test]

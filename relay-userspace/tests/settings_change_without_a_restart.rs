@@ -139,3 +139,45 @@ fn an_answer_that_was_lost_is_given_again_while_draining() {
     change(&mut sim, CoreConfig { draining: true, ..config() });
     assert_eq!(client.exchange(&mut sim, &request).relayed(), relayed);
 }
+
+/// RFC 8016: what a client was given stays, what it asks for is judged by the new settings.
+#[test]
+fn where_mobility_was_switched_off_tickets_are_worth_nothing_and_a_move_under_way_ends_well() {
+    let mobile = || CoreConfig { mobility: true, ..config() };
+    let mut sim = Sim::new(mobile(), [7; 32]);
+    let (mut staying, mut moving) = (Client::new(1), Client::new(2));
+    let (_, ticket) = staying.allocated_mobile(&mut sim);
+    let (relayed, other) = moving.allocated_mobile(&mut sim);
+    assert_eq!(moving.bind(&mut sim, 0x4000, addr(PEER)).code(), 0);
+    let mut moved = moving.moved(3);
+    let newest = moved.refresh_with(&mut sim, &other).ticket();
+
+    change(&mut sim, config());
+    assert_eq!(staying.moved(4).refresh_with(&mut sim, &ticket).code(), 405);
+    assert_eq!(moving.moved(5).refresh_with(&mut sim, &newest).code(), 405);
+    assert!(to_peer(&moved.channel_data(&mut sim, 0x4000, b"here")).is_some());
+    assert_eq!(common::client_of(&sim.peer_sends(relayed, common::peer(PEER), b"x")), Some(moved.five_tuple));
+    assert_eq!((moved.refresh(&mut sim, 600).code(), staying.refresh(&mut sim, 600).code()), (0, 0));
+
+    change(&mut sim, mobile());
+    assert_eq!(staying.moved(4).refresh_with(&mut sim, &ticket).code(), 0);
+    sim.datapath.assert_agrees_with(&sim.core);
+    sim.wait(1300.0);
+    sim.assert_empty();
+}
+
+#[test]
+fn a_limit_on_peers_that_was_lowered_takes_none_away_and_lets_none_in() {
+    let mut sim = sim();
+    let mut client = Client::new(1);
+    client.allocated(&mut sim);
+    let peers: Vec<_> = (1..=4).map(|n| addr(&format!("203.0.113.{n}:1"))).collect();
+    assert_eq!(client.permit(&mut sim, &peers).code(), 0);
+    assert_eq!(client.bind(&mut sim, 0x4000, peers[0]).code(), 0);
+    assert_eq!(client.bind(&mut sim, 0x4001, peers[1]).code(), 0);
+    change(&mut sim, CoreConfig { allocation_peers: 1, ..config() });
+    assert_eq!(client.permit(&mut sim, &peers).code(), 0, "refreshed");
+    assert_eq!(client.bind(&mut sim, 0x4001, peers[1]).code(), 0, "refreshed");
+    assert_eq!(client.permit(&mut sim, &[addr("203.0.113.5:1")]).code(), 508);
+    assert_eq!(client.bind(&mut sim, 0x4002, peers[2]).code(), 508);
+}

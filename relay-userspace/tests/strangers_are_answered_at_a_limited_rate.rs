@@ -9,7 +9,7 @@ use common::{Client, PASSWORD, Seen, Sim, USER, addr, config, dropped, to_client
 use relay_common::reason::Reason;
 use turnpike::policy::Rate;
 use turnpike::stun::{AttributeType, Class, Method};
-use turnpike::turn::{ClientAddr, CoreConfig};
+use turnpike::turn::{ClientAddr, CoreConfig, Discovery};
 
 /// Ten answers a second for each network, twenty at once.
 fn limited() -> CoreConfig {
@@ -83,6 +83,33 @@ fn whatever_a_stranger_is_answered_is_limited() {
         sim.sleep(0.5);
         assert_eq!(answered(&mut sim, &client, &request, 100), 5, "{kind}");
         sim.assert_empty();
+    }
+}
+
+/// What the rate is for is the bytes that hit somebody. An answer is never much longer than its request, but a long one
+/// weighs as much as many short ones.
+#[test]
+fn long_requests_are_answered_less_often() {
+    let listeners = ["198.51.100.7:3478", "198.51.100.7:3479", "198.51.100.8:3478", "198.51.100.8:3479"];
+    let discovery = Some(Discovery::new(&listeners.map(addr)).unwrap());
+    let rate = Some(Rate::new(100, Duration::from_secs(1), 100));
+    let mut sim = Sim::new(CoreConfig { strangers: rate, discovery, ..config() }, [1; 32]);
+    let mut client = Client::new(1);
+    let padded = client.plain(Method::BINDING, Class::Request, |b| _ = b.padding(1_500));
+    let unknown = client.plain(Method::BINDING, Class::Request, |b| {
+        (0..2_000).for_each(|_| _ = b.bytes(AttributeType(0x7abc), &[]));
+    });
+    let bytes_answered = |sim: &mut Sim, request: &[u8]| {
+        let bytes = (0..1_000).filter_map(|_| {
+            let seen = sim.client_sends(client.five_tuple, request);
+            to_client(&seen).map(<[u8]>::len)
+        });
+        bytes.sum::<usize>()
+    };
+    for request in [&padded, &unknown] {
+        sim.sleep(10.0);
+        let bytes = bytes_answered(&mut sim, request);
+        assert!((10_000..=100 * 256).contains(&bytes), "{bytes} bytes");
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// REALM of the credentials.
     pub realm: String,
+    /// Those of `[[realms]]` beside it.
+    #[serde(default)]
+    pub other_realms: Vec<String>,
     /// Threads that serve clients.
     pub shards: usize,
     /// URLs that clients are served on.

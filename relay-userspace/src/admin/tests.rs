@@ -25,6 +25,7 @@ pub(crate) fn busy_status() -> Status {
         started: 1_700_000_000,
         uptime_seconds: 11_525,
         realm: "example.org".into(),
+        other_realms: vec!["north.example".into()],
         shards: 2,
         listeners: vec!["udp://10.0.0.2:3478".into(), "udp://10.0.0.3:3478".into()],
         relay_addresses: vec!["198.51.100.1/10.0.0.2".into()],

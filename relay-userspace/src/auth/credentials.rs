@@ -119,6 +119,11 @@ impl Credentials {
         self.users.keys().map(String::as_str)
     }
 
+    /// Whether nobody but the static users can come in.
+    pub fn all_are_listed(&self) -> bool {
+        self.secrets.is_empty()
+    }
+
     /// A static user for whom no key of this algorithm can be had, if there is one.
     pub fn user_without(&self, algorithm: PasswordAlgorithm) -> Option<&str> {
         let mut without = self.users.iter().filter(|(_, password)| !password.supports(algorithm));

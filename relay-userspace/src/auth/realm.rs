@@ -93,8 +93,9 @@ impl Realm {
         }
         let by_hash: HashMap<_, _> =
             credentials.users().map(|user| (userhash(user, name), user.to_owned())).collect();
-        // RFC 8489 section 14.4: without static users no hash could be told whose it is.
-        let offer = Offer::new(possible, !by_hash.is_empty());
+        // RFC 8489 section 9.2.5: where it is offered, a client MUST send the hash and not the name. Nobody could tell
+        // whose hash that of a time-limited user is, so where there may be any, it is not offered; it is understood.
+        let offer = Offer::new(possible, !by_hash.is_empty() && credentials.all_are_listed());
         let (listeners, origins) = Default::default();
         Ok(Self { name: name.into(), listeners, origins, is_default: false, credentials, offer, by_hash })
     }

@@ -277,7 +277,7 @@ mod tests {
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
-             --alternate-server 192.0.2.9:443 --alternate-server 2001:db8::9 --alternate-domain turn2.example.org \
+             --alternate-server 192.0.2.9:443 --alternate-server [2001:db8::9] --alternate-domain turn2.example.org \
              --alternate-when always --user-quota 3 --total-quota 4 --max-lifetime 2h \
              --allocation-bandwidth 8Mbit --allocation-packets 2000 --allocation-peers 20 --user-bandwidth 1Gbit \
              --user-packets 8000 --user-new-peers 120 --stranger-rate off \

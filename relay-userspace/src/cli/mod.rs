@@ -38,7 +38,8 @@ enum Command {
     Run(run::Args),
     /// Check the settings and print what holds, secrets masked
     ///
-    /// Nothing is started. Exit code 0: `run` would start with these settings; 1: it would refuse them.
+    /// Nothing is started. Exit code 1: `run` would refuse these settings; 0: it would not. What this host may lack when the server
+    /// starts (an address, an interface, a free port) is warned of where it can be seen.
     Check(check::Args),
     /// Show what a running server does: interfaces, allocations, packets by fate
     Status(status::Args),
@@ -52,10 +53,10 @@ enum Command {
     ///
     /// Before maintenance: `turnpike drain --wait --timeout 1h && systemctl stop turnpike`.
     Drain(drain::Args),
-    /// Make a time-limited credential from a shared secret
+    /// Make a time-limited credential from a shared secret, or keys to store in place of a password
     ///
     /// The user name is EXPIRY:NAME and the password base64(HMAC-SHA1(secret, user name)), as in coturn's
-    /// `use-auth-secret` and most WebRTC back ends.
+    /// `use-auth-secret` and most WebRTC back ends. With --key it reads a password from stdin and prints a line for a users file.
     Creds(creds::Args),
     /// Try a TURN server as a client and say which step fails
     ///

@@ -39,13 +39,14 @@ fn render(reloaded: &Reloaded) -> Screen {
     let mut screen = Screen::default();
     let Reloaded { applied, waiting, .. } = reloaded;
     screen.line(if applied.is_empty() { "reloaded, nothing is different" } else { "reloaded" });
+    let width = applied.iter().chain(waiting).map(|change| change.key.len()).max().unwrap_or(0).max(22);
     for (title, changes) in [("in force", applied), ("waiting for a restart", waiting)] {
         if !changes.is_empty() {
             screen.line("");
             screen.line(title);
         }
         for change in changes {
-            screen.line(format_args!("  {:<22} {}", change.key, change.what));
+            screen.line(format_args!("  {:<width$} {}", change.key, change.what));
         }
     }
     screen

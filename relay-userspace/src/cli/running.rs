@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::process;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -83,6 +83,8 @@ impl Running {
     /// Reads the settings again and goes on with them; after an error, with those before. Either is logged.
     pub(super) fn reload(&self) -> Result<Reloaded> {
         let _one = lock(&self.reloading);
+        // That is no fault of the files.
+        ensure!(matches!(*self.phase(), Phase::Ready(..)), NOT_READY);
         let reloaded = self.read_again();
         match &reloaded {
             Ok(Reloaded { applied, waiting, warnings }) => {
@@ -132,8 +134,8 @@ impl Running {
 
     /// Changes what holds and tells the shards; when that cannot be, nothing has changed.
     fn change<T>(&self, make: impl FnOnce(&mut Held) -> T) -> Result<(T, Reconfigured)> {
-        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
-        let Phase::Ready(parts) = &*phase else { bail!("the server is starting or stopping") };
+        let phase = self.phase();
+        let Phase::Ready(parts) = &*phase else { bail!(NOT_READY) };
         let mut held = lock(&self.held);
         let mut next = held.clone();
         let made = make(&mut next);
@@ -143,6 +145,10 @@ impl Running {
         Ok((made, posted))
     }
 
+    fn phase(&self) -> RwLockReadGuard<'_, Phase> {
+        self.phase.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn enter(&self, next: Phase) -> Phase {
         std::mem::replace(&mut *self.phase.write().unwrap_or_else(PoisonError::into_inner), next)
     }
@@ -150,7 +156,7 @@ impl Running {
 
 impl Source for Running {
     fn status(&self) -> Status {
-        let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
+        let phase = self.phase();
         let held = lock(&self.held).clone();
         let settings = &held.settings;
         let mut status = Status {
@@ -165,6 +171,7 @@ impl Source for Running {
             started: self.started.1,
             uptime_seconds: self.started.0.elapsed().as_secs(),
             realm: settings.realm.as_str().into(),
+            other_realms: settings.realms.iter().map(|realm| realm.name.as_str().into()).collect(),
             shards: settings.shards,
             listeners: settings.listen.iter().map(ToString::to_string).collect(),
             relay_addresses: settings.relay_addresses.iter().map(ToString::to_string).collect(),
@@ -228,6 +235,8 @@ fn traffic(datapath: Where, counts: &[Count; Reason::COUNT]) -> Vec<Traffic> {
     occurred.map(|(reason, &count)| Traffic::new(datapath, reason, count)).collect()
 }
 
+const NOT_READY: &str = "the server is starting or stopping";
+
 const LATE: &str =
     "not every shard has taken this up yet: the server is overloaded, or broken (its log says more)";
 
@@ -248,4 +257,31 @@ fn own_addresses(before: &Host, after: &Host) -> Option<Change> {
 fn summary(changes: &[Change]) -> String {
     let texts: Vec<_> = changes.iter().map(|change| format!("{}: {}", change.key, change.what)).collect();
     if texts.is_empty() { "nothing".into() } else { texts.join(" | ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::flags::SettingsFlags;
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        settings: SettingsFlags,
+    }
+
+    /// Nothing is wrong with the files then, and an alert on the metric would last until the next reload.
+    #[test]
+    fn a_reload_that_comes_before_the_server_is_ready_has_not_failed() {
+        let flags = "turnpike --listen udp://127.0.0.1 --user a:b".split(' ');
+        let mut origin = Origin::new(Flags::parse_from(flags).settings);
+        let reading = origin.first().unwrap();
+        let core = core_config(&reading.settings, &reading.host, false).unwrap();
+        let running = Running::new(origin, reading, Arc::new(Shared::new(&core, [7; 32])));
+        let error = Running::reload(&running).unwrap_err().to_string();
+        assert!(error.contains("starting"), "{error}");
+        assert!(running.status().reload.successful);
+    }
 }

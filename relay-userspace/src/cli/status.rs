@@ -1,5 +1,6 @@
 //! `turnpike status`: what a running server says about itself, for people.
 
+use std::iter;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ fn render(status: &Status) -> Screen {
         "relaying",
         status.relay_addresses.iter().map(|a| format!("{a}   ports {}", status.relay_ports)),
     );
-    screen.row("realm", printable(&status.realm));
+    screen.rows("realm", iter::once(&status.realm).chain(&status.other_realms).map(|name| printable(name)));
     screen.row("shards", status.shards);
     settings(&mut screen, status);
     screen.row("data path", status.datapath);
@@ -205,6 +206,7 @@ listening    udp://10.0.0.2:3478
              udp://10.0.0.3:3478
 relaying     198.51.100.1/10.0.0.2   ports 49152-65535
 realm        example.org
+             north.example
 shards       2
 data path    auto
              eth0       xdp

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::ConfigError;
+use super::host::is_link_local;
 use super::layer;
 use super::resolve::refuse;
-use super::values::{BadValue, DEFAULT_PORT, Listen, refuse as refuse_value};
+use super::values::{BadValue, Listen, address_and_port, refuse as refuse_value};
 use crate::turn::{Alternate, RedirectWhen, RelayAddress};
 
 /// A server that clients are sent to: `ADDRESS[:PORT]`.
@@ -18,14 +19,11 @@ impl FromStr for AlternateServer {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bare = || text.trim_start_matches('[').trim_end_matches(']').parse();
-        let address = text.parse().or_else(|_| bare().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)));
-        let Ok(address) = address else {
-            return refuse_value(format!("{text:?} is no IP address with a port: write ADDRESS:PORT"));
-        };
+        let address = address_and_port(text, "")?;
         // A mapped address is one of IPv4, and of use to its clients only.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        let ip = address.ip();
+        if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_link_local(ip) {
             return refuse_value(format!("{text:?} is no place where a server can be reached"));
         }
         Ok(Self(address))

@@ -77,7 +77,19 @@ fn explain(message: &str) -> String {
     {
         let found = found.split(' ').next().unwrap_or_default();
         let expected = expected.trim_end().replace("a sequence", "a list, as in [\"...\"]");
-        return format!("found {found}, expected {expected}");
+        return format!("found {found}, expected {}", expected.replace("a boolean", "true or false"));
+    }
+    // "invalid value: integer `-1`, expected u32"
+    if let Some(found) = message.strip_prefix("invalid value: integer `")
+        && let Some((number, _)) = found.split_once('`')
+    {
+        return format!("{number} cannot be: write a whole number from 0 to {}", u32::MAX);
+    }
+    // "unknown variant `fast`, expected one of `auto`, `xdp`": every second piece is a name.
+    if let Some(names) = message.strip_prefix("unknown variant ") {
+        let mut names = names.split('`').skip(1).step_by(2);
+        let unknown = names.next().unwrap_or_default();
+        return format!("{unknown:?} is none of {}", names.collect::<Vec<_>>().join(", "));
     }
     // "unknown field `lisen`, expected one of `listen`, `realm`": every second piece is a name.
     let Some(names) = message.strip_prefix("unknown field ") else {

@@ -15,8 +15,6 @@ mod resolve;
 mod values;
 
 #[cfg(test)]
-mod rates_tests;
-#[cfg(test)]
 mod tests;
 
 use std::io;

@@ -12,8 +12,8 @@ use crate::turn::{MOST_PEERS, Rates, Throughput};
 
 /// Answers a second to strangers of one network unless told otherwise, and ten times as many at once.
 ///
-/// Of the largest answers, 100 bytes with their headers, this is 0.8 Mbit/s: no harm to whoever they are sent to in
-/// another's name. And it passes a carrier's or campus's NAT of some thousand callers behind one IPv4 /24: each sends
+/// Of the usual answers, 60 to 132 bytes with their headers, this is 1 Mbit/s at most, and longer requests count as several:
+/// no harm to whoever they are sent to in another's name. And it passes a carrier's or campus's NAT of some thousand callers behind one IPv4 /24: each sends
 /// two or three such requests when a call is set up, and a Binding request every ten seconds or so to keep its NAT open.
 pub const DEFAULT_STRANGER_RATE: u32 = 1_000;
 

@@ -282,7 +282,15 @@ fn check_relay_addresses(
 ) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
     for address in named {
+        let known = warnings.len();
         check_address(&format!("relay address {address}"), address.local, host, warnings)?;
+        // What coturn takes as `external-ip` alone: the server would start, and refuse every allocation.
+        if let Some(warning) = warnings.get_mut(known) {
+            warning.push_str(": until it is one, clients that get it are refused with 508");
+            if address.public == address.local {
+                warning.push_str(&format!("; behind a 1:1 NAT write {}/LOCAL", address.public));
+            }
+        }
         if address.public.is_unspecified() || address.public.is_multicast() {
             return refuse(format!(
                 "relay address {address}: name the public address that the NAT maps to {}",

@@ -51,24 +51,34 @@ impl FromStr for Listen {
             }
             _ => return refuse(format!("unknown scheme {scheme:?}: write udp://ADDRESS:PORT")),
         }
-        // `udp://2001:db8::1:3478` could mean either.
-        if let Ok(v6) = rest.parse::<Ipv6Addr>() {
-            return refuse(format!("IPv6 addresses take brackets: write udp://[{v6}]:{DEFAULT_PORT}"));
-        }
-        let bracketed = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let address = rest.parse().or_else(|_| {
-            let ip = bracketed.map_or_else(|| rest.parse(), |v6| v6.parse::<Ipv6Addr>().map(IpAddr::V6));
-            ip.map(|ip| SocketAddr::new(ip, DEFAULT_PORT))
-        });
-        match address {
-            Ok(address) if address.port() == 0 => refuse("port 0: clients must know the port beforehand"),
-            Ok(address) => Ok(Self(address)),
-            Err(_) if rest.contains('%') => {
-                refuse(format!("{rest:?} is an address of one link only: name a global or unique local one"))
-            }
-            Err(_) => refuse(format!("{rest:?} is no IP address with a port: write udp://ADDRESS:PORT")),
+        match address_and_port(rest, "udp://")? {
+            address if address.port() == 0 => refuse("port 0: clients must know the port beforehand"),
+            address => Ok(Self(address)),
         }
     }
+}
+
+/// An address with the port that follows it, else the port of TURN. IPv6 addresses take brackets, because
+/// `2001:db8::1:3478` could mean either. A complaint shows the form with `scheme` before it.
+pub(super) fn address_and_port(text: &str, scheme: &str) -> Result<SocketAddr, BadValue> {
+    if let Ok(v6) = text.parse::<Ipv6Addr>() {
+        return refuse(format!("IPv6 addresses take brackets: write {scheme}[{v6}]:{DEFAULT_PORT}"));
+    }
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = text.parse().or_else(|_| {
+        let ip = bracketed.map_or_else(|| text.parse(), |v6| v6.parse::<Ipv6Addr>().map(IpAddr::V6));
+        ip.map(|ip| SocketAddr::new(ip, DEFAULT_PORT))
+    });
+    match address {
+        Ok(SocketAddr::V6(v6)) if v6.scope_id() != 0 => refuse_link(text),
+        Ok(address) => Ok(address),
+        Err(_) if text.contains('%') => refuse_link(text),
+        Err(_) => refuse(format!("{text:?} is no IP address with a port: write {scheme}ADDRESS:PORT")),
+    }
+}
+
+fn refuse_link<T>(text: &str) -> Result<T, BadValue> {
+    refuse(format!("{text:?} is an address of one link only: name a global or unique local one"))
 }
 
 impl fmt::Display for Listen {

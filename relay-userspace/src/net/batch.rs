@@ -17,17 +17,23 @@ use super::errors::{self, SocketError};
 use super::sockets;
 use super::sys::{Datagram, ReceiveBuffers, Received, Sender};
 use super::token::{RelayToken, Token};
+use super::ttl::SteadyTtl;
 use crate::stun::Icmp;
 
 /// Receive buffers of a shard: enough that system calls are few beside packets, few enough to stay in the cache.
 pub(super) const SLOTS: usize = 64;
 
-/// How often a datagram that the kernel refuses is tried. One call fails for each ICMP error about an earlier datagram
-/// of the socket, and nothing says that it is not this one's failure.
+/// How often a call is made that fails at a relayed transport address. One call fails for each ICMP error about an earlier
+/// datagram, and nothing says that it is not this one's own failure. The kernel forgets the error with that, unless the
+/// error queue is read while there is more in it.
 const TRIES: usize = 3;
 
 /// Most ICMP errors that wait to be told, and most that are taken from a socket before others have their turn.
 pub(super) const MOST_ERRORS: usize = 64;
+
+/// Most errors that are taken to find the one about a datagram that was just refused: about as many as a socket's buffer
+/// holds.
+const MOST_SOUGHT: usize = 4096;
 
 /// Code 4 of "destination unreachable" (RFC 1191 section 4).
 const FRAGMENTATION_NEEDED: (u8, u8) = (3, 4);
@@ -153,12 +159,21 @@ impl Batch {
     }
 
     /// Receives what waits at a socket, at most `most` datagrams, into a range of slots. An error is not that of what
-    /// waits: an ICMP error, which is in the error queue too, or a shortage of memory, which passes. epoll reports the
-    /// socket again.
+    /// waits: an ICMP error, which is in the error queue too, or a shortage of memory, which passes. After a few of them
+    /// it is for epoll to report the socket again.
     pub(super) fn receive(&mut self, socket: &UdpSocket, most: usize) -> Range<usize> {
         let first = self.used;
         let slots = first..first + most.min(self.room());
-        self.used += self.buffers.receive(socket, slots).unwrap_or(0);
+        for _ in 0..TRIES {
+            match self.buffers.receive(socket, slots.clone()) {
+                Ok(received) => {
+                    self.used += received;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {}
+            }
+        }
         first..self.used
     }
 
@@ -197,17 +212,23 @@ impl Batch {
         });
     }
 
-    /// Sends what is queued, with one system call per socket where it can.
-    pub(super) fn send<'s>(&mut self, socket: impl Fn(Token) -> Option<&'s UdpSocket>, counters: &Counters) {
+    /// Sends what is queued, with one system call per socket where it can. `socket` knows the sockets, and of those of
+    /// relayed transport addresses the TTL.
+    pub(super) fn send<'s>(
+        &mut self,
+        socket: impl Fn(Token) -> Option<(&'s UdpSocket, Option<&'s SteadyTtl>)>,
+        counters: &Counters,
+    ) {
         self.queue.sort_unstable_by_key(|queued| (queued.socket, queued.order));
         for run in self.queue.chunk_by(|a, b| (a.socket, a.dont_fragment) == (b.socket, b.dont_fragment)) {
-            let Some((token, socket)) = run[0].socket.and_then(|token| Some((token, socket(token)?))) else {
+            let Some((token, (socket, steady))) = run[0].socket.and_then(|t| Some((t, socket(t)?))) else {
                 count(run, Reason::SendFailed, counters);
                 continue;
             };
             let (buffers, heads) = (&self.buffers, &self.heads);
             let errors = &mut self.errors;
-            let mut sending = Sending { buffers, heads, socket, token, counters, errors };
+            let ttl = steady.zip(run[0].ip).and_then(|(s, ip)| s.follow(socket, run[0].to.is_ipv6(), ip.ttl));
+            let mut sending = Sending { buffers, heads, socket, ttl, token, counters, errors };
             sending.send(&mut self.sender, run);
         }
         self.queue.clear();
@@ -222,7 +243,7 @@ impl Batch {
 
     /// Takes what waits in the error queue of a relayed transport address, at most [`MOST_ERRORS`].
     pub(super) fn receive_errors(&mut self, relay: RelayToken, socket: &UdpSocket, counters: &Counters) {
-        take_errors(Token::Relay(relay), socket, &mut self.errors, counters);
+        take_errors(relay, socket, MOST_ERRORS, &mut self.errors, counters);
     }
 
     /// The ICMP errors taken so far, which the client is to be told.
@@ -236,6 +257,8 @@ struct Sending<'a> {
     buffers: &'a ReceiveBuffers,
     heads: &'a [u8],
     socket: &'a UdpSocket,
+    /// What the socket is set to.
+    ttl: Option<u8>,
     token: Token,
     counters: &'a Counters,
     errors: &'a mut Vec<PeerError>,
@@ -265,7 +288,7 @@ impl Sending<'_> {
                 body: &self.buffers.datagram(queued.arrival.slot)[queued.body.clone()],
                 ip: queued.ip,
             });
-            match sender.send(self.socket, datagrams) {
+            match sender.send(self.socket, self.ttl, datagrams) {
                 Ok(sent) => {
                     for queued in &rest[..sent] {
                         if let Some(reason) = queued.relayed {
@@ -279,12 +302,11 @@ impl Sending<'_> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return count(rest, Reason::SendFailed, self.counters);
                 }
-                Err(_) => {
-                    let mtu = take_errors(self.token, self.socket, self.errors, self.counters);
+                Err(error) => {
                     tries += 1;
-                    if let Some(mtu) = mtu.filter(|_| first.dont_fragment) {
+                    if let Some(mtu) = self.refused(first, &error) {
                         self.too_big(first, mtu);
-                    } else if tries < TRIES {
+                    } else if tries < TRIES && self.may_be_of_another(&error) {
                         continue;
                     } else {
                         // Too large, no route, forbidden by a firewall: a matter of this one.
@@ -293,6 +315,23 @@ impl Sending<'_> {
                     (rest, tries) = (others, 0);
                 }
             }
+        }
+    }
+
+    /// Whether it may be an ICMP error that failed a call, and not its own datagram. Listeners have no error queue. A full
+    /// queue at the interface (`ENOBUFS`, which sockets with an error queue are told) is not one, and would only be full
+    /// again.
+    fn may_be_of_another(&self, error: &io::Error) -> bool {
+        matches!(self.token, Token::Relay(_)) && error.raw_os_error() != Some(libc::ENOBUFS)
+    }
+
+    /// The interface's MTU, if a datagram was refused for it.
+    fn refused(&mut self, queued: &Queued, error: &io::Error) -> Option<u32> {
+        match self.token {
+            Token::Relay(relay) if queued.dont_fragment && error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                take_errors(relay, self.socket, MOST_SOUGHT, self.errors, self.counters)
+            }
+            _ => None,
         }
     }
 
@@ -307,24 +346,23 @@ impl Sending<'_> {
     }
 }
 
-/// Takes errors off a socket's queue. Returns the interface's MTU if a datagram was refused for it.
+/// Takes at most `most` errors off a socket's queue. Ends, with the interface's MTU, at one about a datagram that was
+/// refused for it.
 fn take_errors(
-    token: Token,
+    relay: RelayToken,
     socket: &UdpSocket,
+    most: usize,
     errors: &mut Vec<PeerError>,
     counters: &Counters,
 ) -> Option<u32> {
-    // Listeners have no error queue.
-    let Token::Relay(relay) = token else { return None };
-    let mut refused = None;
-    for error in iter::from_fn(|| errors::take(socket)).take(MOST_ERRORS) {
+    iter::from_fn(|| errors::take(socket)).take(most).find_map(|error| {
         match error {
             SocketError::Icmp { peer, icmp } => keep(errors, PeerError { relay, peer, icmp }, counters),
-            SocketError::TooBig { mtu } => refused = Some(mtu),
+            SocketError::TooBig { mtu } => return Some(mtu),
             SocketError::Other => {}
         }
-    }
-    refused
+        None
+    })
 }
 
 fn keep(errors: &mut Vec<PeerError>, error: PeerError, counters: &Counters) {
@@ -340,3 +378,7 @@ fn count(run: &[Queued], reason: Reason, counters: &Counters) {
         counters.datagram(reason, queued.arrival.bytes);
     }
 }
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

@@ -74,26 +74,21 @@ pub(super) struct SendControl([Message; 2]);
 impl SendControl {
     pub(super) const EMPTY: Self = Self([Message::new(0, 0, 0); 2]);
 
-    /// How many bytes of it the kernel is shown. Most packets have the DSCP and ECN that sockets have anyway, zero: a message
-    /// less to read for every packet.
-    pub(super) const fn length(ip: IpFields) -> usize {
-        (1 + (ip.tos != 0) as usize) * mem::size_of::<Message>()
-    }
-
-    /// For a packet of one of the two families.
-    pub(super) const fn new(ipv6: bool, ip: IpFields) -> Self {
-        let (ttl, tos) = (ip.ttl as c_int, ip.tos as c_int);
-        Self(if ipv6 {
-            [
-                Message::new(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, ttl),
-                Message::new(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, tos),
-            ]
+    /// For a packet of one of the two families, and how many bytes of it the kernel is shown: nothing of what the socket
+    /// gives its packets anyway, which is `ttl` (`None`: the host's default) and, as most have, a DSCP and ECN of zero.
+    pub(super) fn new(ipv6: bool, ip: IpFields, ttl: Option<u8>) -> (Self, usize) {
+        let (level, ttl_kind, tos_kind) = if ipv6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, libc::IPV6_TCLASS)
         } else {
-            [
-                Message::new(libc::IPPROTO_IP, libc::IP_TTL, ttl),
-                Message::new(libc::IPPROTO_IP, libc::IP_TOS, tos),
-            ]
-        })
+            (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_TOS)
+        };
+        let tos = Message::new(level, tos_kind, ip.tos.into());
+        let (messages, before) = if ttl == Some(ip.ttl) {
+            ([tos; 2], 0)
+        } else {
+            ([Message::new(level, ttl_kind, ip.ttl.into()), tos], 1)
+        };
+        (Self(messages), (before + usize::from(ip.tos != 0)) * mem::size_of::<Message>())
     }
 }
 

@@ -103,8 +103,8 @@ impl Shard {
     fn send_queued(&mut self) {
         let (listeners, relays) = (&self.listeners, &self.relays);
         let socket = |token| match token {
-            Token::Listener(index) => Some(&listeners[usize::from(index)].socket),
-            Token::Relay(relay) => relays.get(relay).map(|relay| &relay.socket),
+            Token::Listener(index) => Some((&listeners[usize::from(index)].socket, None)),
+            Token::Relay(relay) => relays.get(relay).map(|relay| (&relay.socket, Some(&relay.ttl))),
             Token::Mail => None,
         };
         self.batch.send(socket, &self.counters);

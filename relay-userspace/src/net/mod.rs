@@ -22,6 +22,7 @@ mod shard;
 mod sockets;
 mod sys;
 mod token;
+mod ttl;
 
 pub use counters::{ByReason, Responses, Stats};
 pub use server::{Reconfigured, Server, ServerConfig};

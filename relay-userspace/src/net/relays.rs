@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use super::sockets;
 use super::token::RelayToken;
+use super::ttl::SteadyTtl;
 use crate::turn::RelayAddr;
 
 /// Sockets by relayed transport address. A place for every port, so that a packet finds its socket with one memory
@@ -21,6 +22,7 @@ pub(super) struct Relay {
     pub(super) socket: UdpSocket,
     /// The last reading of the socket's count of dropped datagrams.
     pub(super) socket_drops: u32,
+    pub(super) ttl: SteadyTtl,
     generation: u32,
 }
 
@@ -33,7 +35,7 @@ impl Relays {
         let generation = self.opened;
         let address = self.find_or_add(relayed.0.ip());
         let place = &mut self.addresses[address].1[usize::from(relayed.0.port())];
-        *place = Some(Relay { socket, socket_drops: 0, generation });
+        *place = Some(Relay { socket, socket_drops: 0, ttl: SteadyTtl::default(), generation });
         Ok(RelayToken { address: address as u16, port: relayed.0.port(), generation })
     }
 

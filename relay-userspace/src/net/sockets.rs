@@ -43,6 +43,13 @@ pub(super) fn set_dont_fragment(socket: &UdpSocket, dont_fragment: bool) -> io::
     sys::set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value)
 }
 
+/// Has what a socket sends from now on go with this TTL or hop limit, at least 1, unless a datagram has its own.
+pub(super) fn set_ttl(socket: &UdpSocket, ipv6: bool, ttl: u8) -> io::Result<()> {
+    let (level, option) =
+        if ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) } else { (libc::IPPROTO_IP, libc::IP_TTL) };
+    sys::set_option(socket, level, option, ttl.into())
+}
+
 /// Opens one shard's socket of a listener.
 pub(super) fn open_listener(local: SocketAddr) -> io::Result<UdpSocket> {
     open(local, LISTENER_BUFFER, true)

@@ -132,10 +132,12 @@ impl Sender {
         }
     }
 
-    /// Sends datagrams in order without waiting and says how many; an error is that of the first.
+    /// Sends datagrams in order without waiting and says how many; an error is that of the first. `ttl` is what the socket
+    /// is set to.
     pub(super) fn send<'a>(
         &mut self,
         socket: &impl AsFd,
+        ttl: Option<u8>,
         datagrams: impl Iterator<Item = Datagram<'a>>,
     ) -> io::Result<usize> {
         let mut count = 0;
@@ -150,9 +152,10 @@ impl Sender {
             header.msg_namelen = name_len;
             header.msg_controllen = 0;
             if let Some(ip) = datagram.ip {
-                self.controls[slot] = SendControl::new(datagram.to.is_ipv6(), ip);
+                let (control, length) = SendControl::new(datagram.to.is_ipv6(), ip, ttl);
+                self.controls[slot] = control;
                 header.msg_control = (&raw mut self.controls[slot]).cast();
-                header.msg_controllen = SendControl::length(ip);
+                header.msg_controllen = length;
             }
             count += 1;
         }
@@ -247,7 +250,7 @@ mod tests {
         ];
         let to = b.local_addr().unwrap();
         let send = datagrams.iter().map(|&(head, body, ip)| Datagram { to, head: head.as_bytes(), body, ip });
-        assert_eq!(Sender::new(8).send(&a, send).unwrap(), 5);
+        assert_eq!(Sender::new(8).send(&a, None, send).unwrap(), 5);
 
         let mut buffers = ReceiveBuffers::new(7);
         assert_eq!(buffers.receive(&b, 2..7).unwrap(), 5);

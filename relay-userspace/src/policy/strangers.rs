@@ -47,12 +47,12 @@ impl Default for Strangers {
 }
 
 impl Strangers {
-    /// Whether one more answer may go to this address now; if so, it is counted. Shards that ask at the same moment may
-    /// each be granted the last one.
-    pub fn admit(&self, rate: &Rate, now: Timestamp, to: IpAddr) -> bool {
+    /// Whether an answer that counts as `units` may go to this address now; if so, it is counted. Shards that ask at the
+    /// same moment may each be granted the last one.
+    pub fn admit(&self, rate: &Rate, now: Timestamp, to: IpAddr, units: u64) -> bool {
         let cells = self.cells_of(now, to);
         let least = cells.map(|cell| cell.load(Ordering::Relaxed)).into_iter().min().unwrap_or_default();
-        let Some(next) = rate.advance(least, now, 1) else { return false };
+        let Some(next) = rate.advance(least, now, units) else { return false };
         for cell in cells {
             // Cells that are ahead already have been so by others' doing.
             cell.fetch_max(next, Ordering::Relaxed);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn admitted(strangers: &Strangers, now: Timestamp, to: IpAddr, tries: usize) -> usize {
-        (0..tries).filter(|_| strangers.admit(&rate(), now, to)).count()
+        (0..tries).filter(|_| strangers.admit(&rate(), now, to, 1)).count()
     }
 
     #[test]
@@ -145,10 +145,10 @@ mod tests {
         // So many busy networks that every cell is taken.
         for network in 0..200_000 {
             let network = Ipv4Addr::from_bits(network << 8).into();
-            (0..3).for_each(|_| _ = strangers.admit(&rate, START, network));
+            (0..3).for_each(|_| _ = strangers.admit(&rate, START, network, 1));
         }
-        assert!(!strangers.admit(&rate, START, honest));
-        assert!(strangers.admit(&rate, START + Duration::from_secs(1), honest), "the flood is over");
+        assert!(!strangers.admit(&rate, START, honest, 1));
+        assert!(strangers.admit(&rate, START + Duration::from_secs(1), honest, 1), "the flood is over");
 
         let cells = |now| strangers.cells_of(now, honest).map(std::ptr::from_ref);
         assert_eq!(cells(START), cells(START + Duration::from_secs(1)));

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// How long a client may go on retransmitting: RFC 8489 section 6.3.1 recommends 40 seconds.
 const KEEP: Duration = Duration::from_secs(40);
 
-/// Most answers kept, about 1 MiB; the oldest go first. Only authenticated requests get here.
+/// Most answers kept, about 1 MiB of usual ones and 3 MiB at worst; the oldest go first. Only authenticated requests get here.
 const MOST: usize = 4096;
 
 /// Longest answer kept, in bytes. Longer is only a 420 to thousands of unknown attributes, which comes out the same when

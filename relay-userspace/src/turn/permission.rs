@@ -1,5 +1,7 @@
 //! CreatePermission (RFC 8656 section 10).
 
+use std::collections::BTreeSet;
+
 use super::allocations::Slot;
 use super::core::Core;
 use super::io::Outputs;
@@ -20,17 +22,20 @@ impl Core {
         let until = self.now + self.config.lifetimes.permission;
         let slot = self.own_allocation(request)?;
         let allocation = self.allocations.get(slot);
-        let mut new = 0;
+        // A set: a request may name an address many times over, with one port for each of a peer's candidates.
+        let mut new = BTreeSet::new();
         let mut any = false;
         for peer in request.caller.message.xor_peer_addresses() {
             let peer = self.admit(allocation, peer?)?;
             any = true;
-            new += usize::from(allocation.permissions.get(&peer.0.ip()).is_none());
+            if allocation.permissions.get(&peer.0.ip()).is_none() {
+                new.insert(peer.0.ip());
+            }
         }
         if !any {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
-        self.make_room(slot, new)?;
+        self.make_room(slot, new.len())?;
 
         for peer in request.caller.message.xor_peer_addresses() {
             let ip = self.canonical(peer?).0.ip();

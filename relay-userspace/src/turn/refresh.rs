@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::answers::RequestKey;
 use super::core::Core;
 use super::io::{EndCause, Outputs};
 use super::mobility::Holder;
@@ -38,16 +39,18 @@ impl Core {
         }
 
         if wished == Some(Duration::ZERO) {
-            // A late duplicate of the Allocate request must not make an allocation that nobody uses.
+            // A late duplicate of the Allocate request must not make an allocation that nobody uses. It comes from where the
+            // client was; this request may come from where it moved.
             let all = families().count() == leases.values().count();
-            let allocate_answer = all.then(|| (allocation.request, std::mem::take(&mut allocation.answer)));
+            let allocate = RequestKey { five_tuple: allocation.five_tuple, digest: allocation.request };
+            let allocate_answer = all.then(|| (allocate, std::mem::take(&mut allocation.answer)));
             self.end(slot, meant, EndCause::Deleted, out);
             let answer = self.answer(&request.caller, out, |answer| {
                 answer.lifetime(Duration::ZERO);
             });
-            let own_answer = (request.caller.digest, out.bytes[answer].into());
-            for (digest, answer) in allocate_answer.into_iter().chain([own_answer]) {
-                self.keep_answer(request.caller.key_of(digest), answer);
+            let own_answer = (request.caller.key(), out.bytes[answer].into());
+            for (request, answer) in allocate_answer.into_iter().chain([own_answer]) {
+                self.keep_answer(request, answer);
             }
             return Ok(());
         }
@@ -69,7 +72,7 @@ impl Core {
         });
         if ticket.is_some() {
             // RFC 8016 section 3.2.2: for 30 seconds at least, the old ticket is known in a retransmission.
-            self.keep_answer(request.caller.key_of(request.caller.digest), out.bytes[answer].into());
+            self.keep_answer(request.caller.key(), out.bytes[answer].into());
         }
         Ok(())
     }

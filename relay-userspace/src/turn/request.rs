@@ -140,7 +140,7 @@ impl Core {
         }
         let range = self.seal(caller, answer);
         if caller.signer.is_some() && caller.message.method() == Method::ALLOCATE {
-            self.keep_answer(caller.key_of(caller.digest), out.bytes[range.clone()].into());
+            self.keep_answer(caller.key(), out.bytes[range.clone()].into());
         }
         self.push_answer(caller, range, out);
         self.push_refused(caller, code, out);
@@ -217,7 +217,7 @@ impl Core {
                 return Some(&allocation.answer);
             }
         }
-        self.answers.get(&caller.key_of(caller.digest))
+        self.answers.get(&caller.key())
     }
 
     /// The attributes at the end of an answer. SOFTWARE goes to authenticated clients only: it makes answers longer.
@@ -246,9 +246,9 @@ impl Core {
 }
 
 impl Caller<'_> {
-    /// A request of this client, by its digest.
-    pub(super) fn key_of(&self, digest: u64) -> RequestKey {
-        RequestKey { five_tuple: self.five_tuple, digest }
+    /// The name of its answer among those that are kept.
+    pub(super) fn key(&self) -> RequestKey {
+        RequestKey { five_tuple: self.five_tuple, digest: self.digest }
     }
 }
 

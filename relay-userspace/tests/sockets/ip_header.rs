@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use nix::cmsg_space;
 use nix::sys::socket::{
@@ -12,8 +13,8 @@ use relay_common::reason::Reason;
 use turnpike::net::Server;
 use turnpike::stun::AddressFamily;
 
-use super::client::{Client, socket_at};
-use super::server::{dual_stack_config, wait_for};
+use super::client::{Client, socket, socket_at};
+use super::server::{ANY_PORT, config, dual_stack_config, wait_for};
 
 /// TTL or hop limit, and DSCP with ECN.
 type Fields = (u8, u8);
@@ -119,4 +120,60 @@ fn from_ipv6_to_ipv4() {
 #[test]
 fn from_ipv6_to_ipv6() {
     hands_on(true, true);
+}
+
+/// The socket of a relayed transport address is set to a TTL that stays: what comes with another, or with a DSCP, and what
+/// comes after that, must not go with it.
+#[test]
+fn a_ttl_that_stays_and_one_that_changes() {
+    let server = Server::start(dual_stack_config()).unwrap();
+    for (family, ip) in [(AddressFamily::V4, "127.0.0.1:0"), (AddressFamily::V6, "[::1]:0")] {
+        let at = listener(&server, false);
+        let (mut client, peer) = (Client::new(at), socket_at(ip));
+        client.allocate_of(family).unwrap();
+        client.bind_channel(0x4000, peer.local_addr().unwrap());
+        watch(&peer);
+        let datagram = client.channel_data(0x4000, b"there");
+        let ttls = [50, 50, 50, 7, 50, 7, 7, 7, 255, 255, 2, 2, 2, 65, 65, 65];
+        for ttl in ttls {
+            for tos in [0, 46 << 2, 0b1, 0] {
+                send(&client.socket, at, &datagram, (ttl, tos));
+                assert_eq!(receive(&peer), (ttl - 1, tos));
+            }
+        }
+        // Several in one call.
+        ttls.into_iter().for_each(|ttl| send(&client.socket, at, &datagram, (ttl, ttl)));
+        assert_eq!(ttls.map(|_| receive(&peer)), ttls.map(|ttl| (ttl - 1, ttl)));
+    }
+}
+
+/// What one shard receives and another handles, as its client moved (RFC 8016), is as if that had received it.
+#[test]
+fn from_a_client_that_moved_to_another_shard() {
+    const MOVES: u64 = 12;
+    let mut config = config(4, ANY_PORT);
+    Arc::get_mut(&mut config.core).expect("nobody else has it yet").mobility = true;
+    let server = Server::start(config).unwrap();
+    let (at, peer) = (server.listeners()[0], socket());
+    watch(&peer);
+    let mut client = Client::new(at);
+    let (_, mut ticket) = client.allocate_mobile();
+    client.bind_channel(0x4000, peer.local_addr().unwrap());
+    // The kernel chooses a shard for each new port: with one of four for all of them this test would be an easy one.
+    let mut left = Vec::new();
+    for i in 0..MOVES as u8 {
+        left.push(std::mem::replace(&mut client, Client::new(at)));
+        ticket = client.move_here(&ticket);
+        let fields = (2 + 20 * i, 0x10 + 17 * i);
+        for datagram in [
+            client.channel_data(0x4000, b"there"),
+            client.send_indication(peer.local_addr().unwrap(), b"there"),
+        ] {
+            send(&client.socket, at, &datagram, (1, 0));
+            send(&client.socket, at, &datagram, fields);
+            assert_eq!(receive(&peer), (fields.0 - 1, fields.1), "move {i}");
+        }
+    }
+    let stats = wait_for(&server, "the last hops", |s| s.reason(Reason::TtlExceeded).packets == 2 * MOVES);
+    assert_eq!(stats.reason(Reason::ToPeer).packets, 2 * MOVES);
 }

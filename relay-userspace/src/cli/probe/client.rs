@@ -359,7 +359,9 @@ impl fmt::Display for Failure {
                     }
                     ErrorCode::FORBIDDEN => ": the server's rules forbid it",
                     ErrorCode::ALLOCATION_QUOTA_REACHED => ": this user holds as many allocations as it may",
-                    ErrorCode::INSUFFICIENT_CAPACITY => ": the server has no relay port left",
+                    ErrorCode::INSUFFICIENT_CAPACITY => {
+                        ": the server has no relay port left or drains; its log says why else"
+                    }
                     ErrorCode::BAD_REQUEST => ": is this a TURN server?",
                     _ => "",
                 })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::*;
+use super::super::*;
 
 fn host() -> Host {
     Host { addresses: vec![("eth0".into(), "10.0.0.2".parse().unwrap())], ..Host::default() }
