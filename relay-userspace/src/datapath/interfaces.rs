@@ -69,10 +69,19 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// As they are now.
+    /// As they are now: on a host of containers that may take more than one look.
     pub(super) fn read() -> io::Result<Self> {
+        const MORE_LOOKS: usize = 9;
         let mut netlink = Netlink::open()?;
-        Ok(Self { links: netlink.links()?, addresses: netlink.addresses()? })
+        let mut look =
+            || -> io::Result<Self> { Ok(Self { links: netlink.links()?, addresses: netlink.addresses()? }) };
+        let mut more = 0..MORE_LOOKS;
+        loop {
+            match look() {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted && more.next().is_some() => {}
+                seen => return seen,
+            }
+        }
     }
 
     /// The addresses of an interface.

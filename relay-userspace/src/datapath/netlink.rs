@@ -5,8 +5,8 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
@@ -130,13 +130,14 @@ impl Netlink {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(1 << 16) })
     }
 
-    /// All interfaces.
+    /// All interfaces. [Interrupted](io::ErrorKind::Interrupted) when they changed meanwhile, so that one that is there may
+    /// be missing from the list.
     pub(super) fn links(&mut self) -> io::Result<Vec<Link>> {
         let answers = self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
         Ok(answers.into_iter().filter_map(link_of).collect())
     }
 
-    /// All addresses of this host, each with the index of its interface.
+    /// All addresses of this host, each with the index of its interface; interrupted as [links](Netlink::links) are.
     pub(super) fn addresses(&mut self) -> io::Result<Vec<(u32, IpAddr)>> {
         let answers = self.request(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
         let local = |answer| {
@@ -191,6 +192,7 @@ impl Netlink {
 
         let is_dump = flags & NLM_F_DUMP == NLM_F_DUMP;
         let mut answers = Vec::new();
+        let mut torn = false;
         loop {
             self.buffer.clear();
             self.socket.recv(&mut self.buffer, 0)?;
@@ -200,12 +202,14 @@ impl Netlink {
                 if message.header.sequence_number != self.sequence {
                     continue;
                 }
+                torn |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
                     NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                     NetlinkPayload::Error(e) => match e.code {
                         Some(code) => return Err(io::Error::from_raw_os_error(-code.get())),
                         None => return Ok(answers),
                     },
+                    NetlinkPayload::Done(_) if torn => return Err(io::ErrorKind::Interrupted.into()),
                     NetlinkPayload::Done(_) => return Ok(answers),
                     _ => {}
                 }

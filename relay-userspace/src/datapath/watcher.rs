@@ -70,11 +70,17 @@ fn watch(events: &Socket, stop: &EventFd, attachments: &Mutex<Attachments>) {
         if now < due {
             continue;
         }
-        match Network::read() {
-            Ok(network) => attachments.lock().unwrap_or_else(PoisonError::into_inner).follow(&network),
-            Err(error) => tracing::debug!(%error, "the kernel did not list its interfaces"),
-        }
-        due = Instant::now() + SWEEP;
+        let pause = match Network::read() {
+            Ok(network) => {
+                attachments.lock().unwrap_or_else(PoisonError::into_inner).follow(&network);
+                SWEEP
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the kernel did not list its interfaces");
+                SETTLE
+            }
+        };
+        due = Instant::now() + pause;
     }
 }
 
