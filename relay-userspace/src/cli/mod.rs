@@ -2,6 +2,7 @@
 
 mod check;
 mod creds;
+mod doctor;
 mod drain;
 mod flags;
 mod http;
@@ -41,6 +42,12 @@ enum Command {
     /// Nothing is started. Exit code 1: `run` would refuse these settings; 0: it would not. What this host may lack when the server
     /// starts (an address, an interface, a free port) is warned of where it can be seen.
     Check(check::Args),
+    /// Say what on this host keeps XDP from running, or from running well, and the command that changes it
+    ///
+    /// Looks at the host and at every interface that `run` would use with these settings; changes nothing. Exit code 0:
+    /// nothing prevents XDP in the mode that --datapath asks for (driver mode, unless it is xdp-generic); 1: something does, or the
+    /// settings are wrong.
+    Doctor(doctor::Args),
     /// Show what a running server does: interfaces, allocations, packets by fate
     Status(status::Args),
     /// Have a running server read its settings again, without ending a call
@@ -70,6 +77,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(args),
+        Command::Doctor(args) => doctor::main(args),
         Command::Status(args) => status::main(args),
         Command::Reload(args) => reload::main(args),
         Command::Drain(args) => drain::main(args),

@@ -1,6 +1,5 @@
 //! `turnpike run`: from settings to a running server, and its end.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use super::signals::Signals;
 use super::welcome::Welcome;
 use crate::admin::{Admin, Source};
 use crate::config::{AdminListen, Settings};
-use crate::datapath::{Datapath, DatapathConfig, FastPath};
+use crate::datapath::{Datapath, DatapathConfig, FastPath, Request, doctor};
 use crate::net::{Server, ServerConfig};
 use crate::turn::{CoreConfig, Shared};
 
@@ -52,6 +51,11 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
         let (name, mode) = (&interface.name, interface.mode);
         for reason in &interface.reasons {
             tracing::info!(interface = name, %mode, "{reason}");
+        }
+        if settings.datapath == Request::Auto {
+            for doctor::Finding { about, text, command, .. } in doctor::advice(interface) {
+                tracing::warn!(interface = about, command, "{text}");
+            }
         }
     }
     running.ready(server, datapath);
@@ -90,21 +94,26 @@ fn start_admin(settings: &Settings, source: Arc<Running>) -> Result<Option<Admin
     }
 }
 
-fn start(settings: &Settings, core: Arc<CoreConfig>, shared: Arc<Shared>) -> Result<(Server, Datapath)> {
-    let listeners: Vec<SocketAddr> = settings.listen.iter().map(|listen| listen.0).collect();
-    let mut datapath = Datapath::start(&DatapathConfig {
+/// What the data path is started with.
+pub(super) fn datapath_config(settings: &Settings) -> DatapathConfig {
+    DatapathConfig {
         request: settings.datapath,
         interfaces: Some(settings.interfaces.clone()).filter(|names| !names.is_empty()),
-        listeners: listeners.clone(),
+        listeners: settings.listen.iter().map(|listen| listen.0).collect(),
         relay: settings.relay_addresses.clone(),
         relay_ports: settings.relay_ports.range(),
         max_bindings: settings.max_bindings,
         shards: settings.shards,
-    })?;
+    }
+}
+
+fn start(settings: &Settings, core: Arc<CoreConfig>, shared: Arc<Shared>) -> Result<(Server, Datapath)> {
+    let config = datapath_config(settings);
+    let mut datapath = Datapath::start(&config)?;
     let mut writers: Vec<Option<Box<dyn FastPath>>> =
         (0..settings.shards).map(|shard| Some(datapath.writer(shard))).collect();
     let server = Server::start(ServerConfig {
-        listeners,
+        listeners: config.listeners,
         shards: settings.shards,
         core,
         shared,

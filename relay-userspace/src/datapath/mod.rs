@@ -2,6 +2,7 @@
 
 mod attachments;
 mod counters;
+pub mod doctor;
 mod flow_table;
 mod flow_writer;
 mod hop_table;

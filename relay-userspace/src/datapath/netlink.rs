@@ -94,6 +94,15 @@ pub(super) struct FarEnd {
     pub(super) netns: Option<i32>,
 }
 
+/// The XDP program of an interface, if any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct LinkProgram {
+    /// The kernel's number for it.
+    pub(super) id: Option<u32>,
+    /// Whether it runs in the driver.
+    pub(super) in_driver_mode: bool,
+}
+
 /// A VLAN interface's place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Vlan {
@@ -155,15 +164,32 @@ impl Netlink {
     /// Whether the other end of a veth runs an XDP program in driver mode; `false` when that cannot be told: asking
     /// about another namespace's interface needs CAP_NET_ADMIN there.
     pub(super) fn far_end_has_xdp(&mut self, far_end: FarEnd) -> bool {
+        let found = self.link_with_program(far_end.index, far_end.netns);
+        found.is_some_and(|(_, program)| program.in_driver_mode)
+    }
+
+    /// An interface of this namespace, or of the one with that number of ours, with the XDP program that it runs;
+    /// `None` when it cannot be seen.
+    pub(super) fn link_with_program(
+        &mut self,
+        index: u32,
+        netns: Option<i32>,
+    ) -> Option<(Link, LinkProgram)> {
         let mut message = LinkMessage::default();
-        message.header.index = far_end.index;
-        message.attributes.extend(far_end.netns.map(LinkAttribute::IfNetnsId));
-        let driver = LinkXdp::Attached(XdpAttached::Driver);
-        let has = |answer: RouteNetlinkMessage| {
-            let RouteNetlinkMessage::NewLink(message) = answer else { return false };
-            message.attributes.iter().any(|a| matches!(a, LinkAttribute::Xdp(xdp) if xdp.contains(&driver)))
-        };
-        self.request(RouteNetlinkMessage::GetLink(message), 0).is_ok_and(|a| a.into_iter().any(has))
+        message.header.index = index;
+        message.attributes.extend(netns.map(LinkAttribute::IfNetnsId));
+        let answers = self.request(RouteNetlinkMessage::GetLink(message), 0).ok()?;
+        answers.into_iter().find_map(|answer| {
+            let mut program = LinkProgram::default();
+            if let RouteNetlinkMessage::NewLink(message) = &answer {
+                for attribute in &message.attributes {
+                    if let LinkAttribute::Xdp(xdp) = attribute {
+                        program = program_of(xdp);
+                    }
+                }
+            }
+            Some((link_of(answer)?, program))
+        })
     }
 
     /// Makes the kernel look for a neighbour; it is not waited for.
@@ -405,6 +431,13 @@ fn vlan_tag(data: &[InfoVlan]) -> Option<(u16, u16)> {
 
 fn family(ip: IpAddr) -> AddressFamily {
     if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn program_of(xdp: &[LinkXdp]) -> LinkProgram {
+    LinkProgram {
+        id: xdp.iter().find_map(|x| if let LinkXdp::ProgId(id) = x { Some(*id) } else { None }),
+        in_driver_mode: xdp.contains(&LinkXdp::Attached(XdpAttached::Driver)),
+    }
 }
 
 fn host_prefix(ip: IpAddr) -> u8 {

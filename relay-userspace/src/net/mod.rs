@@ -26,3 +26,4 @@ mod ttl;
 
 pub use counters::{ByReason, Responses, Stats};
 pub use server::{Reconfigured, Server, ServerConfig};
+pub use sockets::LISTENER_BUFFER;

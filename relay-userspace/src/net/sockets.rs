@@ -13,7 +13,7 @@ use super::{limits, sys};
 
 /// Buffer space of a listener, which carries the media of all clients of its shard: about 1,800 packets, 18 ms at
 /// 100,000 a second. The kernel doubles it for its own overhead.
-const LISTENER_BUFFER: usize = 4 << 20;
+pub const LISTENER_BUFFER: usize = 4 << 20;
 
 /// Buffer space of a relayed transport address: a burst of a few hundred full packets (a key frame). It is a limit, not
 /// a reservation.

@@ -33,6 +33,15 @@ pub(crate) fn finished(words: &str) -> (i32, String, String) {
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
+/// The same without any privilege.
+pub(crate) fn finished_unprivileged(words: &str) -> (i32, String, String) {
+    let mut command = turnpike(words);
+    // SAFETY: prctl is a bare system call: it takes no lock and no memory.
+    unsafe { command.pre_exec(drop_capabilities) };
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
 /// A server that is ready. It is killed when a test fails before it stops.
 pub(crate) struct Server {
     child: Child,

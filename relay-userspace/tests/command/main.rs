@@ -2,6 +2,7 @@
 
 mod client;
 mod common;
+mod doctor;
 mod drain;
 mod probe;
 mod reload;

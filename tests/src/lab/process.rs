@@ -1,6 +1,6 @@
 //! A program that runs in a namespace while a test goes on.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -28,12 +28,8 @@ impl Process {
         let name = format!("{command:?}");
         // SAFETY: prctl is one system call and allocates nothing.
         unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{name} does not start: {e}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn(command).unwrap_or_else(|e| panic!("{name} does not start: {e}"));
         let output = Arc::new(Mutex::new(String::new()));
         let stdout = child.stdout.take().expect("a pipe");
         let stderr = child.stderr.take().expect("a pipe");
@@ -108,6 +104,20 @@ impl Drop for Process {
         if thread::panicking() {
             let output = self.finished_output();
             eprintln!("--- {}\n{output}---", self.name);
+        }
+    }
+}
+
+/// A program that was just copied may be busy for a moment: another test's process, between its fork and its exec, still
+/// holds the file open for writing.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match command.spawn() {
+            Err(e) if e.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            spawned => return spawned,
         }
     }
 }

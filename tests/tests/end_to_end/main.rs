@@ -32,6 +32,7 @@ mod other_traffic_of_the_host_is_undisturbed;
 mod padded_channel_data_makes_no_noise;
 mod probe_says_which_step_failed;
 mod sigterm_leaves_nothing_behind;
+mod the_doctor_names_what_keeps_xdp_away;
 mod the_ladder_says_why_it_went_down;
 mod the_ttl_is_decremented_and_the_last_hop_is_not_forwarded;
 mod too_big_for_the_wire_is_not_sent_by_xdp;
