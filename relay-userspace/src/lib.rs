@@ -11,5 +11,6 @@ pub mod datapath;
 pub mod net;
 pub mod policy;
 pub mod stun;
+mod throttle;
 pub mod time;
 pub mod turn;

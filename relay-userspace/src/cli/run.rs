@@ -47,7 +47,7 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     let running = Arc::new(Running::new(origin, reading, shared.clone()));
     let admin = start_admin(&settings, running.clone())?;
     let (server, datapath) = start(&settings, core, shared)?;
-    for interface in datapath.interfaces() {
+    for interface in &datapath.interfaces() {
         let (name, mode) = (&interface.name, interface.mode);
         for reason in &interface.reasons {
             tracing::info!(interface = name, %mode, "{reason}");

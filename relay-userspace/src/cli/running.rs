@@ -204,7 +204,7 @@ impl Running {
     fn count(&self, status: &mut Status, server: &Server, datapath: &Datapath) {
         let stats = server.stats();
         let table = datapath.occupancy();
-        status.interfaces = datapath.interfaces().to_vec();
+        status.interfaces = datapath.interfaces();
         status.allocations = Allocations {
             active: stats.allocations(),
             created: stats.allocations_created,

@@ -11,7 +11,7 @@ use super::screen::{Screen, bytes, print, thousands, uptime};
 use crate::admin::{Bindings, Reload, State, Status, Traffic, Where};
 use crate::auth::printable;
 use crate::config::DEFAULT_ADMIN;
-use crate::datapath::InterfaceStatus;
+use crate::datapath::{InterfaceStatus, Mode};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -87,7 +87,7 @@ fn render(status: &Status) -> Screen {
         }
     }
     let b = &status.bindings;
-    screen.row("channels", fast_path(b));
+    screen.row("channels", fast_path(b, &status.interfaces));
     for (count, what) in [
         (b.refused_full, "left on the slow path: the tables were full"),
         (b.without_fast_path, "left on the slow path: there is no fast path"),
@@ -125,13 +125,15 @@ fn settings(screen: &mut Screen, status: &Status) {
     screen.rows("settings", rows);
 }
 
-fn fast_path(bindings: &Bindings) -> String {
+fn fast_path(bindings: &Bindings, interfaces: &[InterfaceStatus]) -> String {
     let Bindings { active, capacity, installed, .. } = *bindings;
+    let runs = interfaces.iter().any(|i| matches!(i.mode, Mode::Xdp | Mode::XdpGeneric));
     match capacity {
         0 => "all on the slow path".into(),
         _ => format!(
-            "{} on the fast path, which has room for {}; {} since the start",
+            "{} {}, which has room for {}; {} since the start",
             thousands(active),
+            if runs { "on the fast path" } else { "ready for the fast path (on no interface now)" },
             thousands(capacity),
             thousands(installed)
         ),
@@ -248,6 +250,24 @@ settings     the last reload failed (see the log); those read 3h 12m ago hold
 data path    auto";
         assert!(shown.contains(expected), "{shown}");
         assert!(shown.starts_with("turnpike 0.1.0   draining, no new allocations   up 3h 12m"), "{shown}");
+    }
+
+    #[test]
+    fn channels_are_not_said_to_be_on_a_fast_path_that_no_interface_runs() {
+        let mut status = busy_status();
+        status.interfaces.truncate(1);
+        status.interfaces[0] = InterfaceStatus {
+            name: "eth0".into(),
+            index: 0,
+            mode: Mode::Absent,
+            reasons: vec!["no interface carries 10.0.0.2 now".into()],
+        };
+        let shown = render(&status).to_string();
+        assert!(shown.contains("             eth0       absent\n"), "{shown}");
+        assert!(
+            shown.contains("channels     20 ready for the fast path (on no interface now), which has room"),
+            "{shown}"
+        );
     }
 
     #[test]

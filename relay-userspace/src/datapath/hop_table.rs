@@ -149,6 +149,13 @@ impl HopTable {
         interfaces.iter().any(|i| self.links.contains_key(i) || self.attached.contains_key(i))
     }
 
+    /// From now on these interfaces run the program; whether that is news.
+    pub(super) fn set_attached(&mut self, attached: BTreeMap<u32, Attached>) -> bool {
+        let changed = self.attached != attached;
+        self.attached = attached;
+        changed
+    }
+
     /// Forgets what is known of interfaces: one has changed.
     pub(super) fn forget_links(&mut self) {
         self.links.clear();

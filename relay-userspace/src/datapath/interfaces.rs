@@ -23,6 +23,43 @@ pub(super) fn driver(interface: &str) -> Option<String> {
     Some(path.file_name()?.to_str()?.to_owned())
 }
 
+/// What decides which interfaces the data path runs on, and which packets are ours.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// The operator's choice; `None` for those that carry the addresses.
+    pub(super) names: Option<BTreeSet<String>>,
+    pub(super) listeners: Vec<SocketAddr>,
+    pub(super) relay: Vec<RelayAddress>,
+}
+
+impl Wanted {
+    /// The interfaces that are there.
+    pub(super) fn links(&self, network: &Network) -> Vec<Link> {
+        match &self.names {
+            Some(names) => network.links.iter().filter(|l| names.contains(&l.name)).cloned().collect(),
+            None => network.carrying(&self.listeners, &self.relay),
+        }
+    }
+
+    /// The named interfaces that are not there.
+    pub(super) fn missing(&self, network: &Network) -> BTreeSet<String> {
+        let is_there = |name: &String| network.links.iter().any(|link| link.name == *name);
+        self.names.iter().flatten().filter(|name| !is_there(name)).cloned().collect()
+    }
+
+    /// The listen and relay addresses that no interface carries.
+    pub(super) fn nowhere(&self, network: &Network) -> BTreeSet<IpAddr> {
+        let carried = |ip: &IpAddr| ip.is_unspecified() || network.addresses.iter().any(|(_, own)| own == ip);
+        let ours = self.listeners.iter().map(SocketAddr::ip).chain(self.relay.iter().map(|r| r.local));
+        ours.filter(|ip| !carried(ip)).collect()
+    }
+
+    /// What the LOCALS table is to hold.
+    pub(super) fn locals(&self, network: &Network) -> BTreeSet<(IpAddr, u16)> {
+        network.locals(&self.listeners, &self.relay)
+    }
+}
+
 /// The interfaces and addresses of this host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Network {
@@ -32,16 +69,24 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// As they are now.
+    /// As they are now: on a host of containers that may take more than one look.
     pub(super) fn read() -> io::Result<Self> {
+        const MORE_LOOKS: usize = 9;
         let mut netlink = Netlink::open()?;
-        Ok(Self { links: netlink.links()?, addresses: netlink.addresses()? })
+        let mut look =
+            || -> io::Result<Self> { Ok(Self { links: netlink.links()?, addresses: netlink.addresses()? }) };
+        let mut more = 0..MORE_LOOKS;
+        loop {
+            match look() {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted && more.next().is_some() => {}
+                seen => return seen,
+            }
+        }
     }
 
-    /// The named interfaces; the first name that does not exist is the error.
-    pub(super) fn named(&self, names: &[String]) -> Result<Vec<Link>, String> {
-        let find = |name: &String| self.links.iter().find(|l| l.name == *name).cloned().ok_or(name.clone());
-        names.iter().collect::<BTreeSet<_>>().into_iter().map(find).collect()
+    /// The addresses of an interface.
+    pub(super) fn addresses_of(&self, ifindex: u32) -> BTreeSet<IpAddr> {
+        self.addresses.iter().filter(|(index, _)| *index == ifindex).map(|&(_, ip)| ip).collect()
     }
 
     /// The interfaces that carry the listen and relay addresses. An unspecified address stands for all addresses of
@@ -85,21 +130,27 @@ fn covers(unspecified: IpAddr, ip: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use super::*;
 
-    fn network() -> Network {
-        let link = |index, name: &str| Link {
+    pub(in crate::datapath) fn link(index: u32, name: &str) -> Link {
+        Link {
             index,
             name: name.into(),
             kind: None,
             mac: None,
             mtu: 1500,
             up: true,
+            connected: true,
             loopback: name == "lo",
             vlan: None,
             far_end: None,
-        };
+            programs: BTreeSet::new(),
+        }
+    }
+
+    /// A host with three cards.
+    pub(in crate::datapath) fn network() -> Network {
         let at = |index, ip: &str| (index, ip.parse().unwrap());
         Network {
             links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1"), link(4, "eth2")],
@@ -112,6 +163,12 @@ mod tests {
             ],
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::network;
+    use super::*;
 
     fn names(listeners: &[&str], relay: &[&str]) -> Vec<String> {
         let (listeners, relay) = parse(listeners, relay);
@@ -153,9 +210,18 @@ mod tests {
     }
 
     #[test]
-    fn a_named_interface_that_does_not_exist_is_an_error_that_names_it() {
-        assert_eq!(network().named(&["eth1".into(), "eth9".into()]), Err("eth9".into()));
-        let found = network().named(&["eth1".into(), "eth1".into()]).unwrap();
-        assert_eq!(found.len(), 1);
+    fn named_interfaces_are_those_that_are_there_and_those_that_are_missing() {
+        let names = Some(["eth1", "eth9"].map(String::from).into());
+        let wanted = Wanted { names, listeners: Vec::new(), relay: Vec::new() };
+        let found: Vec<_> = wanted.links(&network()).into_iter().map(|l| l.name).collect();
+        assert_eq!(found, ["eth1"]);
+        assert_eq!(wanted.missing(&network()), BTreeSet::from(["eth9".into()]));
+    }
+
+    #[test]
+    fn addresses_that_no_interface_carries_are_told() {
+        let (listeners, relay) = parse(&["0.0.0.0:3478", "10.0.0.2:3478"], &["203.0.113.99"]);
+        let wanted = Wanted { names: None, listeners, relay };
+        assert_eq!(wanted.nowhere(&network()), BTreeSet::from(["203.0.113.99".parse().unwrap()]));
     }
 }

@@ -131,6 +131,8 @@ fn driver(link: &Link) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use aya::sys::SyscallError;
 
     use super::*;
@@ -143,9 +145,11 @@ mod tests {
             mac: None,
             mtu: 9000,
             up: true,
+            connected: true,
             loopback: false,
             vlan: None,
             far_end: None,
+            programs: BTreeSet::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where media runs: the XDP programs and their tables, or this process.
 
+mod attachments;
 mod counters;
 pub mod doctor;
 mod flow_table;
@@ -16,6 +17,7 @@ mod program;
 mod shared_map;
 mod start;
 mod status;
+mod watcher;
 
 use relay_common::tables::Count;
 

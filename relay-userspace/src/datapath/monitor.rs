@@ -52,7 +52,7 @@ impl Monitor {
     /// Starts watching the network namespace of the calling thread. The new thread needs CAP_NET_ADMIN to have
     /// neighbours looked for; without, that is left to the slow path's packets.
     pub(super) fn start(hops: Arc<NextHops>) -> io::Result<Self> {
-        let events = subscribe()?;
+        let events = subscribe(&GROUPS)?;
         let netlink = Netlink::open()?;
         let stop = Arc::new(AtomicBool::new(false));
         let (hops2, stop2) = (hops.clone(), stop.clone());
@@ -149,12 +149,13 @@ impl Prefix {
     }
 }
 
-fn subscribe() -> io::Result<Socket> {
+/// A socket that hears what the kernel announces to these groups.
+pub(super) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind(&SocketAddr::new(0, 0))?;
     socket.set_rx_buf_sz(RECEIVE_BUFFER as libc::c_int)?;
     socket.set_non_blocking(true)?;
-    GROUPS.iter().try_for_each(|&group| socket.add_membership(group))?;
+    groups.iter().try_for_each(|&group| socket.add_membership(group))?;
     Ok(socket)
 }
 
@@ -177,6 +178,9 @@ fn watch(events: &Socket, mut netlink: Netlink, hops: &NextHops, stop: &AtomicBo
         }
         wait(events, hops, retry_at.min(sweep_at));
         changes = read(events);
+        if hops.take_look_again() {
+            changes = Changes::everything();
+        }
         if Instant::now() >= sweep_at {
             changes = Changes::everything();
             sweep_at = Instant::now() + SWEEP;
@@ -193,7 +197,7 @@ fn wait(events: &Socket, hops: &NextHops, until: Instant) {
 }
 
 /// Everything announced so far.
-fn read(events: &Socket) -> Changes {
+pub(super) fn read(events: &Socket) -> Changes {
     let mut changes = Changes::default();
     let mut buffer = Vec::with_capacity(1 << 16);
     loop {

@@ -1,11 +1,12 @@
 //! What the kernel knows about the network, asked over rtnetlink with a blocking socket.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
@@ -72,12 +73,16 @@ pub(super) struct Link {
     pub(super) mtu: u32,
     /// Whether it is up and has a carrier.
     pub(super) up: bool,
+    /// Whether it was set up and its other end is there. Unlike `up`, which takes the kernel up to a second, at once.
+    pub(super) connected: bool,
     /// Whether it is the loopback.
     pub(super) loopback: bool,
     /// When it is a VLAN on top of another interface.
     pub(super) vlan: Option<Vlan>,
     /// When it is one end of a veth: the other.
     pub(super) far_end: Option<FarEnd>,
+    /// The XDP programs attached to it, by the kernel's numbers.
+    pub(super) programs: BTreeSet<u32>,
 }
 
 /// The other end of a veth.
@@ -134,13 +139,14 @@ impl Netlink {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(1 << 16) })
     }
 
-    /// All interfaces.
+    /// All interfaces. [Interrupted](io::ErrorKind::Interrupted) when they changed meanwhile, so that one that is there may
+    /// be missing from the list.
     pub(super) fn links(&mut self) -> io::Result<Vec<Link>> {
         let answers = self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
         Ok(answers.into_iter().filter_map(link_of).collect())
     }
 
-    /// All addresses of this host, each with the index of its interface.
+    /// All addresses of this host, each with the index of its interface; interrupted as [links](Netlink::links) are.
     pub(super) fn addresses(&mut self) -> io::Result<Vec<(u32, IpAddr)>> {
         let answers = self.request(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP)?;
         let local = |answer| {
@@ -212,6 +218,7 @@ impl Netlink {
 
         let is_dump = flags & NLM_F_DUMP == NLM_F_DUMP;
         let mut answers = Vec::new();
+        let mut torn = false;
         loop {
             self.buffer.clear();
             self.socket.recv(&mut self.buffer, 0)?;
@@ -221,12 +228,14 @@ impl Netlink {
                 if message.header.sequence_number != self.sequence {
                     continue;
                 }
+                torn |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
                     NetlinkPayload::InnerMessage(inner) => answers.push(inner),
                     NetlinkPayload::Error(e) => match e.code {
                         Some(code) => return Err(io::Error::from_raw_os_error(-code.get())),
                         None => return Ok(answers),
                     },
+                    NetlinkPayload::Done(_) if torn => return Err(io::ErrorKind::Interrupted.into()),
                     NetlinkPayload::Done(_) => return Ok(answers),
                     _ => {}
                 }
@@ -372,9 +381,11 @@ fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
         mac: None,
         mtu: 0,
         up: flags.contains(LinkFlags::Up | LinkFlags::Running),
+        connected: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         loopback: flags.contains(LinkFlags::Loopback),
         vlan: None,
         far_end: None,
+        programs: BTreeSet::new(),
     };
     let (mut lower, mut tag, mut netns) = (None, None, None);
     for attribute in message.attributes {
@@ -384,6 +395,7 @@ fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Address(bytes) if ethernet => link.mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::Link(index) => lower = Some(index),
             LinkAttribute::LinkNetNsId(id) => netns = Some(id),
+            LinkAttribute::Xdp(xdp) => link.programs = xdp.iter().filter_map(program).collect(),
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
                     match info {
@@ -401,6 +413,14 @@ fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
         link.far_end = lower.map(|index| FarEnd { index, netns });
     }
     Some(link)
+}
+
+fn program(xdp: &LinkXdp) -> Option<u32> {
+    use LinkXdp::{DrvProgId, HwProgId, ProgId, SkbProgId};
+    match xdp {
+        ProgId(id) | DrvProgId(id) | SkbProgId(id) | HwProgId(id) => Some(*id),
+        _ => None,
+    }
 }
 
 fn vlan_tag(data: &[InfoVlan]) -> Option<(u16, u16)> {

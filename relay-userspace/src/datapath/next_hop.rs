@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -37,6 +38,8 @@ pub struct NextHops {
     inner: Mutex<Inner>,
     flows: Arc<FlowTable>,
     wake: EventFd,
+    /// Whether routes are to be looked up again, because other interfaces run the program than did.
+    look_again: AtomicBool,
 }
 
 /// One row.
@@ -97,12 +100,31 @@ impl NextHops {
             }),
             flows,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            look_again: AtomicBool::new(false),
         })
     }
 
     /// Every row in use.
     pub fn status(&self) -> Vec<NextHopStatus> {
         self.lock().hops.status()
+    }
+
+    /// From now on these interfaces run the program. No row names another on return; who moves to them the monitor sees
+    /// to, for two at a time could undo each other's work.
+    pub(super) fn set_attached(&self, attached: BTreeMap<u32, Attached>) {
+        let mut inner = self.lock();
+        if inner.hops.set_attached(attached) {
+            inner.hops.forget_links();
+            inner.hops.refresh_all();
+            self.look_again.store(true, Ordering::Relaxed);
+            // Fails only when the counter is at its end, and then the monitor is awake.
+            let _ = self.wake.write(1);
+        }
+    }
+
+    /// Whether everything is to be looked at again.
+    pub(super) fn take_look_again(&self) -> bool {
+        self.look_again.swap(false, Ordering::Relaxed)
     }
 
     /// Follows what has changed.
@@ -117,6 +139,8 @@ impl NextHops {
         let mut inner = self.lock();
         if everything {
             inner.hops.refresh_all();
+            // A neighbour may have been asked for before its interface could carry the question.
+            inner.hops.retry();
         } else {
             changes.neighbours.iter().for_each(|&(ifindex, ip)| inner.hops.refresh(ifindex, ip));
         }

@@ -1,5 +1,6 @@
 //! Next hops against a made-up network.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use relay_common::flow::FlowRecord;
@@ -53,9 +54,11 @@ fn link(index: u32) -> Link {
         mac: Some([2, 0, 0, 0, 0, index as u8]),
         mtu: 1500,
         up: true,
+        connected: true,
         loopback: false,
         vlan: None,
         far_end: None,
+        programs: BTreeSet::new(),
     }
 }
 

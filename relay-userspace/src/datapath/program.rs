@@ -1,5 +1,7 @@
 //! The loaded eBPF object: the program, and its tables mapped into this process.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aya::maps::xdp::{DevMapHash, XdpMapError};
@@ -16,16 +18,25 @@ use relay_common::tables::{
 
 use super::counters::Counters;
 use super::flow_table::{FlowTable, TableSize};
+use super::interfaces::local_key;
 use super::next_hop::NEXT_HOPS as NEXT_HOP_ROWS;
 use super::shared_map::{Pod, SharedWords};
 
 const PROGRAM: &str = "turnpike_xdp";
 
+/// Room for addresses that come later, where a listener is on all of them: about 100 KiB.
+const LEAST_LOCALS: usize = 1024;
+
 /// The program and where it is attached. Detached on drop, and by the kernel should this process die.
 pub(super) struct Program {
     ebpf: Ebpf,
+    id: u32,
     devices: DevMapHash<MapData>,
-    links: Vec<XdpLinkId>,
+    locals: HashMap<MapData, Pod<LocalKey>, Pod<Local>>,
+    /// What `locals` holds.
+    present: BTreeSet<(IpAddr, u16)>,
+    /// By interface.
+    links: BTreeMap<u32, XdpLinkId>,
 }
 
 /// The tables that userspace works on.
@@ -39,7 +50,7 @@ pub(super) struct Tables {
 pub(super) struct Plan {
     pub(super) size: TableSize,
     pub(super) settings: Settings,
-    pub(super) locals: Vec<LocalKey>,
+    pub(super) locals: BTreeSet<(IpAddr, u16)>,
 }
 
 /// Why the object could not be loaded.
@@ -71,15 +82,12 @@ impl Program {
             .map_max_entries(FLOW_INDEX, plan.size.buckets)
             .map_max_entries(FLOWS, plan.size.records)
             .map_max_entries(NEXT_HOPS, NEXT_HOP_ROWS)
-            .map_max_entries(LOCALS, plan.locals.len().max(1) as u32)
+            .map_max_entries(LOCALS, (2 * plan.locals.len()).max(LEAST_LOCALS) as u32)
             .load(object)?;
         // Before any table is taken out: its descriptor closes when it is mapped, and the program's code names it.
         xdp(&mut ebpf)?.load()?;
+        let id = xdp(&mut ebpf)?.info()?.id();
 
-        let mut locals = HashMap::<_, Pod<LocalKey>, Pod<Local>>::try_from(take(&mut ebpf, LOCALS)?)?;
-        for &key in &plan.locals {
-            locals.insert(Pod(key), Pod(Local { present: 1 }), 0)?;
-        }
         let tables = Tables {
             flows: FlowTable::new(
                 array::<Bucket>(&mut ebpf, FLOW_INDEX, plan.size.buckets)?,
@@ -90,13 +98,38 @@ impl Program {
             counters: Counters::new(PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)?),
         };
         let devices = DevMapHash::try_from(take(&mut ebpf, DEVICES)?)?;
-        Ok((Self { ebpf, devices, links: Vec::new() }, tables))
+        let locals = HashMap::try_from(take(&mut ebpf, LOCALS)?)?;
+        let (present, links) = Default::default();
+        let mut program = Self { ebpf, id, devices, locals, present, links };
+        program.set_locals(&plan.locals)?;
+        Ok((program, tables))
+    }
+
+    /// The kernel's number for it.
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Makes these the addresses that packets to us are known by. Port 0 is for relayed addresses.
+    pub(super) fn set_locals(&mut self, locals: &BTreeSet<(IpAddr, u16)>) -> Result<(), MapError> {
+        for &gone in self.present.difference(locals) {
+            self.locals.remove(&Pod(local_key(gone)))?;
+        }
+        self.present.retain(|local| locals.contains(local));
+        for &new in locals {
+            // A value is the same for all keys, so it does not matter that a reader may hold one that changes hands.
+            if !self.present.contains(&new) {
+                self.locals.insert(Pod(local_key(new)), Pod(Local { present: 1 }), 0)?;
+                self.present.insert(new);
+            }
+        }
+        Ok(())
     }
 
     /// Attaches to an interface in exactly this mode.
     pub(super) fn attach(&mut self, ifindex: u32, mode: XdpMode) -> Result<(), ProgramError> {
         let link = xdp(&mut self.ebpf)?.attach_to_if_index(ifindex, mode)?;
-        self.links.push(link);
+        self.links.insert(ifindex, link);
         Ok(())
     }
 
@@ -104,16 +137,23 @@ impl Program {
     pub(super) fn add_device(&mut self, ifindex: u32) -> Result<(), XdpMapError> {
         self.devices.insert(ifindex, ifindex, None, 0)
     }
+
+    /// Detaches from an interface, which may be gone and have taken all of this along but our descriptor.
+    pub(super) fn detach(&mut self, ifindex: u32) {
+        if let Err(error) = self.devices.remove(ifindex) {
+            tracing::debug!(ifindex, %error, "not in the device table");
+        }
+        let Some(link) = self.links.remove(&ifindex) else { return };
+        if let Err(error) = xdp(&mut self.ebpf).and_then(|xdp| xdp.detach(link)) {
+            tracing::debug!(ifindex, %error, "detaching failed");
+        }
+    }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        for link in std::mem::take(&mut self.links) {
-            // An interface that is gone took its program along.
-            if let Err(error) = xdp(&mut self.ebpf).and_then(|xdp| xdp.detach(link)) {
-                tracing::debug!(%error, "detaching failed");
-            }
-        }
+        let attached: Vec<_> = self.links.keys().copied().collect();
+        attached.into_iter().for_each(|ifindex| self.detach(ifindex));
     }
 }
 

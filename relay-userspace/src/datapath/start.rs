@@ -5,19 +5,19 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use aya::programs::XdpMode;
 use relay_common::tables::{Count, Settings};
 
+use super::attachments::{Attachments, Board, Loaded};
 use super::counters::{Counters, Totals};
 use super::flow_table::{FlowTable, Occupancy, TableSize};
 use super::flow_writer::FlowWriter;
-use super::hop_table::Attached;
-use super::interfaces::{Network, is_virtual, local_key};
-use super::ladder::{Climbed, attach_reason, climb, load_reason, rungs};
+use super::interfaces::{Network, Wanted, is_virtual};
+use super::ladder::{load_reason, rungs};
 use super::monitor::Monitor;
-use super::netlink::{Link, Netlink};
+use super::netlink::Netlink;
 use super::next_hop::{NextHopStatus, NextHops};
-use super::program::{Plan, Program, Tables};
+use super::program::{Plan, Program};
+use super::watcher::Watcher;
 use super::{FastPath, InterfaceStatus, Mode, NoFastPath, Request, object};
 use crate::turn::RelayAddress;
 
@@ -57,17 +57,20 @@ pub enum DatapathError {
         /// Why not, by interface.
         reasons: Vec<String>,
     },
+    /// Nobody could watch interfaces come and go.
+    #[error("no descriptor to stop watching interfaces by: {0}")]
+    Watch(std::io::Error),
 }
 
 /// The running data path. Dropping it is stopping it.
 pub struct Datapath {
-    interfaces: Vec<InterfaceStatus>,
+    interfaces: Board,
+    // Dropped in this order: no packet sees next hops that nobody follows.
+    _watcher: Watcher,
     xdp: Option<RunningXdp>,
 }
 
 struct RunningXdp {
-    // Dropped in this order: no packet sees next hops that nobody follows.
-    _program: Program,
     _monitor: Monitor,
     counters: Counters,
     flows: Arc<FlowTable>,
@@ -77,43 +80,44 @@ struct RunningXdp {
 }
 
 impl Datapath {
-    /// Attaches to each interface on the highest rung of the ladder that holds. With `auto` and `userspace` only a
-    /// named interface that does not exist is an error; all else ends in userspace, with the reason.
+    /// Attaches to each interface on the highest rung of the ladder that holds, and goes on doing so with those that come
+    /// later. With `auto` nothing is an error, and with `userspace` only a named interface that does not exist; all else
+    /// ends in userspace, with the reason.
     pub fn start(config: &DatapathConfig) -> Result<Self, DatapathError> {
         let network = Network::read().unwrap_or_else(|error| {
             tracing::warn!(%error, "the kernel did not list its interfaces");
             Network::default()
         });
-        let links = match &config.interfaces {
-            Some(names) => network.named(names).map_err(DatapathError::NoSuchInterface)?,
-            None => network.carrying(&config.listeners, &config.relay),
+        let wanted = Wanted {
+            names: config.interfaces.as_ref().map(|names| names.iter().cloned().collect()),
+            listeners: config.listeners.clone(),
+            relay: config.relay.clone(),
         };
-        let mut loaded = Self::load(config, &network, &links);
-        let interfaces: Vec<_> = links.iter().map(|link| raise(config.request, link, &mut loaded)).collect();
-        insist(config.request, &interfaces)?;
-
-        let attached = attached(&interfaces);
-        let Some((program, tables)) = loaded.ok().filter(|_| !attached.is_empty()) else {
-            return Ok(Self { interfaces, xdp: None });
-        };
-        match RunningXdp::start(program, tables, attached, config.shards) {
-            Ok(xdp) => Ok(Self { interfaces, xdp: Some(xdp) }),
-            Err(reason) => {
-                let interfaces = interfaces.into_iter().map(|i| step_down(i, &reason)).collect::<Vec<_>>();
-                insist(config.request, &interfaces)?;
-                Ok(Self { interfaces, xdp: None })
-            }
+        let missing = wanted.missing(&network).into_iter().next();
+        if let Some(name) = missing.filter(|_| config.request != Request::Auto) {
+            return Err(DatapathError::NoSuchInterface(name));
         }
+        let virtual_cards = has_virtual_cards(&wanted, &network);
+        let (xdp, loaded) = match RunningXdp::start(config, &wanted, &network, virtual_cards) {
+            Ok((xdp, loaded)) => (Some(xdp), Ok(loaded)),
+            Err(reason) => (None, Err(reason)),
+        };
+        let mut attachments = Attachments::new(config.request, wanted, virtual_cards, loaded);
+        let interfaces = attachments.board();
+        attachments.follow(&network);
+        insist(config.request, &interfaces.read())?;
+        let watcher = Watcher::start(attachments).map_err(|e| DatapathError::Watch(e.into()))?;
+        Ok(Self { interfaces, _watcher: watcher, xdp })
     }
 
-    /// Detaches the program, removes the tables and ends the thread that follows next hops.
+    /// Detaches the program, removes the tables and ends the threads that follow interfaces and next hops.
     pub fn stop(self) {
         drop(self);
     }
 
-    /// How each interface relays, and why not better.
-    pub fn interfaces(&self) -> &[InterfaceStatus] {
-        &self.interfaces
+    /// How each interface relays now, and why not better.
+    pub fn interfaces(&self) -> Vec<InterfaceStatus> {
+        self.interfaces.read()
     }
 
     /// What became of the packets that XDP saw, by reason; zeros without XDP.
@@ -142,10 +146,19 @@ impl Datapath {
             None => Box::new(NoFastPath),
         }
     }
+}
 
+impl RunningXdp {
     /// The program, loaded with its tables filled in but attached nowhere; or why not.
-    fn load(config: &DatapathConfig, network: &Network, links: &[Link]) -> Result<(Program, Tables), String> {
-        if rungs(config.request).is_empty() || links.iter().all(|l| l.loopback) {
+    fn start(
+        config: &DatapathConfig,
+        wanted: &Wanted,
+        network: &Network,
+        virtual_cards: bool,
+    ) -> Result<(Self, Loaded), String> {
+        let links = wanted.links(network);
+        let only_loopback = !links.is_empty() && links.iter().all(|link| link.loopback);
+        if rungs(config.request).is_empty() || (only_loopback && wanted.missing(network).is_empty()) {
             return Err("no interface can run XDP".into());
         }
         let object =
@@ -160,81 +173,36 @@ impl Datapath {
             bucket_mask: size.buckets - 1,
             first_port: *config.relay_ports.start(),
             last_port: *config.relay_ports.end(),
-            virtual_cards: links.iter().any(|link| is_virtual(&link.name)).into(),
+            virtual_cards: virtual_cards.into(),
             fill: 0,
         };
-        let locals = network.locals(&config.listeners, &config.relay).into_iter().map(local_key).collect();
-        Program::load(object, &Plan { size, settings, locals }).map_err(|e| load_reason(&e))
-    }
-}
+        let locals = wanted.locals(network);
+        let (program, tables) =
+            Program::load(object, &Plan { size, settings, locals }).map_err(|e| load_reason(&e))?;
 
-impl RunningXdp {
-    fn start(
-        mut program: Program,
-        tables: Tables,
-        attached: BTreeMap<u32, Attached>,
-        shards: usize,
-    ) -> Result<Self, String> {
-        for &ifindex in attached.keys() {
-            program.add_device(ifindex).map_err(|e| format!("the device table cannot be filled: {e}"))?;
-        }
         let no_netlink = |e: std::io::Error| format!("next hops cannot be followed over netlink: {e}");
         let flows = Arc::new(tables.flows);
         let kernel = Box::new(Netlink::open().map_err(no_netlink)?);
-        let next_hops = NextHops::new(kernel, tables.next_hops, flows.clone(), attached)
+        let next_hops = NextHops::new(kernel, tables.next_hops, flows.clone(), BTreeMap::new())
             .map_err(|e| no_netlink(e.into()))?;
         let next_hops = Arc::new(next_hops);
         let monitor = Monitor::start(next_hops.clone()).map_err(no_netlink)?;
-        let each = (flows.len() - 1) / shards.max(1) as u32;
-        let writers = (0..shards as u32).map(|shard| {
+        let each = (flows.len() - 1) / config.shards.max(1) as u32;
+        let writers = (0..config.shards as u32).map(|shard| {
             let first = 1 + shard * each;
             Some(FlowWriter::new(flows.clone(), next_hops.clone(), first..first + each))
         });
         let writers = writers.collect();
-        Ok(Self {
-            _program: program,
-            _monitor: monitor,
-            counters: tables.counters,
-            flows,
-            next_hops,
-            writers,
-        })
+        let loaded = Loaded { program, next_hops: next_hops.clone() };
+        Ok((Self { _monitor: monitor, counters: tables.counters, flows, next_hops, writers }, loaded))
     }
 }
 
-/// Attaches to one interface on the highest rung that holds.
-fn raise(request: Request, link: &Link, loaded: &mut Result<(Program, Tables), String>) -> InterfaceStatus {
-    let deaf = is_deaf(link);
-    let Climbed { mode, mut reasons } = climb(request, |mode| {
-        if link.loopback {
-            return Err("what is sent over the loopback never comes to a network card".into());
-        }
-        let (program, _) = loaded.as_mut().map_err(|reason| reason.clone())?;
-        if request == Request::Auto && mode == Mode::Xdp && deaf {
-            return Err(deaf_reason(link) + ", or insist with --datapath xdp");
-        }
-        let xdp_mode = if mode == Mode::Xdp { XdpMode::Driver } else { XdpMode::Skb };
-        program.attach(link.index, xdp_mode).map_err(|e| attach_reason(mode, link, &e))
-    });
-    if mode == Mode::Xdp && deaf {
-        reasons.push(deaf_reason(link));
-    }
-    InterfaceStatus { name: link.name.clone(), index: link.index, mode, reasons }
-}
-
-fn deaf_reason(link: &Link) -> String {
-    format!(
-        "the other end of {} runs no XDP program that can be seen, and a veth then delivers what XDP sends to it late \
-         or never: attach one there",
-        link.name
-    )
-}
-
-/// Whether frames that XDP sends would get stuck: the kernel's veth driver tells the receiving end of them only when
-/// that has a program itself (`veth_xdp_flush`). The usual container is attached like this.
-fn is_deaf(link: &Link) -> bool {
-    link.far_end
-        .is_some_and(|far_end| !Netlink::open().is_ok_and(|mut netlink| netlink.far_end_has_xdp(far_end)))
+/// Whether packets may come by a virtual card. What is not there yet may be one.
+fn has_virtual_cards(wanted: &Wanted, network: &Network) -> bool {
+    let links = wanted.links(network);
+    let all_there = wanted.missing(network).is_empty() && !links.is_empty();
+    !all_there || links.iter().any(|link| is_virtual(&link.name))
 }
 
 /// Refuses to run otherwise than the operator insists.
@@ -255,40 +223,12 @@ fn insist(request: Request, interfaces: &[InterfaceStatus]) -> Result<(), Datapa
     if reasons.is_empty() { Ok(()) } else { Err(DatapathError::CannotInsist { request, reasons }) }
 }
 
-/// The interfaces with the program. Generic mode beside driver mode cannot take redirected packets: see
-/// [`NextHop::redirect`](relay_common::next_hop::NextHop::redirect).
-fn attached(interfaces: &[InterfaceStatus]) -> BTreeMap<u32, Attached> {
-    let mixed = interfaces.iter().any(|i| i.mode == Mode::Xdp);
-    let with_program = interfaces.iter().filter(|i| i.mode != Mode::Userspace);
-    with_program.map(|i| (i.index, Attached { redirect: !mixed || i.mode == Mode::Xdp })).collect()
-}
-
-/// An interface whose program is taken off again.
-fn step_down(interface: InterfaceStatus, reason: &str) -> InterfaceStatus {
-    if interface.mode == Mode::Userspace {
-        return interface;
-    }
-    let reasons = interface.reasons.into_iter().chain([reason.to_owned()]).collect();
-    InterfaceStatus { mode: Mode::Userspace, reasons, ..interface }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn status(index: u32, mode: Mode) -> InterfaceStatus {
         InterfaceStatus { name: format!("eth{index}"), index, mode, reasons: vec!["because".into()] }
-    }
-
-    #[test]
-    fn redirects_go_between_equals_and_from_generic_to_driver_mode_only() {
-        let redirect = |modes: &[Mode]| -> Vec<bool> {
-            let interfaces: Vec<_> = modes.iter().zip(1..).map(|(&mode, i)| status(i, mode)).collect();
-            attached(&interfaces).into_values().map(|a| a.redirect).collect()
-        };
-        assert_eq!(redirect(&[Mode::Xdp, Mode::Xdp]), [true, true]);
-        assert_eq!(redirect(&[Mode::XdpGeneric, Mode::XdpGeneric]), [true, true]);
-        assert_eq!(redirect(&[Mode::Xdp, Mode::XdpGeneric, Mode::Userspace]), [true, false]);
     }
 
     #[test]
@@ -316,7 +256,8 @@ mod tests {
             shards: 1,
         })
         .unwrap();
-        let [lo] = datapath.interfaces() else { panic!("{:?}", datapath.interfaces()) };
+        let interfaces = datapath.interfaces();
+        let [lo] = &interfaces[..] else { panic!("{interfaces:?}") };
         assert_eq!((lo.mode, lo.reasons.len()), (Mode::Userspace, 1));
         assert_eq!(datapath.counters(), [Count::default(); _]);
         assert_eq!(datapath.occupancy(), Occupancy::default());

@@ -40,6 +40,8 @@ pub enum Mode {
     XdpGeneric,
     /// Through the kernel's stack and this process.
     Userspace,
+    /// Not at all: it is gone, or the addresses that it carried are.
+    Absent,
 }
 
 impl fmt::Display for Mode {
@@ -48,6 +50,7 @@ impl fmt::Display for Mode {
             Mode::Xdp => "xdp",
             Mode::XdpGeneric => "xdp-generic",
             Mode::Userspace => "userspace",
+            Mode::Absent => "absent",
         })
     }
 }
@@ -57,7 +60,7 @@ impl fmt::Display for Mode {
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// Its kernel index.
+    /// Its kernel index; 0 while it is absent.
     pub index: u32,
     /// How it relays.
     pub mode: Mode,

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::throttle::Throttle;
 use crate::auth::printable;
+use crate::throttle::Throttle;
 use crate::time::Timestamp;
 use crate::turn::{Binding, EndCause, Event, FiveTuple, RelayAddr};
 

@@ -21,7 +21,6 @@ mod server;
 mod shard;
 mod sockets;
 mod sys;
-mod throttle;
 mod token;
 mod ttl;
 

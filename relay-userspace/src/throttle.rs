@@ -1,4 +1,4 @@
-//! Log lines that strangers can cause, held to a rate (one [`Throttle`] for each kind of message).
+//! Log lines that come as often as strangers, or the network, cause them, held to a rate (one [`Throttle`] for each kind of message).
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 
 /// Lets a few messages through in every interval and counts the others.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     most: u32,
     passed: u32,
     suppressed: u64,
@@ -17,12 +17,12 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 impl Throttle {
     /// Lets `most` messages through in ten seconds.
-    pub(super) const fn new(most: u32) -> Self {
+    pub(crate) const fn new(most: u32) -> Self {
         Self { most, passed: 0, suppressed: 0, since: Timestamp(0) }
     }
 
     /// Whether a message may be logged now; if so, how many were not since the last one that was.
-    pub(super) fn pass(&mut self, now: Timestamp) -> Option<u64> {
+    pub(crate) fn pass(&mut self, now: Timestamp) -> Option<u64> {
         if now.since(self.since) >= INTERVAL {
             (self.since, self.passed) = (now, 0);
         }
