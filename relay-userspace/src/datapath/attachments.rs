@@ -321,8 +321,8 @@ fn deaf_reason(link: &Link) -> String {
 /// Whether frames that XDP sends would get stuck: the kernel's veth driver tells the receiving end of them only when
 /// that has a program itself (`veth_xdp_flush`). The usual container is attached like this.
 fn is_deaf(link: &Link) -> bool {
-    link.far_end
-        .is_some_and(|far_end| !Netlink::open().is_ok_and(|mut netlink| netlink.far_end_has_xdp(far_end)))
+    let has_program = |far_end| Netlink::open().ok()?.far_end(far_end).map(|link| link.in_driver_mode);
+    link.far_end.is_some_and(|far_end| has_program(far_end) != Some(true))
 }
 
 /// What becomes of interfaces, at a limited rate: on a host of containers they may come and go all day.

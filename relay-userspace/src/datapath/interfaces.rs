@@ -146,6 +146,7 @@ pub(super) mod testing {
             vlan: None,
             far_end: None,
             programs: BTreeSet::new(),
+            in_driver_mode: false,
         }
     }
 

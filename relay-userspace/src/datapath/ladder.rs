@@ -150,6 +150,7 @@ mod tests {
             vlan: None,
             far_end: None,
             programs: BTreeSet::new(),
+            in_driver_mode: false,
         }
     }
 

@@ -59,6 +59,7 @@ fn link(index: u32) -> Link {
         vlan: None,
         far_end: None,
         programs: BTreeSet::new(),
+        in_driver_mode: false,
     }
 }
 

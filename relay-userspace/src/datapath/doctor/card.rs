@@ -6,7 +6,7 @@ use std::fs;
 use aya::programs::loaded_programs;
 
 use super::super::interfaces::Network;
-use super::super::netlink::{Link, LinkProgram, Netlink};
+use super::super::netlink::{Link, Netlink};
 use super::ethtool::{Channels, Ethtool, Feature, Ring};
 
 /// An interface. What could not be read is `None`, or missing from a list.
@@ -90,22 +90,18 @@ impl Card {
             card.hashes_ports = [false, true].map(|ipv6| ethtool.hashes_ports(name, ipv6).ok());
         }
         card.driver = card.driver.filter(|driver| !driver.is_empty()).or_else(by_sysfs);
-        if let Ok(mut netlink) = Netlink::open() {
-            card.program =
-                netlink.link_with_program(link.index, None).and_then(|(_, program)| running(program));
-            card.far_end = link.far_end.map(|far_end| {
-                let found = netlink.link_with_program(far_end.index, far_end.netns);
-                let here =
-                    found.as_ref().filter(|_| far_end.netns.is_none()).map(|(link, _)| link.name.clone());
-                let features = |name: &String| Ethtool::open().and_then(|e| e.features(name)).ok();
-                FarEnd {
-                    mtu: found.as_ref().map(|(link, _)| link.mtu),
-                    has_xdp: found.is_some_and(|(_, program)| program.in_driver_mode),
-                    leaves_checksums: here.as_ref().and_then(features).map(|f| leaves_checksums(&f)),
-                    name: here,
-                }
-            });
-        }
+        card.program = link.programs.first().copied().map(running);
+        card.far_end = link.far_end.map(|far_end| {
+            let found = Netlink::open().ok().and_then(|mut netlink| netlink.far_end(far_end));
+            let here = found.as_ref().filter(|_| far_end.netns.is_none()).map(|link| link.name.clone());
+            let features = |name: &String| Ethtool::open().and_then(|e| e.features(name)).ok();
+            FarEnd {
+                mtu: found.as_ref().map(|link| link.mtu),
+                has_xdp: found.is_some_and(|link| link.in_driver_mode),
+                leaves_checksums: here.as_ref().and_then(features).map(|f| leaves_checksums(&f)),
+                name: here,
+            }
+        });
         card
     }
 
@@ -137,12 +133,11 @@ fn leaves_checksums(features: &BTreeMap<String, Feature>) -> bool {
         .any(|name| features.get(*name).is_some_and(|f| f.on))
 }
 
-fn running(program: LinkProgram) -> Option<Running> {
-    let id = program.id?;
+fn running(id: u32) -> Running {
     // Needs CAP_BPF.
     let name =
         loaded_programs().flatten().find(|p| p.id() == id).and_then(|p| Some(p.name_as_str()?.to_owned()));
-    Some(Running { id, name })
+    Running { id, name }
 }
 
 /// A file of an interface; empty when it cannot be read.

@@ -1,5 +1,7 @@
 //! What the kernel knows about the network, asked over rtnetlink with a blocking socket.
 
+mod answers;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -9,18 +11,15 @@ use netlink_packet_core::{
     NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
-};
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia,
-};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
+
+use answers::{link_of, neighbour_of, route_of};
+pub(super) use answers::{messages, neighbour_key, route_ip};
 
 /// An Ethernet address.
 pub(super) type Mac = [u8; 6];
@@ -83,6 +82,8 @@ pub(super) struct Link {
     pub(super) far_end: Option<FarEnd>,
     /// The XDP programs attached to it, by the kernel's numbers.
     pub(super) programs: BTreeSet<u32>,
+    /// Whether one of them runs in the driver.
+    pub(super) in_driver_mode: bool,
 }
 
 /// The other end of a veth.
@@ -92,15 +93,6 @@ pub(super) struct FarEnd {
     pub(super) index: u32,
     /// Our number for that namespace; `None` for our own.
     pub(super) netns: Option<i32>,
-}
-
-/// The XDP program of an interface, if any.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct LinkProgram {
-    /// The kernel's number for it.
-    pub(super) id: Option<u32>,
-    /// Whether it runs in the driver.
-    pub(super) in_driver_mode: bool,
 }
 
 /// A VLAN interface's place.
@@ -161,35 +153,14 @@ impl Netlink {
         Ok(answers.into_iter().filter_map(local).collect())
     }
 
-    /// Whether the other end of a veth runs an XDP program in driver mode; `false` when that cannot be told: asking
-    /// about another namespace's interface needs CAP_NET_ADMIN there.
-    pub(super) fn far_end_has_xdp(&mut self, far_end: FarEnd) -> bool {
-        let found = self.link_with_program(far_end.index, far_end.netns);
-        found.is_some_and(|(_, program)| program.in_driver_mode)
-    }
-
-    /// An interface of this namespace, or of the one with that number of ours, with the XDP program that it runs;
-    /// `None` when it cannot be seen.
-    pub(super) fn link_with_program(
-        &mut self,
-        index: u32,
-        netns: Option<i32>,
-    ) -> Option<(Link, LinkProgram)> {
+    /// The other end of a veth; `None` when it cannot be seen: asking about another namespace's interface needs
+    /// CAP_NET_ADMIN there.
+    pub(super) fn far_end(&mut self, far_end: FarEnd) -> Option<Link> {
         let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes.extend(netns.map(LinkAttribute::IfNetnsId));
+        message.header.index = far_end.index;
+        message.attributes.extend(far_end.netns.map(LinkAttribute::IfNetnsId));
         let answers = self.request(RouteNetlinkMessage::GetLink(message), 0).ok()?;
-        answers.into_iter().find_map(|answer| {
-            let mut program = LinkProgram::default();
-            if let RouteNetlinkMessage::NewLink(message) = &answer {
-                for attribute in &message.attributes {
-                    if let LinkAttribute::Xdp(xdp) = attribute {
-                        program = program_of(xdp);
-                    }
-                }
-            }
-            Some((link_of(answer)?, program))
-        })
+        answers.into_iter().find_map(link_of)
     }
 
     /// Makes the kernel look for a neighbour; it is not waited for.
@@ -283,40 +254,6 @@ impl Kernel for Netlink {
     }
 }
 
-/// The messages of one datagram; an unreadable one is an error, an unreadable header the last.
-pub(super) fn messages(
-    mut bytes: &[u8],
-) -> impl Iterator<Item = Result<NetlinkMessage<RouteNetlinkMessage>, netlink_packet_core::DecodeError>> {
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
-        if length < size_of::<libc::nlmsghdr>() || length > bytes.len() {
-            return None;
-        }
-        let message = NetlinkMessage::deserialize(&bytes[..length]);
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
-}
-
-/// The neighbour that a message is about.
-pub(super) fn neighbour_key(message: &NeighbourMessage) -> Option<(u32, IpAddr)> {
-    let ip = message.attributes.iter().find_map(|a| match a {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
-        NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
-        _ => None,
-    })?;
-    Some((message.header.ifindex, ip))
-}
-
-/// An address of a route, where it is an IP address.
-pub(super) fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
-        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
-        _ => None,
-    }
-}
-
 fn neighbour_message(ifindex: u32, ip: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family(ip);
@@ -325,119 +262,8 @@ fn neighbour_message(ifindex: u32, ip: IpAddr) -> NeighbourMessage {
     message
 }
 
-fn neighbour_of(answer: RouteNetlinkMessage) -> Option<Neighbour> {
-    let RouteNetlinkMessage::NewNeighbour(message) = answer else { return None };
-    let mac = message.attributes.iter().find_map(|a| match a {
-        NeighbourAttribute::LinkLayerAddress(bytes) => Mac::try_from(bytes.as_slice()).ok(),
-        _ => None,
-    });
-    Some(match (message.header.state, mac) {
-        (NeighbourState::Stale, Some(mac)) => Neighbour::Stale(mac),
-        (
-            NeighbourState::Reachable
-            | NeighbourState::Delay
-            | NeighbourState::Probe
-            | NeighbourState::Permanent
-            | NeighbourState::Noarp,
-            Some(mac),
-        ) => Neighbour::Known(mac),
-        _ => Neighbour::Unknown,
-    })
-}
-
-fn route_of(answer: RouteNetlinkMessage) -> Option<Route> {
-    let RouteNetlinkMessage::NewRoute(message) = answer else { return None };
-    if message.header.kind != RouteType::Unicast {
-        return None;
-    }
-    let mut route = Route { oif: 0, gateway: None, mtu: None };
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Oif(oif) => route.oif = *oif,
-            RouteAttribute::Gateway(address) => route.gateway = Some(route_ip(address)?),
-            RouteAttribute::Via(RouteVia::Inet(ip)) => route.gateway = Some(IpAddr::V4(*ip)),
-            RouteAttribute::Via(RouteVia::Inet6(ip)) => route.gateway = Some(IpAddr::V6(*ip)),
-            RouteAttribute::Metrics(metrics) => {
-                route.mtu = metrics.iter().find_map(|m| match m {
-                    RouteMetric::Mtu(mtu) => Some(*mtu),
-                    _ => None,
-                });
-            }
-            RouteAttribute::EncapType(_) => return None,
-            _ => {}
-        }
-    }
-    (route.oif != 0).then_some(route)
-}
-
-fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
-    let RouteNetlinkMessage::NewLink(message) = answer else { return None };
-    let flags = message.header.flags;
-    let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
-    let mut link = Link {
-        index: message.header.index,
-        name: String::new(),
-        kind: None,
-        mac: None,
-        mtu: 0,
-        up: flags.contains(LinkFlags::Up | LinkFlags::Running),
-        connected: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
-        loopback: flags.contains(LinkFlags::Loopback),
-        vlan: None,
-        far_end: None,
-        programs: BTreeSet::new(),
-    };
-    let (mut lower, mut tag, mut netns) = (None, None, None);
-    for attribute in message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name = name,
-            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::Address(bytes) if ethernet => link.mac = bytes.as_slice().try_into().ok(),
-            LinkAttribute::Link(index) => lower = Some(index),
-            LinkAttribute::LinkNetNsId(id) => netns = Some(id),
-            LinkAttribute::Xdp(xdp) => link.programs = xdp.iter().filter_map(program).collect(),
-            LinkAttribute::LinkInfo(infos) => {
-                for info in infos {
-                    match info {
-                        LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
-                        LinkInfo::Data(InfoData::Vlan(data)) => tag = vlan_tag(&data),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    link.vlan = lower.zip(tag).map(|(lower, (ethertype, id))| Vlan { lower, ethertype, id });
-    if link.kind.as_deref() == Some("veth") {
-        link.far_end = lower.map(|index| FarEnd { index, netns });
-    }
-    Some(link)
-}
-
-fn program(xdp: &LinkXdp) -> Option<u32> {
-    use LinkXdp::{DrvProgId, HwProgId, ProgId, SkbProgId};
-    match xdp {
-        ProgId(id) | DrvProgId(id) | SkbProgId(id) | HwProgId(id) => Some(*id),
-        _ => None,
-    }
-}
-
-fn vlan_tag(data: &[InfoVlan]) -> Option<(u16, u16)> {
-    let id = data.iter().find_map(|d| if let InfoVlan::Id(id) = d { Some(*id) } else { None })?;
-    let protocol = data.iter().find_map(|d| if let InfoVlan::Protocol(p) = d { Some(*p) } else { None });
-    Some((protocol.unwrap_or_default() as u16, id))
-}
-
 fn family(ip: IpAddr) -> AddressFamily {
     if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
-}
-
-fn program_of(xdp: &[LinkXdp]) -> LinkProgram {
-    LinkProgram {
-        id: xdp.iter().find_map(|x| if let LinkXdp::ProgId(id) = x { Some(*id) } else { None }),
-        in_driver_mode: xdp.contains(&LinkXdp::Attached(XdpAttached::Driver)),
-    }
 }
 
 fn host_prefix(ip: IpAddr) -> u8 {
