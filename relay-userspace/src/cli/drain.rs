@@ -9,13 +9,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::http;
 use super::screen::{print, thousands, uptime};
 use crate::admin::{Drained, State, Status};
-use crate::config::{DEFAULT_ADMIN, Span};
+use crate::config::Span;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The server's --admin address; only from its own host
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADMIN.to_string())]
-    admin: String,
+    #[command(flatten)]
+    server: http::ServerFlags,
 
     /// Return when the last allocation has ended
     #[arg(long)]
@@ -40,7 +39,7 @@ const LINE: Duration = Duration::from_secs(10);
 const FAILURES: u32 = 3;
 
 pub(super) fn main(args: Args) -> Result<ExitCode> {
-    let authority = http::authority(&args.admin);
+    let authority = args.server.authority();
     let method = if args.undo { "DELETE" } else { "POST" };
     let text = http::change(authority, method, "/v1/drain").context(
         "nothing was changed: is `turnpike run` up on this host, and is this its --admin address?",

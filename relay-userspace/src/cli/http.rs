@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::admin::HEADER;
+use crate::config::DEFAULT_ADMIN;
 
 const TIME: Duration = Duration::from_secs(5);
 
@@ -16,9 +17,19 @@ const CHANGE_TIME: Duration = Duration::from_secs(12);
 /// Most bytes of an answer.
 const SIZE: usize = 4 << 20;
 
-/// `HOST:PORT` of what an operator gives as a server's --admin address.
-pub(super) fn authority(admin: &str) -> &str {
-    admin.trim_start_matches("http://").trim_end_matches('/')
+/// Which server to talk to.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerFlags {
+    /// The server's --admin address; changes are taken from its own host only
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADMIN.to_string())]
+    admin: String,
+}
+
+impl ServerFlags {
+    /// `HOST:PORT`.
+    pub(super) fn authority(&self) -> &str {
+        self.admin.trim_start_matches("http://").trim_end_matches('/')
+    }
 }
 
 /// Gets `path` from `authority` (`HOST:PORT`).

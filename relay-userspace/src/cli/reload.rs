@@ -7,13 +7,11 @@ use anyhow::{Context as _, Result};
 use super::http;
 use super::screen::{Screen, print};
 use crate::admin::Reloaded;
-use crate::config::DEFAULT_ADMIN;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The server's --admin address; only from its own host
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADMIN.to_string())]
-    admin: String,
+    #[command(flatten)]
+    server: http::ServerFlags,
 
     /// Print the answer of the admin API as it is
     #[arg(long)]
@@ -21,7 +19,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args) -> Result<ExitCode> {
-    let text = http::change(http::authority(&args.admin), "POST", "/v1/reload")
+    let text = http::change(args.server.authority(), "POST", "/v1/reload")
         .context("not reloaded, the settings before still hold")?;
     if args.json {
         print(text)?;

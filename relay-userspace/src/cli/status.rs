@@ -10,14 +10,12 @@ use super::http;
 use super::screen::{Screen, bytes, print, thousands, uptime};
 use crate::admin::{Bindings, Reload, State, Status, Traffic, Where};
 use crate::auth::printable;
-use crate::config::DEFAULT_ADMIN;
 use crate::datapath::{InterfaceStatus, Mode};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The server's --admin address
-    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_ADMIN.to_string())]
-    admin: String,
+    #[command(flatten)]
+    server: http::ServerFlags,
 
     /// Print the answer of the admin API as it is
     #[arg(long)]
@@ -25,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: Args) -> Result<ExitCode> {
-    let text = http::get(http::authority(&args.admin), "/v1/status")
+    let text = http::get(args.server.authority(), "/v1/status")
         .context("no status: is `turnpike run` up, and is this its --admin address?")?;
     if args.json {
         print(text)?;
