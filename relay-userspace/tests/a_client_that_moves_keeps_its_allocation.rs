@@ -124,14 +124,18 @@ fn a_client_that_asks_for_no_ticket_gets_none() {
     assert_eq!(shows.code(), 400);
 }
 
+fn asks_for_a_ticket(client: &mut Client) -> Vec<u8> {
+    client.signed(Method::ALLOCATE, |b| {
+        b.requested_transport(17).mobility_ticket(&[]);
+    })
+}
+
 #[test]
 fn a_retransmitted_allocate_gets_the_same_ticket() {
     let mut sim = sim();
     let mut client = Client::new(1000);
     client.learn_nonce(&mut sim);
-    let request = client.signed(Method::ALLOCATE, |b| {
-        b.requested_transport(17).mobility_ticket(&[]);
-    });
+    let request = asks_for_a_ticket(&mut client);
     let first = client.exchange(&mut sim, &request);
     assert_eq!(first.ticket().len(), 32);
     assert_eq!(client.exchange(&mut sim, &request), first);
@@ -142,9 +146,7 @@ fn a_late_duplicate_of_the_allocate_request_makes_no_second_allocation() {
     let mut sim = sim();
     let mut old = Client::new(1000);
     old.learn_nonce(&mut sim);
-    let request = old.signed(Method::ALLOCATE, |b| {
-        b.requested_transport(17).mobility_ticket(&[]);
-    });
+    let request = asks_for_a_ticket(&mut old);
     let first = old.exchange(&mut sim, &request);
     let mut new = old.moved(2000);
     new.refresh_with(&mut sim, &first.ticket());
@@ -160,9 +162,7 @@ fn nor_does_it_when_the_client_ended_its_allocation_from_where_it_is_now() {
         let mut sim = sim();
         let mut old = Client::new(1000);
         old.learn_nonce(&mut sim);
-        let request = old.signed(Method::ALLOCATE, |b| {
-            b.requested_transport(17).mobility_ticket(&[]);
-        });
+        let request = asks_for_a_ticket(&mut old);
         let first = old.exchange(&mut sim, &request);
         let mut new = old.moved(2000);
         let end = if moved_before {
