@@ -154,8 +154,11 @@ pub struct FlowRecord {
     /// Flow label of an IPv6 packet as it leaves, 20 bits in network order: RFC 8656 section 14 has each side of the
     /// relay choose its own.
     pub flow_label: u32,
-    /// Always zero: fills the line, because padding would not be initialised bytes.
-    pub fill: [u32; 2],
+    /// Number of the meter whose rates the flow keeps to; 0 for none.
+    pub meter: u32,
+    /// Index into the next hop table of the way back to where the packets come from: by its interface they are expected.
+    /// 0 when it is not known.
+    pub way_back: u32,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);

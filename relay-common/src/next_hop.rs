@@ -3,6 +3,9 @@
 /// Longest link-layer header: Ethernet and two VLAN tags (IEEE 802.1ad).
 pub const MAX_L2: usize = 22;
 
+/// Instead of an index: the next hop is this relay itself, whose relayed transport address the packet goes to.
+pub const HAIRPIN: u32 = u32::MAX;
+
 /// One way out. Userspace writes it; [`NextHop::generation`] is odd while it does.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -8,6 +8,10 @@ pub enum Reason {
     ToPeer,
     /// Forwarded to the client, wrapped in ChannelData or a Data indication.
     ToClient,
+    /// Forwarded to another client of this relay: what one sent to the other's relayed transport address, in one run.
+    RelayToRelay,
+    /// Answered: a STUN Binding request.
+    Answered,
     /// Passed up: not addressed to a listener or a relayed address of ours.
     NotOurs,
     /// Passed up: a STUN message for the control plane.
@@ -38,6 +42,9 @@ pub enum Reason {
     TooBig,
     /// Passed up: the next hop's MAC address is not known, or it is behind an interface without the program.
     NextHop,
+    /// Passed up: it came in by another interface than its sender is reached by, where `rp_filter` is strict: the kernel
+    /// decides.
+    ReversePath,
     /// Passed up: the table entry changed while it was read.
     Changed,
     /// Dropped: TTL or hop limit would reach zero.
@@ -96,7 +103,9 @@ impl Reason {
     /// what is not forwarded is dropped.
     pub const fn verdict(self) -> Verdict {
         match self {
-            Reason::ToPeer | Reason::ToClient | Reason::Icmp => Verdict::Forward,
+            Reason::ToPeer | Reason::ToClient | Reason::RelayToRelay | Reason::Answered | Reason::Icmp => {
+                Verdict::Forward
+            }
             Reason::NotOurs
             | Reason::Stun
             | Reason::NoBinding
@@ -111,6 +120,7 @@ impl Reason {
             | Reason::UnfinishedChecksum
             | Reason::TooBig
             | Reason::NextHop
+            | Reason::ReversePath
             | Reason::Changed
             | Reason::PeerExpired
             | Reason::NoHeadroom => Verdict::Pass,
@@ -134,9 +144,11 @@ impl Reason {
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 36] = [
+    pub const ALL: [Reason; 39] = [
         Reason::ToPeer,
         Reason::ToClient,
+        Reason::RelayToRelay,
+        Reason::Answered,
         Reason::NotOurs,
         Reason::Stun,
         Reason::NoBinding,
@@ -151,6 +163,7 @@ impl Reason {
         Reason::UnfinishedChecksum,
         Reason::TooBig,
         Reason::NextHop,
+        Reason::ReversePath,
         Reason::Changed,
         Reason::TtlExceeded,
         Reason::Expired,
@@ -181,6 +194,8 @@ impl Reason {
         match self {
             Reason::ToPeer => "to_peer",
             Reason::ToClient => "to_client",
+            Reason::RelayToRelay => "relay_to_relay",
+            Reason::Answered => "answered",
             Reason::NotOurs => "not_ours",
             Reason::Stun => "stun",
             Reason::NoBinding => "no_binding",
@@ -195,6 +210,7 @@ impl Reason {
             Reason::UnfinishedChecksum => "unfinished_checksum",
             Reason::TooBig => "too_big",
             Reason::NextHop => "next_hop",
+            Reason::ReversePath => "reverse_path",
             Reason::Changed => "changed",
             Reason::TtlExceeded => "ttl_exceeded",
             Reason::Expired => "expired",

@@ -70,7 +70,7 @@ fn the_binding_reaches_the_data_path_before_the_success_response_leaves() {
         panic!("{seen:?}");
     };
     assert_eq!((binding.five_tuple, binding.relayed.0), (client.five_tuple, relayed));
-    assert_eq!((binding.channel.get(), binding.peer), (0x4000, peer(PEER)));
+    assert_eq!((common::channel_of(binding), binding.peer), (Some(0x4000), peer(PEER)));
     assert_eq!(seconds_left(&sim, 0x4000), Some(300));
     assert!(to_peer(&client.channel_data(&mut sim, 0x4000, b"x")).is_some());
 }

@@ -74,7 +74,7 @@ impl Pair {
         let binding = *self.bindings.choose(rng).expect("bindings were made");
         let data: Vec<u8> = (0..rng.random_range(0..300)).map(|_| rng.random()).collect();
         let datagram = if rng.random() {
-            let payload = channel_data(binding.channel.get(), &data, 0);
+            let payload = channel_data(common::channel_of(&binding).expect("a channel"), &data, 0);
             Datagram::new(binding.five_tuple.client.0, binding.five_tuple.listener, payload)
         } else {
             Datagram::new(binding.peer.0, binding.relayed.0, data)

@@ -100,9 +100,9 @@ impl FastPath for FlowWriter {
         self.bind_at(binding, Timestamp::now())
     }
 
-    fn extend(&mut self, binding: BindingId, deadline: Timestamp) {
-        for one in self.installed.get(&binding).into_iter().flatten() {
-            self.table.set_deadline(one.record, deadline);
+    fn extend(&mut self, binding: &Binding) {
+        for one in self.installed.get(&binding.id).into_iter().flatten() {
+            self.table.set_deadline(one.record, binding.deadline);
         }
     }
 

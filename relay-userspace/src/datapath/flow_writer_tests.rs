@@ -14,7 +14,7 @@ use super::super::flow_table::testing::{Seen, private_table};
 use super::super::numbers::REST;
 use super::*;
 use crate::datapath::Occupancy;
-use crate::turn::{ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, Transport};
+use crate::turn::{ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, Transport, Via};
 
 const START: Timestamp = Timestamp(1_000_000_000_000);
 
@@ -45,7 +45,8 @@ fn binding(shard: u8, n: u16) -> Binding {
         },
         relayed: RelayAddr(at(192, 0, 2, 1, 50_000 + n % 1000)),
         peer: PeerAddr(at(172, shard, hi, lo, 5000 + n % 11)),
-        channel: ChannelNumber::new(0x4000 + n % 0x1000).unwrap(),
+        via: Via::Channel(ChannelNumber::new(0x4000 + n % 0x1000).unwrap()),
+        meter: 0,
         deadline: START,
     }
 }
@@ -86,7 +87,7 @@ fn a_channel_is_found_in_both_directions_with_its_rewrite_and_deadline() {
     for want in records(&b) {
         assert_eq!(seen(&table, &want.key), Some(FlowRecord { deadline: START.0, ..want }));
     }
-    writer.extend(b.id, START + Duration::from_secs(600));
+    writer.extend(&Binding { deadline: START + Duration::from_secs(600), ..b });
     let deadline = (START + Duration::from_secs(600)).0;
     assert!(keys(&b).iter().all(|key| seen(&table, key).unwrap().deadline == deadline));
     assert_eq!(writer.forwarded(b.id), Some(Forwarded::default()));
@@ -102,7 +103,7 @@ fn a_channel_refreshed_after_its_expiry_is_alive_again() {
     let b = binding(0, 1);
     writer.bind_at(&b, START).unwrap();
     let late = START + Duration::from_secs(3600);
-    writer.extend(b.id, late + Duration::from_secs(600));
+    writer.extend(&Binding { deadline: late + Duration::from_secs(600), ..b });
     assert!(keys(&b).iter().all(|key| seen(&table, key).unwrap().deadline > late.0));
     // The same after the core has ended the binding and made it anew.
     writer.unbind_at(b.id, late);
@@ -177,7 +178,7 @@ fn any_sequence_of_bind_extend_and_unbind_leaves_what_a_map_would_hold() {
                 }
             },
             2 => {
-                writers[shard].extend(b.id, deadline);
+                writers[shard].extend(&Binding { deadline, ..b });
                 model.entry((shard, n)).and_modify(|d| *d = deadline.0);
             }
             _ => {

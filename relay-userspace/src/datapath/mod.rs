@@ -21,7 +21,6 @@ mod watcher;
 
 use relay_common::tables::Count;
 
-use crate::time::Timestamp;
 use crate::turn::{Binding, BindingId};
 
 pub use counters::Totals;
@@ -37,8 +36,8 @@ pub use status::{InterfaceStatus, Mode, Request};
 pub trait FastPath: Send {
     /// Installs both directions. On refusal the session stays on the slow path; the refusal is counted.
     fn bind(&mut self, binding: &Binding) -> Result<(), NotInstalled>;
-    /// Moves the deadline of a binding; one that is not installed is left alone.
-    fn extend(&mut self, binding: BindingId, deadline: Timestamp);
+    /// Moves the deadline of a binding to the one that it has now; one that is not installed is left alone.
+    fn extend(&mut self, binding: &Binding);
     /// Removes a binding; one that is not installed is left alone.
     fn unbind(&mut self, binding: BindingId);
     /// What the fast path has carried for a binding; `None` when it is not installed.
@@ -74,7 +73,7 @@ impl FastPath for NoFastPath {
         Err(NotInstalled::NoFastPath)
     }
 
-    fn extend(&mut self, _: BindingId, _: Timestamp) {}
+    fn extend(&mut self, _: &Binding) {}
 
     fn unbind(&mut self, _: BindingId) {}
 

@@ -77,7 +77,7 @@ impl Shard {
                 self.relays.close(relayed);
             }
             Output::Bind(binding) => self.bind(now, &binding),
-            Output::Extend { binding, deadline } => self.fast_path.extend(binding, deadline),
+            Output::Extend(binding) => self.fast_path.extend(&binding),
             Output::Unbind { binding } => self.fast_path.unbind(binding),
             Output::Dropped(reason) => self.counters.datagram(reason, arrival.bytes),
             Output::Event(event) => self.event(now, &event),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::accounts::Account;
 use super::family::{Family, PerFamily};
 use super::icmp::IcmpTold;
-use super::io::{Binding, Output, Outputs};
+use super::io::{Binding, Output, Outputs, Via};
 use super::metering::{Direction, Metered};
 use super::mobility::Mobility;
 use super::sorted_map::SortedMap;
@@ -159,25 +159,21 @@ impl Allocation {
             .zip(permission)
             .filter(|_| channel.state == ChannelState::Bound)
             .map(|(lease, permitted)| (lease.relayed, permitted.min(channel.expires).min(lease.expires)));
+        let (five_tuple, peer, via) = (self.five_tuple, channel.peer, Via::Channel(number));
+        let binding =
+            |id, relayed, deadline| Binding { id, five_tuple, relayed, peer, via, deadline, meter: 0 };
         let effect = match (&mut channel.installed, alive) {
             (None, None) => return,
             (None, Some((relayed, deadline))) => {
                 let id = BindingId(*next_id);
                 *next_id += 1;
                 channel.installed = Some(Installed { id, deadline });
-                Output::Bind(Binding {
-                    id,
-                    five_tuple: self.five_tuple,
-                    relayed,
-                    peer: channel.peer,
-                    channel: number,
-                    deadline,
-                })
+                Output::Bind(binding(id, relayed, deadline))
             }
             (Some(installed), Some((_, deadline))) if installed.deadline == deadline => return,
-            (Some(installed), Some((_, deadline))) => {
+            (Some(installed), Some((relayed, deadline))) => {
                 installed.deadline = deadline;
-                Output::Extend { binding: installed.id, deadline }
+                Output::Extend(binding(installed.id, relayed, deadline))
             }
             (Some(installed), None) => {
                 let binding = installed.id;
@@ -215,11 +211,11 @@ impl Allocation {
 
     /// The bindings that the data path knows of.
     pub(super) fn bindings(&self) -> impl Iterator<Item = Binding> {
-        self.channels.iter().filter_map(|(&channel, c)| {
+        self.channels.iter().filter_map(|(&number, c)| {
             let Installed { id, deadline } = c.installed?;
             let relayed = self.relayed_to(c.peer.0.ip())?;
-            let (five_tuple, peer) = (self.five_tuple, c.peer);
-            Some(Binding { id, five_tuple, relayed, peer, channel, deadline })
+            let (five_tuple, peer, via) = (self.five_tuple, c.peer, Via::Channel(number));
+            Some(Binding { id, five_tuple, relayed, peer, via, deadline, meter: 0 })
         })
     }
 

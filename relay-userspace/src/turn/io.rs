@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use relay_common::addr::Be16;
+use relay_common::channel::INDICATION;
 use relay_common::flow::Path;
 use relay_common::reason::Reason;
 
@@ -133,12 +134,7 @@ pub enum Output {
     /// A channel binding came to life: both directions may take the fast path until its deadline.
     Bind(Binding),
     /// The binding lives on until a new deadline.
-    Extend {
-        /// Which one.
-        binding: BindingId,
-        /// The earliest of channel, permission and allocation expiry.
-        deadline: Timestamp,
-    },
+    Extend(Binding),
     /// The binding ended.
     Unbind {
         /// Which one.
@@ -150,7 +146,7 @@ pub enum Output {
     Event(Event),
 }
 
-/// A channel binding as the datapath needs it.
+/// A channel binding, or a permission, as the datapath needs it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Binding {
     /// Its name in later [`Output::Extend`] and [`Output::Unbind`].
@@ -159,12 +155,23 @@ pub struct Binding {
     pub five_tuple: FiveTuple,
     /// The relayed transport address (as bound here).
     pub relayed: RelayAddr,
-    /// The peer's side.
+    /// The peer's side. Port 0 stands for every port: a permission is for an address.
     pub peer: PeerAddr,
-    /// The channel number on the client's side.
-    pub channel: ChannelNumber,
+    /// How data travels on the client's side.
+    pub via: Via,
     /// The earliest of channel, permission and allocation expiry (RFC 8656 sections 9 and 12).
     pub deadline: Timestamp,
+    /// Number of the meter that its data is counted by; 0 for none.
+    pub meter: u32,
+}
+
+/// How data travels between a client and the relay.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Via {
+    /// As ChannelData with this number.
+    Channel(ChannelNumber),
+    /// In Send and Data indications.
+    Indications,
 }
 
 impl From<&Binding> for Path {
@@ -174,7 +181,10 @@ impl From<&Binding> for Path {
             listener: binding.five_tuple.listener.into(),
             relayed: binding.relayed.0.into(),
             peer: binding.peer.0.into(),
-            channel: Be16::new(binding.channel.get()),
+            channel: match binding.via {
+                Via::Channel(number) => Be16::new(number.get()),
+                Via::Indications => INDICATION,
+            },
         }
     }
 }

@@ -37,7 +37,7 @@ pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
 pub use discovery::{Discovery, NoSquare};
 pub use family::{Family, PerFamily, Relayed};
-pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused};
+pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused, Via};
 pub use metering::{Rates, Throughput};
 pub use permission::MOST_PEERS;
 pub use redirect::{Alternate, RedirectWhen};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use turnpike::time::Timestamp;
-use turnpike::turn::{Binding, BindingId, Core, FiveTuple, Output, RelayAddr};
+use turnpike::turn::{Binding, BindingId, Core, FiveTuple, Output, RelayAddr, Via};
 
 #[derive(Default, PartialEq, Eq, Debug)]
 pub struct Datapath {
@@ -34,15 +34,17 @@ impl Datapath {
                 assert!(self.open.contains(&binding.relayed));
                 assert!(binding.deadline > now);
                 let same = self.bindings.values().find(|b| {
-                    let client = (b.five_tuple, b.channel) == (binding.five_tuple, binding.channel);
+                    let client = (b.five_tuple, b.via) == (binding.five_tuple, binding.via);
                     client || (b.relayed, b.peer) == (binding.relayed, binding.peer)
                 });
                 assert_eq!(same, None, "two bindings answer to the same packet");
                 self.bindings.insert(binding.id, *binding);
             }
-            Output::Extend { binding, deadline } => {
-                assert!(*deadline > now);
-                self.bindings.get_mut(binding).expect("only live bindings are extended").deadline = *deadline;
+            Output::Extend(binding) => {
+                assert!(binding.deadline > now);
+                let known = self.bindings.get_mut(&binding.id).expect("only live bindings are extended");
+                let before = std::mem::replace(known, *binding);
+                assert_eq!(*binding, Binding { deadline: binding.deadline, ..before });
             }
             Output::Unbind { binding } => {
                 self.bindings.remove(binding).expect("only live bindings are removed");
@@ -65,6 +67,14 @@ impl Datapath {
 
     /// The binding of a client's channel.
     pub fn binding(&self, five_tuple: FiveTuple, channel: u16) -> Option<&Binding> {
-        self.bindings.values().find(|b| b.five_tuple == five_tuple && b.channel.get() == channel)
+        self.bindings.values().find(|b| b.five_tuple == five_tuple && channel_of(b) == Some(channel))
+    }
+}
+
+/// The number of the channel that a binding is for.
+pub fn channel_of(binding: &Binding) -> Option<u16> {
+    match binding.via {
+        Via::Channel(number) => Some(number.get()),
+        Via::Indications => None,
     }
 }

@@ -23,7 +23,7 @@ use turnpike::turn::{
 };
 
 pub use client::{Client, Reply, channel_data};
-pub use datapath::Datapath;
+pub use datapath::{Datapath, channel_of};
 
 pub const REALM: &str = "example.org";
 pub const USER: &str = "alice";

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use relay_common::reason::Reason;
 use turnpike::datapath::{FastPath, Forwarded, NotInstalled};
 use turnpike::net::Server;
-use turnpike::time::Timestamp;
 use turnpike::turn::{Binding, BindingId};
 
 use super::client::{Client, Relayed, socket};
@@ -62,7 +61,7 @@ impl FastPath for Watch {
         Err(NotInstalled::Full)
     }
 
-    fn extend(&mut self, _: BindingId, _: Timestamp) {}
+    fn extend(&mut self, _: &Binding) {}
 
     fn unbind(&mut self, _: BindingId) {}
 

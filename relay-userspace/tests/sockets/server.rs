@@ -11,7 +11,6 @@ use turnpike::auth::{Credentials, Realm, Realms};
 use turnpike::datapath::{FastPath, Forwarded, NoFastPath, NotInstalled};
 use turnpike::net::{Server, ServerConfig, Stats};
 use turnpike::policy::{Cidr, HostAddresses, PeerRules};
-use turnpike::time::Timestamp;
 use turnpike::turn::{Binding, BindingId, CoreConfig, MOST_PEERS, RelayAddress, Shared};
 
 pub(crate) const REALM: &str = "example.org";
@@ -124,7 +123,7 @@ impl FastPath for Writer {
         Ok(())
     }
 
-    fn extend(&mut self, _: BindingId, _: Timestamp) {}
+    fn extend(&mut self, _: &Binding) {}
 
     fn unbind(&mut self, binding: BindingId) {
         self.recorder.unbound.lock().unwrap().push(binding);

@@ -13,6 +13,7 @@ use turnpike::datapath::{Datapath, DatapathConfig, Mode, NextHopStatus, Request}
 use turnpike::time::Timestamp;
 use turnpike::turn::{
     Binding, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress, Transport,
+    Via,
 };
 use turnpike_tests::lab::{self, Namespace};
 
@@ -45,7 +46,8 @@ fn binding(peer: &str) -> Binding {
         },
         relayed: RelayAddr(SocketAddr::new(relay, 50_000)),
         peer: PeerAddr(peer.parse().unwrap()),
-        channel: ChannelNumber::new(CHANNEL).unwrap(),
+        via: Via::Channel(ChannelNumber::new(CHANNEL).unwrap()),
+        meter: 0,
         deadline: Timestamp::now() + Duration::from_secs(600),
     }
 }
