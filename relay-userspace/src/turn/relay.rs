@@ -145,11 +145,11 @@ impl Core {
         bytes: &mut Vec<u8>,
     ) -> Result<Output, Reason> {
         let slot = self.allocations.of_relayed(&relayed).ok_or(Reason::NoAllocation)?;
-        let effect = self.to_client_of(slot, peer, datagram, bytes);
+        let effect = self.relay_from_peer(slot, peer, datagram, bytes);
         self.counted(slot, Direction::ToClient, datagram.len(), effect)
     }
 
-    fn to_client_of(
+    fn relay_from_peer(
         &mut self,
         slot: Slot,
         peer: PeerAddr,
