@@ -53,6 +53,12 @@ pub fn decide(packet: &Packet, record: &FlowRecord, hop: &NextHop, now: u64) -> 
     if to_peer { Reason::ToPeer } else { Reason::ToClient }
 }
 
+/// Bytes of data in a packet that [`decide`] has forwarded: what the user sent, without any header.
+#[inline(always)]
+pub const fn data_len(packet: &Packet, record: &FlowRecord) -> u16 {
+    if record.to_peer() { packet.channel_len } else { packet.udp_len.wrapping_sub(size_of::<Udp>() as u16) }
+}
+
 /// How many bytes longer the headers become; negative when they shrink.
 #[inline(always)]
 pub fn growth(packet: &Packet, record: &FlowRecord, hop: &NextHop) -> i32 {

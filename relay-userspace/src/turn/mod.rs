@@ -32,6 +32,7 @@ mod steering;
 mod strangers;
 mod timers;
 mod types;
+mod usage;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
@@ -46,3 +47,4 @@ pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,
     Transport,
 };
+pub use usage::{Look, Session, Summary, Usage, Way};
