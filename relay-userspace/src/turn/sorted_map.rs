@@ -38,8 +38,8 @@ impl<K: Ord, V> SortedMap<K, V> {
     }
 
     /// Removes the entries that `keep` says no to.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
-        self.0.retain(|(key, value)| keep(key, value));
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        self.0.retain_mut(|(key, value)| keep(key, value));
     }
 
     pub(super) fn len(&self) -> usize {
