@@ -48,8 +48,7 @@ pub(super) struct Allocation {
     /// The digest of the Allocate request, and the answer that its retransmissions get.
     pub(super) request: u64,
     pub(super) answer: Box<[u8]>,
-    /// Peer address to expiry.
-    pub(super) permissions: SortedMap<IpAddr, Timestamp>,
+    pub(super) permissions: SortedMap<IpAddr, Permission>,
     pub(super) channels: SortedMap<ChannelNumber, Channel>,
     /// The same channels by peer.
     pub(super) numbers: SortedMap<PeerAddr, ChannelNumber>,
@@ -61,6 +60,14 @@ pub(super) struct Allocation {
 pub(super) struct Lease {
     pub(super) relayed: RelayAddr,
     pub(super) expires: Timestamp,
+}
+
+/// That data of a peer address may come in, from any of its ports (RFC 8656 section 9).
+#[derive(Debug)]
+pub(super) struct Permission {
+    pub(super) expires: Timestamp,
+    /// The binding that the data path knows of.
+    pub(super) installed: Installed,
 }
 
 /// A channel number and its peer.
@@ -98,10 +105,11 @@ impl Allocation {
     pub(super) fn permit(&mut self, slot: Slot, peer: IpAddr, until: Timestamp, timers: &mut Timers) -> bool {
         let timer = Timer::Permission(slot, peer);
         match self.permissions.get_mut(&peer) {
-            Some(expires) if *expires == until => return false,
-            Some(expires) => timers.restart(expires, until, timer),
+            Some(permission) if permission.expires == until => return false,
+            Some(permission) => timers.restart(&mut permission.expires, until, timer),
             None => {
-                self.permissions.insert(peer, until);
+                let installed = Installed::default();
+                self.permissions.insert(peer, Permission { expires: until, installed });
                 timers.start(until, timer);
             }
         }
@@ -153,10 +161,11 @@ impl Allocation {
         timers: &mut Timers,
         out: &mut Outputs,
     ) {
-        self.permissions.retain(|&peer, expires| {
+        self.permissions.retain(|&peer, permission| {
             let stays = Family::of(peer) != family;
             if !stays {
-                timers.cancel(*expires, Timer::Permission(slot, peer));
+                timers.cancel(permission.expires, Timer::Permission(slot, peer));
+                permission.installed.remove(out);
             }
             stays
         });

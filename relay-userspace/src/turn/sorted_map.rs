@@ -61,6 +61,11 @@ impl<K: Ord, V> SortedMap<K, V> {
         &self.0[position].1
     }
 
+    /// The key at a position.
+    pub(super) fn key_at(&self, position: usize) -> &K {
+        &self.0[position].0
+    }
+
     fn find(&self, key: &K) -> Result<usize, usize> {
         self.0.binary_search_by(|(k, _)| k.cmp(key))
     }
