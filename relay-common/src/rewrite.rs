@@ -53,6 +53,13 @@ pub fn decide(packet: &Packet, settings: &Settings, record: &FlowRecord, hop: &N
     if to_peer { Reason::ToPeer } else { Reason::ToClient }
 }
 
+/// Bytes of the data that a user sent, without the headers of TURN, UDP and IP: what a meter counts.
+#[inline(always)]
+pub fn data_len(packet: &Packet, record: &FlowRecord) -> u32 {
+    let headers = size_of::<Udp>() as i32 + channel_header(record.key.channel);
+    (i32::from(packet.udp_len) - headers) as u32
+}
+
 /// How many bytes longer the headers become; negative when they shrink.
 #[inline(always)]
 pub fn growth(packet: &Packet, record: &FlowRecord, hop: &NextHop) -> i32 {

@@ -7,11 +7,15 @@
 //! Kernel 5.11 or newer (`bpf_ktime_get_coarse_ns`).
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// For one instruction that Rust has no name for on BPF: the atomic addition in `meters`.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod meters;
 #[cfg(target_arch = "bpf")]
 mod program;
 

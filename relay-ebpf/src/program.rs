@@ -12,7 +12,7 @@ use relay_common::rewrite;
 use relay_common::tables::{LocalKey, Settings};
 
 use crate::frame::Linear;
-use crate::maps;
+use crate::{maps, meters};
 
 /// The entry.
 #[xdp]
@@ -63,7 +63,8 @@ fn forward(
     }
 
     // SAFETY: a helper without arguments.
-    let reason = rewrite::decide(packet, settings, flow, hop, unsafe { bpf_ktime_get_coarse_ns() });
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let reason = rewrite::decide(packet, settings, flow, hop, now);
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
@@ -73,6 +74,13 @@ fn forward(
     let returns = out as usize == ctx.ingress_ifindex();
     if !returns && hop.redirect == 0 {
         return pass(packet, Reason::NextHop);
+    }
+    if flow.meter != 0 {
+        let data = rewrite::data_len(packet, flow);
+        let (to_peer, to_client) = if flow.to_peer() { (flow.meter, 0) } else { (0, flow.meter) };
+        if !meters::admitted(to_peer, to_client, data, now) {
+            return drop(packet, Reason::RateLimited);
+        }
     }
 
     // From here on the packet is changed: it leaves, or it is dropped.

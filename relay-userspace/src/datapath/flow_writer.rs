@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use relay_common::flow::{FlowRecord, Path};
 
 use super::flow_table::{FlowTable, Position};
-use super::numbers::Numbers;
 use super::{FastPath, Forwarded, NotInstalled};
+use crate::numbers::Numbers;
 use crate::time::Timestamp;
 use crate::turn::{Binding, BindingId};
 
@@ -49,7 +49,8 @@ impl FlowWriter {
     pub fn bind_at(&mut self, binding: &Binding, now: Timestamp) -> Result<(), NotInstalled> {
         self.unbind_at(binding.id, now);
         let path = Path::from(binding);
-        let directions = [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)];
+        let directions = [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)]
+            .map(|record| FlowRecord { meter: binding.meter, ..record });
         let both = self.install(&directions[0], binding.deadline, now).and_then(|to_peer| {
             match self.install(&directions[1], binding.deadline, now) {
                 Some(to_client) => Some([to_peer, to_client]),

@@ -40,7 +40,7 @@ pub(super) struct Allocation {
     pub(super) account: Arc<Account>,
     /// Which peers its user may reach.
     pub(super) rules: Arc<PeerRules>,
-    /// The limits on its data, if there are any. XDP does not keep to them, so such an allocation is not told to it.
+    /// The limits on its data, if there are any.
     pub(super) metered: Option<Box<Metered>>,
     /// Answers to requests from its client's address that prove nothing.
     pub(super) as_a_stranger: Bucket,
@@ -147,11 +147,9 @@ impl Allocation {
     /// Tells the data path what became of a channel: the one place where bindings come, move and go.
     ///
     /// A binding lives while the channel, the permission for its peer and the allocation all do. An allocation whose
-    /// data is limited has none.
+    /// data is limited has none if XDP cannot count by its meter.
     pub(super) fn settle(&mut self, number: ChannelNumber, next_id: &mut u64, out: &mut Outputs) {
-        if !self.may_take_fast_path() {
-            return;
-        }
+        let Some(meter) = self.meter() else { return };
         let Some(channel) = self.channels.get_mut(&number) else { return };
         let lease = self.leases.get(channel.peer.family());
         let permission = self.permissions.get(&channel.peer.0.ip()).copied();
@@ -160,8 +158,7 @@ impl Allocation {
             .filter(|_| channel.state == ChannelState::Bound)
             .map(|(lease, permitted)| (lease.relayed, permitted.min(channel.expires).min(lease.expires)));
         let (five_tuple, peer, via) = (self.five_tuple, channel.peer, Via::Channel(number));
-        let binding =
-            |id, relayed, deadline| Binding { id, five_tuple, relayed, peer, via, deadline, meter: 0 };
+        let binding = |id, relayed, deadline| Binding { id, five_tuple, relayed, peer, via, deadline, meter };
         let effect = match (&mut channel.installed, alive) {
             (None, None) => return,
             (None, Some((relayed, deadline))) => {
@@ -199,14 +196,18 @@ impl Allocation {
         }
     }
 
-    /// Whether the data path may forward for this allocation by itself.
-    fn may_take_fast_path(&self) -> bool {
-        self.metered.is_none()
+    /// The number of the meter that the data path counts its data by: 0 where nothing is limited, `None` where it has
+    /// no row to count in, and so must not forward for this allocation by itself.
+    fn meter(&self) -> Option<u32> {
+        match &self.metered {
+            None => Some(0),
+            Some(metered) => Some(metered.number()).filter(|&number| number != 0),
+        }
     }
 
     /// Whether the limits on its data, if there are any, leave room for one more datagram.
     pub(super) fn has_room(&self, direction: Direction, now: Timestamp, bytes: usize) -> bool {
-        self.metered.as_ref().is_none_or(|m| m.pass(&self.account.meters, direction, now, bytes))
+        self.metered.as_ref().is_none_or(|m| m.pass(&self.account, direction, now, bytes))
     }
 
     /// The bindings that the data path knows of.
@@ -215,7 +216,7 @@ impl Allocation {
             let Installed { id, deadline } = c.installed?;
             let relayed = self.relayed_to(c.peer.0.ip())?;
             let (five_tuple, peer, via) = (self.five_tuple, c.peer, Via::Channel(number));
-            Some(Binding { id, five_tuple, relayed, peer, via, deadline, meter: 0 })
+            Some(Binding { id, five_tuple, relayed, peer, via, deadline, meter: self.meter()? })
         })
     }
 

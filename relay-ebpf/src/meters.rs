@@ -1,0 +1,33 @@
+//! Rates of allocations and users.
+
+use core::arch::asm;
+
+use relay_common::meter::{Line, Word, admit};
+
+use crate::maps::METERS;
+
+/// Whether a datagram with so many bytes of data may pass by the meter of the allocation that sends it to a peer and by that of the
+/// one that receives it for its client (0 where there is none), and by those of their users. If so, all have counted it.
+///
+/// Out of line: most flows have no meter.
+#[inline(never)]
+pub(crate) fn admitted(to_peer: u32, to_client: u32, data_len: u32, now: u64) -> bool {
+    let (Some(sender), Some(receiver)) = (METERS.get(to_peer), METERS.get(to_client)) else { return false };
+    let lines: [&Line; 2] = [&sender.to_peer, &receiver.to_client];
+    let (Some(senders_user), Some(receivers_user)) =
+        (METERS.get(lines[0].parent()), METERS.get(lines[1].parent()))
+    else {
+        return false;
+    };
+    let lines = [lines[0], &senders_user.to_peer, lines[1], &receivers_user.to_client];
+    admit(&lines, now, data_len.into(), add)
+}
+
+/// An atomic addition whose result nobody asks for: an instruction that every kernel has.
+#[inline(always)]
+fn add(word: &Word, value: u64) {
+    // SAFETY: adds to the one word, which is shared by atomic operations only.
+    unsafe {
+        asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word.0.as_ptr(), value = in(reg) value);
+    }
+}
