@@ -216,6 +216,7 @@ fn count(status: &mut Status, server: &Server, datapath: &Datapath, shared: &Sha
         installed: stats.bindings_installed,
         refused_full: stats.bindings_refused_full,
         without_fast_path: stats.bindings_without_fast_path,
+        without_meter: shared.meters().refused,
     };
     status.traffic = traffic(Where::Xdp, &datapath.counters());
     status.traffic.extend(traffic(Where::Userspace, &stats.reasons));
