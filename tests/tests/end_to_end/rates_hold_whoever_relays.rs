@@ -2,12 +2,13 @@
 //! of it (lesson 41).
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use relay_common::reason::Reason;
 use turnpike_tests::frames::channel_data;
-use turnpike_tests::lab::{self, Counters, OneNic, PATIENCE, Path, QUIET, Server, ServerOptions, receive};
+use turnpike_tests::lab::{self, Counters, OneNic, Path, QUIET, Server, ServerOptions, receive};
 
 use crate::common::{CHANNEL, Call, moved, path};
 
@@ -20,19 +21,23 @@ const PAUSE: Duration = Duration::from_micros(500);
 /// Packets a second, and at once.
 const RATE: u32 = 200;
 
-/// As many as come until there is a pause.
-fn count(socket: &UdpSocket) -> u32 {
-    let (mut arrived, mut limit) = (0, PATIENCE);
-    while receive(socket, limit).is_some() {
-        (arrived, limit) = (arrived + 1, QUIET);
+/// As many as come until there is a pause after the flood. While it lasts one of two calls may get nothing for a while.
+fn count(socket: &UdpSocket, over: &AtomicBool) -> u32 {
+    let mut arrived = 0;
+    loop {
+        match receive(socket, QUIET) {
+            Some(_) => arrived += 1,
+            None if over.load(Ordering::Relaxed) => return arrived,
+            None => {}
+        }
     }
-    arrived
 }
 
 /// Sends all the time, and says how many arrived and for how long it was sent.
 fn flood(arrives_at: &[&UdpSocket], send: impl Fn(u32)) -> (u32, Duration) {
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let counting: Vec<_> = arrives_at.iter().map(|socket| scope.spawn(|| count(socket))).collect();
+        let counting: Vec<_> = arrives_at.iter().map(|socket| scope.spawn(|| count(socket, &over))).collect();
         let start = Instant::now();
         let mut n = 0;
         while start.elapsed() < TIME {
@@ -42,6 +47,7 @@ fn flood(arrives_at: &[&UdpSocket], send: impl Fn(u32)) -> (u32, Duration) {
             thread::sleep(PAUSE);
         }
         let time = start.elapsed();
+        over.store(true, Ordering::Relaxed);
         assert!(n > 2 * 4 * RATE, "too few to be a flood: {n}");
         (counting.into_iter().map(|count| count.join().expect("no panic")).sum(), time)
     })
@@ -80,7 +86,7 @@ fn calls(mode: &'static str, limits: &[(&str, &str)], calls: u32) -> Option<Scen
     });
     let calls = calls.collect();
     // The few packets until here are paid for.
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_secs(1));
     Some(Scene { _net: net, server, calls })
 }
 
