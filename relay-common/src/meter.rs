@@ -1,7 +1,8 @@
 //! Meters: the rates that an allocation or a user keeps to, counted by XDP and userspace in the same words.
 //!
-//! A rate is one word, the time at which all that was taken will be paid for: the generic cell rate algorithm of ATM, where
-//! that is the theoretical arrival time. What is taken moves it ahead by its cost; it may be ahead of the clock by the burst.
+//! A rate is one word, the time at which all that was taken will be paid for: the generic cell rate algorithm of ATM,
+//! where that is the theoretical arrival time. What is taken moves it ahead by its cost; it may be ahead of the clock by
+//! the burst.
 //!
 //! The clock is `CLOCK_MONOTONIC`. XDP reads the coarse one, which lags by up to a tick (4 ms at 250 Hz). Time that one
 //! reader has not seen yet is no time lost or won, as the word only moves ahead: XDP refuses up to a tick early, and where

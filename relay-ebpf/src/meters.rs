@@ -6,8 +6,9 @@ use relay_common::meter::{Line, Word, admit};
 
 use crate::maps::METERS;
 
-/// Whether a datagram with so many bytes of data may pass by the meter of the allocation that sends it to a peer and by that of the
-/// one that receives it for its client (0 where there is none), and by those of their users. If so, all have counted it.
+/// Whether a datagram with so many bytes of data may pass by the meter of the allocation that sends it to a peer and by
+/// that of the one that receives it for its client (0 where there is none), and by those of their users. If so, all have
+/// counted it.
 ///
 /// Out of line: most flows have no meter.
 #[inline(never)]
