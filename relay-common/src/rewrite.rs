@@ -7,16 +7,16 @@ use crate::addr::{Be16, NetIp};
 use crate::channel;
 use crate::checksum;
 use crate::flow::FlowRecord;
+use crate::interface::Interface;
 use crate::next_hop::NextHop;
 use crate::packet::Packet;
 use crate::reason::Reason;
-use crate::tables::Settings;
 use crate::wire::{ChannelData, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
 
 /// Decides on a packet whose key is the record's, before its first byte is changed; [`Reason::verdict`] says what the
 /// reason means. `now` is in the unit of [`FlowRecord::deadline`].
 #[inline(always)]
-pub fn decide(packet: &Packet, settings: &Settings, record: &FlowRecord, hop: &NextHop, now: u64) -> Reason {
+pub fn decide(packet: &Packet, record: &FlowRecord, hop: &NextHop, now: u64) -> Reason {
     let to_peer = record.to_peer();
     if now >= record.deadline {
         return if to_peer { Reason::Expired } else { Reason::PeerExpired };
@@ -38,7 +38,7 @@ pub fn decide(packet: &Packet, settings: &Settings, record: &FlowRecord, hop: &N
     if packet.udp_checksum == 0 && !(packet.is_v4() && record.dst.is_v4()) {
         return Reason::NoChecksum;
     }
-    if settings.virtual_cards != 0
+    if packet.interface.has(Interface::VIRTUAL)
         && packet.udp_checksum
             == checksum::fold(u64::from(record.pseudo_sum) + u64::from(Be16::new(packet.udp_len).0))
     {
@@ -53,11 +53,10 @@ pub fn decide(packet: &Packet, settings: &Settings, record: &FlowRecord, hop: &N
     if to_peer { Reason::ToPeer } else { Reason::ToClient }
 }
 
-/// Bytes of the data that a user sent, without the headers of TURN, UDP and IP: what a meter counts.
+/// Bytes of data in a packet that [`decide`] has forwarded: what the user sent, without any header.
 #[inline(always)]
-pub fn data_len(packet: &Packet, record: &FlowRecord) -> u32 {
-    let headers = size_of::<Udp>() as i32 + channel_header(record.key.channel);
-    (i32::from(packet.udp_len) - headers) as u32
+pub const fn data_len(packet: &Packet, record: &FlowRecord) -> u16 {
+    if record.to_peer() { packet.channel_len } else { packet.udp_len.wrapping_sub(size_of::<Udp>() as u16) }
 }
 
 /// How many bytes longer the headers become; negative when they shrink.
@@ -92,16 +91,18 @@ pub fn write<F: FrameMut + ?Sized>(
     }
 
     let at = at + ip_len;
-    let mut delta = u64::from(record.udp_delta);
+    // The UDP length counts twice, in the header and in the pseudo header (RFC 768).
+    let lengths = u64::from(Be16::new(udp_len).0) + checksum::removed(Be16::new(packet.udp_len).0);
+    let mut delta = u64::from(record.udp_delta) + 2 * lengths;
     if record.key.channel.0 != 0 {
-        delta += checksum::removed(Be16::new(packet.channel_len).0);
+        delta += checksum::removed(packet.key.channel.0) + checksum::removed(Be16::new(packet.channel_len).0);
     }
     if record.channel.0 != 0 {
         let len = Be16::new(packet.udp_len.wrapping_sub(size_of::<Udp>() as u16));
         let Some(header) = frame.header_mut::<ChannelData>(at + size_of::<Udp>()) else { return false };
         header.number = record.channel;
         header.len = len;
-        delta += u64::from(len.0);
+        delta += u64::from(record.channel.0) + u64::from(len.0);
     }
     let Some(udp) = frame.header_mut::<Udp>(at) else { return false };
     udp.src_port = record.src_port;

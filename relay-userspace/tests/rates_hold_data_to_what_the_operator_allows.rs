@@ -190,7 +190,11 @@ fn an_allocation_that_finds_no_free_meter_stays_in_userspace() {
     let mut sim = Sim::sharing(config, Arc::new(shared), [1; 32]);
     let (mut first, _) = connected(&mut sim, Client::new(1));
     let (second, at) = connected(&mut sim, Client::new(2));
-    assert_eq!((sim.datapath.bindings.len(), sim.shared.meters().refused), (1, 1));
+    assert_eq!(
+        (sim.datapath.bindings.len(), sim.shared.meters().refused),
+        (2, 1),
+        "channel and permission of one"
+    );
     assert!(sim.datapath.binding(first.five_tuple, 0x4000).is_some());
     assert_eq!((by_channel(&mut sim, &second, 1, 100), to_client(&mut sim, at, 1, 100)), (10, 10));
     assert_eq!(by_channel(&mut sim, &first, 1, 100), 5, "by the user's, which both count in");
