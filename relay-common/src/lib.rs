@@ -12,6 +12,7 @@ pub mod channel;
 pub mod checksum;
 pub mod flow;
 pub mod interface;
+pub mod meter;
 pub mod next_hop;
 pub mod packet;
 pub mod reason;

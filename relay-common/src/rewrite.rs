@@ -106,6 +106,18 @@ impl<'a> Way<'a> {
         self.put == Put::DataIndication
     }
 
+    /// The meters of the allocation that sends to a peer and of the one that receives for its client; 0 for none.
+    #[inline(always)]
+    pub fn meters(&self) -> (u32, u32) {
+        if self.relays == 2 {
+            (self.first.meter, self.last.meter)
+        } else if self.first.to_peer() {
+            (self.first.meter, 0)
+        } else {
+            (0, self.first.meter)
+        }
+    }
+
     /// Bytes that are put before the data.
     #[inline(always)]
     fn put_len(&self, packet: &Packet) -> u16 {

@@ -17,6 +17,8 @@ pub const FLOW_INDEX: &str = "FLOW_INDEX";
 pub const FLOWS: &str = "FLOWS";
 /// Array of [`NextHop`](crate::next_hop::NextHop).
 pub const NEXT_HOPS: &str = "NEXT_HOPS";
+/// Array of [`Row`](crate::meter::Row). Row 0 is never used: it is all zeros, which limits nothing.
+pub const METERS: &str = "METERS";
 /// Hash of [`LocalKey`] to [`Local`]: what is ours, asked only for packets that no flow matched.
 pub const LOCALS: &str = "LOCALS";
 /// Hash of devices by interface index: where packets may be redirected.

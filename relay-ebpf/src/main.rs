@@ -16,6 +16,8 @@ mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod meters;
+#[cfg(target_arch = "bpf")]
 mod other_ways;
 #[cfg(target_arch = "bpf")]
 mod program;

@@ -8,6 +8,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMapHash, HashMap, PerCpuArray};
 use relay_common::flow::{Bucket, FlowRecord, KEY_WORDS};
 use relay_common::interface::{self, Interface};
+use relay_common::meter::Row;
 use relay_common::next_hop::NextHop;
 use relay_common::packet::Packet;
 use relay_common::tables::{Count, Local, LocalKey, Settings};
@@ -20,6 +21,9 @@ pub(crate) static FLOWS: Array<FlowRecord> = Array::with_max_entries(1, BPF_F_MM
 
 #[map]
 pub(crate) static NEXT_HOPS: Array<NextHop> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static METERS: Array<Row> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static LOCALS: HashMap<LocalKey, Local> = HashMap::with_max_entries(1024, 0);

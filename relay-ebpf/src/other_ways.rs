@@ -21,6 +21,7 @@ use relay_common::wire::Frame;
 
 use crate::frame::Linear;
 use crate::maps::{self, Desk};
+use crate::meters;
 use crate::program::{
     count, drop, find_number, generation, hop_generation, leave, may_leave, pass, pass_unmatched,
 };
@@ -162,7 +163,8 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
     let way =
         Way::any(packet, first, if twice { Some(last) } else { None }, hop, unsafe { bpf_get_prandom_u32() });
     // SAFETY: a helper without arguments.
-    let reason = rewrite::decide(packet, &way, unsafe { bpf_ktime_get_coarse_ns() });
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let reason = rewrite::decide(packet, &way, now);
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
@@ -170,6 +172,9 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
     }
     if !may_leave(ctx, hop) {
         return pass(packet, Reason::NextHop);
+    }
+    if !meters::admit(packet, &way, now) {
+        return drop(packet, Reason::RateLimited);
     }
     if !resize(ctx, packet, &way) {
         return pass(packet, Reason::NoHeadroom);

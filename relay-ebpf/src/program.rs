@@ -16,6 +16,7 @@ use relay_common::tables::{LocalKey, Settings};
 
 use crate::frame::Linear;
 use crate::maps::{self, Desk};
+use crate::meters;
 use crate::other_ways::{self, Kind};
 
 /// The entry.
@@ -107,7 +108,8 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
 
     let way = Way::channel(flow, hop);
     // SAFETY: a helper without arguments.
-    let reason = rewrite::decide(packet, &way, unsafe { bpf_ktime_get_coarse_ns() });
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let reason = rewrite::decide(packet, &way, now);
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
@@ -115,6 +117,9 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     }
     if !may_leave(ctx, hop) {
         return pass(packet, Reason::NextHop);
+    }
+    if !meters::admit(packet, &way, now) {
+        return drop(packet, Reason::RateLimited);
     }
 
     // From here on the packet is changed: it leaves, or it is dropped.

@@ -133,7 +133,17 @@ fn check(sim: &mut Sim) {
     assert!(sim.shared.free_ports() <= 2 * 64 - occupancy.relayed - sim.shared.reservations());
     for binding in sim.datapath.bindings.values() {
         assert_eq!(binding.relayed.family(), binding.peer.family());
+        // With limits every binding is counted, and by its own allocation's meter.
+        assert_eq!(binding.meter != 0, sim.config.rates != Rates::default());
     }
+    let mut owners = HashMap::new();
+    for binding in sim.datapath.bindings.values().filter(|binding| binding.meter != 0) {
+        assert_eq!(*owners.entry(binding.meter).or_insert(binding.five_tuple), binding.five_tuple);
+    }
+    // A meter for each allocation with limits, and one for each user who owes something or is here.
+    let meters = sim.shared.meters();
+    let own = if sim.config.rates == Rates::default() { 0 } else { sim.core.allocation_count() };
+    assert!((own..=own + 2).contains(&meters.held), "{meters:?} for {own} allocations");
     assert!(sim.shared.users() <= 2);
 }
 
@@ -168,11 +178,9 @@ fn run(seed: u64) {
             .filter(|b| before.get(&b.relayed).is_some_and(|five_tuple| *five_tuple != b.five_tuple))
             .count();
     }
+    assert!(sim.datapath.ids.len() > STEPS / 20, "too little happened: {}", sim.datapath.ids.len());
     if rates == Rates::default() {
         assert!(moves > STEPS / 400, "too few moved: {moves}");
-        assert!(sim.datapath.ids.len() > STEPS / 20, "too little happened: {}", sim.datapath.ids.len());
-    } else {
-        assert!(sim.datapath.ids.is_empty(), "limited data took the fast path");
     }
     sim.wait(10_000.0);
     sim.assert_empty();

@@ -9,8 +9,9 @@ use std::time::Duration;
 use common::{Client, SECRET, Seen, Sim, UNIX_START, addr, config, dropped, peer};
 use relay_common::reason::Reason;
 use turnpike::auth::time_limited;
+use turnpike::meter_bank::MeterBank;
 use turnpike::policy::Rate;
-use turnpike::turn::{CoreConfig, Rates, Throughput};
+use turnpike::turn::{CoreConfig, Rates, Shared, Throughput};
 
 const PEER: &str = "203.0.113.1:1";
 
@@ -150,40 +151,82 @@ fn hanging_up_and_calling_again_is_no_way_out_of_a_rate() {
     sim.assert_empty();
 }
 
-/// XDP does not count yet what it forwards.
+/// XDP takes from the same meters, whose number each binding names.
 #[test]
-fn an_allocation_whose_data_is_limited_never_takes_the_fast_path() {
-    let limits = [
-        Rates { allocation: bytes(1_000_000), ..Rates::default() },
-        Rates { allocation: packets(1_000_000), ..Rates::default() },
-        Rates { user: bytes(1_000_000), ..Rates::default() },
-        Rates { user: packets(1_000_000), ..Rates::default() },
-    ];
-    for rates in limits {
+fn bindings_name_the_meter_that_their_data_is_counted_by() {
+    let allocation = Rates { allocation: packets(1_000), ..Rates::default() };
+    let user = Rates { user: bytes(1_000_000), ..Rates::default() };
+    let both = Rates { allocation: bytes(1_000_000), user: packets(1_000), ..Rates::default() };
+    let new_peers = Rates { new_peers: per_second(1_000), ..Rates::default() };
+    // Meters of two allocations of one user and one of another; how many there are.
+    let cases =
+        [(allocation, [1, 2, 3], 3), (user, [1, 1, 2], 2), (both, [1, 3, 4], 5), (new_peers, [0, 0, 0], 0)];
+    for (rates, expected, held) in cases {
         let mut sim = Sim::new(with(rates), [1; 32]);
-        let (mut client, at) = connected(&mut sim, Client::new(1));
-        client.permit(&mut sim, &[addr(PEER)]);
-        client.refresh(&mut sim, 1_200);
-        sim.wait(200.0);
-        client.permit(&mut sim, &[addr(PEER)]);
-        assert_eq!((sim.core.bindings().count(), sim.datapath.ids.len()), (0, 0));
-        assert_eq!((by_channel(&mut sim, &client, 10, 1), to_client(&mut sim, at, 10, 1)), (1, 1));
-        // Userspace keeps to permission and channel by itself.
-        sim.wait(301.0);
-        let seen = client.channel_data(&mut sim, 0x4000, b"x");
-        assert_eq!(dropped(&seen), Some(Reason::NoPermission));
-        sim.wait(200.0);
-        client.permit(&mut sim, &[addr(PEER)]);
-        assert_eq!(dropped(&client.channel_data(&mut sim, 0x4000, b"x")), Some(Reason::Expired));
-        let seen = client.refresh(&mut sim, 0);
-        assert_eq!(seen.code(), 0);
-        assert!(sim.datapath.ids.is_empty());
+        let clients = [Client::new(1), Client::new(2), Client::with(3, "bob", "builder")];
+        let clients = clients.map(|client| connected(&mut sim, client).0);
+        let meters = clients
+            .each_ref()
+            .map(|client| sim.datapath.binding(client.five_tuple, 0x4000).expect("on the fast path").meter);
+        assert_eq!((meters, sim.shared.meters().held), (expected, held), "{rates:?}");
+        for mut client in clients {
+            // The same one when the deadline moves: the model of the data path checks that.
+            client.permit(&mut sim, &[addr(PEER)]);
+            assert_eq!(client.refresh(&mut sim, 0).code(), 0);
+        }
+        assert!(sim.datapath.bindings.is_empty());
+        sim.wait(100.0);
+        sim.assert_empty();
     }
+}
 
-    let new_peers = per_second(1_000);
-    let mut sim = Sim::new(with(Rates { new_peers, ..Rates::default() }), [1; 32]);
-    connected(&mut sim, Client::new(1));
-    assert_eq!(sim.core.bindings().count(), 2, "a limit on new peers is kept by the requests");
+/// What XDP cannot count it must not forward; userspace holds it to its rates.
+#[test]
+fn an_allocation_that_finds_no_free_meter_stays_in_userspace() {
+    let rates = Rates { allocation: packets(10), user: packets(15), ..Rates::default() };
+    let config = Arc::new(with(rates));
+    // Row 0 is nobody's: there is one for the user and one for an allocation.
+    let shared = Shared::new(&config, [1; 32]).metered_by(Arc::new(MeterBank::private(3)));
+    let mut sim = Sim::sharing(config, Arc::new(shared), [1; 32]);
+    let (mut first, _) = connected(&mut sim, Client::new(1));
+    let (second, at) = connected(&mut sim, Client::new(2));
+    assert_eq!(
+        (sim.datapath.bindings.len(), sim.shared.meters().refused),
+        (2, 1),
+        "channel and permission of one"
+    );
+    assert!(sim.datapath.binding(first.five_tuple, 0x4000).is_some());
+    assert_eq!((by_channel(&mut sim, &second, 1, 100), to_client(&mut sim, at, 1, 100)), (10, 10));
+    assert_eq!(by_channel(&mut sim, &first, 1, 100), 5, "by the user's, which both count in");
+
+    assert_eq!(first.refresh(&mut sim, 0).code(), 0);
+    sim.wait(2.0);
+    let (third, _) = connected(&mut sim, Client::new(3));
+    assert!(
+        sim.datapath.binding(third.five_tuple, 0x4000).is_none(),
+        "it rests from when it is next asked for"
+    );
+    sim.wait(2.0);
+    let (fourth, _) = connected(&mut sim, Client::new(4));
+    assert!(sim.datapath.binding(fourth.five_tuple, 0x4000).is_some());
+
+    // Without a meter for the user, an allocation's own is not enough.
+    let (bob, _) = connected(&mut sim, Client::with(5, "bob", "builder"));
+    assert!(sim.datapath.binding(bob.five_tuple, 0x4000).is_none());
+}
+
+#[test]
+fn a_user_is_held_to_the_limit_of_its_newest_allocation() {
+    let user = |units| with(Rates { user: packets(units), ..Rates::default() });
+    let mut sim = Sim::new(user(10), [1; 32]);
+    let (first, _) = connected(&mut sim, Client::new(1));
+    assert_eq!(by_channel(&mut sim, &first, 1, 100), 10);
+    sim.core.reconfigure(Arc::new(user(50)));
+    sim.sleep(2.0);
+    assert_eq!(by_channel(&mut sim, &first, 1, 100), 10, "a reload alone does not touch who is there");
+    sim.sleep(2.0);
+    let (second, _) = connected(&mut sim, Client::new(2));
+    assert_eq!(by_channel(&mut sim, &first, 1, 30) + by_channel(&mut sim, &second, 1, 100), 50);
 }
 
 #[test]
@@ -194,7 +237,8 @@ fn an_allocation_keeps_the_limits_that_it_was_made_with() {
     sim.core.reconfigure(limited);
     let (held, _) = connected(&mut sim, Client::new(2));
     assert_eq!((by_channel(&mut sim, &free, 1, 100), by_channel(&mut sim, &held, 1, 100)), (100, 10));
-    assert_eq!(sim.core.bindings().count(), 2, "the channel and the permission of one");
+    let meter = |sim: &Sim, client: &Client| sim.datapath.binding(client.five_tuple, 0x4000).unwrap().meter;
+    assert_eq!((meter(&sim, &free), meter(&sim, &held)), (0, 1));
     sim.core.reconfigure(Arc::new(config()));
     sim.sleep(1.0);
     assert_eq!(by_channel(&mut sim, &held, 1, 100), 10);
@@ -213,9 +257,9 @@ fn a_burst_of_a_key_frame_passes_a_limit_that_its_stream_does_not_exceed() {
     }
 }
 
-/// Neither a move (RFC 8016) nor other settings bring an allocation into XDP that is to be counted, nor out of it.
+/// Neither a move (RFC 8016) nor other settings take an allocation's meter away, or give it one.
 #[test]
-fn a_move_or_a_reload_changes_nothing_of_what_takes_the_fast_path() {
+fn a_move_or_a_reload_changes_nothing_of_what_data_is_counted_by() {
     let limits = Rates { allocation: packets(50), ..Rates::default() };
     let mobile = |rates| CoreConfig { rates, mobility: true, ..config() };
     let mut sim = Sim::new(mobile(limits), [1; 32]);
@@ -232,25 +276,26 @@ fn a_move_or_a_reload_changes_nothing_of_what_takes_the_fast_path() {
         assert_eq!(moved.bind(sim, 0x4000, addr(PEER)).code(), 0);
         (moved, ticket)
     };
+    let meter = |sim: &Sim, client: &Client| sim.datapath.binding(client.five_tuple, 0x4000).unwrap().meter;
     let (limited, ticket) = with_channel(&mut sim, 1);
     let (limited, ticket) = moves(&mut sim, &limited, &ticket, 2);
-    assert_eq!(sim.datapath.bindings.len(), 0);
+    assert_eq!(meter(&sim, &limited), 1);
 
     sim.core.reconfigure(Arc::new(mobile(Rates::default())));
     sim.sleep(2.0);
     let (limited, ticket) = moves(&mut sim, &limited, &ticket, 3);
-    assert_eq!(sim.datapath.bindings.len(), 0, "limited to its end");
+    assert_eq!(meter(&sim, &limited), 1, "limited to its end");
     assert_eq!(by_channel(&mut sim, &limited, 1, 100), 49);
 
     let (free, other) = with_channel(&mut sim, 11);
-    assert!(sim.datapath.binding(free.five_tuple, 0x4000).is_some());
+    assert_eq!(meter(&sim, &free), 0);
     sim.core.reconfigure(Arc::new(mobile(limits)));
     let (free, _) = moves(&mut sim, &free, &other, 12);
-    assert!(sim.datapath.binding(free.five_tuple, 0x4000).is_some());
+    assert_eq!(meter(&sim, &free), 0);
     assert_eq!(by_channel(&mut sim, &free, 1, 100), 100);
     sim.sleep(2.0);
-    moves(&mut sim, &limited, &ticket, 4);
-    assert_eq!(sim.datapath.bindings.len(), 2, "of the one that is free");
+    let (limited, _) = moves(&mut sim, &limited, &ticket, 4);
+    assert_eq!(meter(&sim, &limited), 1);
     sim.datapath.assert_agrees_with(&sim.core);
     sim.wait(1300.0);
     sim.assert_empty();

@@ -2,6 +2,7 @@
 //! Needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 
 use aya::maps::{Array, DevMapHash, HashMap, PerCpuArray};
 use aya::programs::xdp::XdpLinkId;
@@ -12,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 use relay_common::addr::{Be16, Endpoint};
 use relay_common::flow::{self, Bucket, FlowRecord, HashSeed, Path};
 use relay_common::interface::{self, Interface};
+use relay_common::meter::{ROW_WORDS, Row};
 use relay_common::next_hop::NextHop;
 use relay_common::reason::{self, Reason};
 use relay_common::tables::{self, Count, Local, LocalKey, Settings, bytes_of};
@@ -20,6 +22,8 @@ use relay_common::tables::{self, Count, Local, LocalKey, Settings, bytes_of};
 pub const INGRESS: u32 = 1;
 
 const HOPS: u32 = 16;
+
+const METERS: u32 = 16;
 
 /// What the program did with a packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,6 +84,7 @@ impl Program {
             .map_max_entries(tables::FLOW_INDEX, buckets)
             .map_max_entries(tables::FLOWS, records)
             .map_max_entries(tables::NEXT_HOPS, HOPS)
+            .map_max_entries(tables::METERS, METERS)
             .override_global(tables::SETTINGS, bytes_of(&settings), true)
             .load(object)
             .expect("the kernel takes the maps (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)");
@@ -147,6 +152,23 @@ impl Program {
     pub fn next_hop(&mut self, index: u32, hop: NextHop) {
         let bytes: [u8; size_of::<NextHop>()] = bytes_of(&hop).try_into().expect("its size");
         self.set(tables::NEXT_HOPS, index, bytes);
+    }
+
+    /// Makes a meter what `set` makes of an empty one.
+    pub fn meter(&mut self, number: u32, set: impl FnOnce(&Row)) {
+        let words: [AtomicU64; ROW_WORDS] = Default::default();
+        set(Row::of_words(&words));
+        let map = self.ebpf.map_mut(tables::METERS).expect("in the object");
+        let mut map = Array::<_, [u64; ROW_WORDS]>::try_from(map).expect("an array");
+        map.set(number, words.map(AtomicU64::into_inner), 0).expect("in range");
+    }
+
+    /// A meter as it is now.
+    pub fn meter_now<T>(&self, number: u32, look: impl FnOnce(&Row) -> T) -> T {
+        let map = self.ebpf.map(tables::METERS).expect("in the object");
+        let words: [u64; ROW_WORDS] =
+            Array::try_from(map).expect("an array").get(&number, 0).expect("in range");
+        look(Row::of_words(&words.map(AtomicU64::new)))
     }
 
     /// Lets packets be redirected to this interface.

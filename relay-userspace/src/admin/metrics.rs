@@ -104,6 +104,12 @@ impl Collector for Snapshot {
             ([("outcome", "no_fast_path")], bindings.without_fast_path),
         ];
         counter(e, "bindings", "Channel bindings by whether the fast path took them", outcomes)?;
+        one(
+            e,
+            "meters_refused",
+            "Limited allocations and users that the fast path had no room to count the data of",
+            ConstCounter::new(bindings.without_meter),
+        )?;
 
         let fate = |t: &super::Traffic| {
             [

@@ -127,6 +127,9 @@ pub struct Bindings {
     pub refused_full: u64,
     /// Left on the slow path because there is no fast path.
     pub without_fast_path: u64,
+    /// Limited allocations and users that the fast path has no room to count the data of, so that all of it takes the
+    /// slow path.
+    pub without_meter: u64,
 }
 
 /// Packets of one fate.

@@ -52,6 +52,7 @@ pub(crate) fn busy_status() -> Status {
             installed: 24,
             refused_full: 2,
             without_fast_path: 0,
+            without_meter: 0,
         },
         traffic: vec![
             traffic(Where::Xdp, Reason::ToPeer, 598_000, 119_600_000),

@@ -95,7 +95,7 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "NAME", help_heading = "Data path")]
     interface: Vec<String>,
 
-    /// How many channel bindings XDP can carry; more stay in userspace [default: 65536, which take 20 MiB]
+    /// How many channel bindings XDP can carry; more stay in userspace [default: 65536, which take 22 MiB]
     #[arg(long, value_name = "N", help_heading = "Data path")]
     max_bindings: Option<u32>,
 
@@ -140,8 +140,8 @@ pub(super) struct SettingsFlags {
 
     /// Most data that an allocation relays in each direction [default: no limit; 8Mbit passes HD video]
     ///
-    /// NUMBER and kbit, Mbit or Gbit a second. What users send counts, without headers. With a limit on bandwidth or
-    /// packets, media goes through userspace, not XDP.
+    /// NUMBER and kbit, Mbit or Gbit a second. What users send counts, without headers. A second's worth may come at
+    /// once.
     #[arg(long, value_name = "BANDWIDTH", help_heading = "Policy")]
     allocation_bandwidth: Option<Bandwidth>,
 

@@ -43,10 +43,9 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     let generated = origin.generated().cloned();
     let settings = reading.settings.clone();
     let core = Arc::new(core_config(&settings, &reading.host, false)?);
-    let shared = Arc::new(Shared::new(&core, random()?));
-    let running = Arc::new(Running::new(origin, reading, shared.clone()));
+    let running = Arc::new(Running::new(origin, reading));
     let admin = start_admin(&settings, running.clone())?;
-    let (server, datapath) = start(&settings, core, shared)?;
+    let (server, datapath, shared) = start(&settings, core)?;
     for interface in &datapath.interfaces() {
         let (name, mode) = (&interface.name, interface.mode);
         for reason in &interface.reasons {
@@ -58,7 +57,7 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
             }
         }
     }
-    running.ready(server, datapath);
+    running.ready(server, datapath, shared);
     signals.reload_at_hangup(&running)?;
 
     let status = running.status();
@@ -107,17 +106,18 @@ pub(super) fn datapath_config(settings: &Settings) -> DatapathConfig {
     }
 }
 
-fn start(settings: &Settings, core: Arc<CoreConfig>, shared: Arc<Shared>) -> Result<(Server, Datapath)> {
+fn start(settings: &Settings, core: Arc<CoreConfig>) -> Result<(Server, Datapath, Arc<Shared>)> {
     let config = datapath_config(settings);
     let mut datapath = Datapath::start(&config)?;
+    let shared = Arc::new(Shared::new(&core, random()?).metered_by(datapath.meters()));
     let mut writers: Vec<Option<Box<dyn FastPath>>> =
         (0..settings.shards).map(|shard| Some(datapath.writer(shard))).collect();
     let server = Server::start(ServerConfig {
         listeners: config.listeners,
         shards: settings.shards,
         core,
-        shared,
+        shared: shared.clone(),
         fast_path: Box::new(move |shard| writers[shard].take().expect("a shard is started once")),
     })?;
-    Ok((server, datapath))
+    Ok((server, datapath, shared))
 }

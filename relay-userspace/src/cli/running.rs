@@ -29,7 +29,6 @@ const SHARDS_TIME: Duration = Duration::from_secs(5);
 /// What runs, from before it is ready until it has stopped.
 pub(super) struct Running {
     origin: Origin,
-    shared: Arc<Shared>,
     started: (Instant, u64),
     phase: RwLock<Phase>,
     /// Held through a whole reload: what was read first is not to be applied last.
@@ -48,19 +47,18 @@ struct Held {
 
 enum Phase {
     Starting,
-    Ready(Box<(Server, Datapath)>),
+    Ready(Box<(Server, Datapath, Arc<Shared>)>),
     Stopping,
 }
 
 impl Running {
     /// A server that goes by what was read from its origin.
-    pub(super) fn new(origin: Origin, reading: Reading, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(origin: Origin, reading: Reading) -> Self {
         let started = (Instant::now(), unix_now());
         let Reading { settings, host, .. } = reading;
         let reload = Reload { successful: true, read: started.1, waiting: Vec::new() };
         Self {
             origin,
-            shared,
             started,
             phase: RwLock::new(Phase::Starting),
             reloading: Mutex::default(),
@@ -69,15 +67,15 @@ impl Running {
     }
 
     /// Clients are served from now on.
-    pub(super) fn ready(&self, server: Server, datapath: Datapath) {
-        self.enter(Phase::Ready(Box::new((server, datapath))));
+    pub(super) fn ready(&self, server: Server, datapath: Datapath, shared: Arc<Shared>) {
+        self.enter(Phase::Ready(Box::new((server, datapath, shared))));
     }
 
     /// Stops serving: the sockets first, so that nobody writes to the tables any more, then the programs are detached and
     /// the tables removed. Does not wait for anybody's call to end.
     pub(super) fn stop(&self) {
         if let Phase::Ready(parts) = self.enter(Phase::Stopping) {
-            let (server, datapath) = *parts;
+            let (server, datapath, _) = *parts;
             server.stop();
             datapath.stop();
         }
@@ -189,7 +187,7 @@ impl Source for Running {
             drops: Drops::default(),
         };
         if let Phase::Ready(parts) = &*phase {
-            self.count(&mut status, &parts.0, &parts.1);
+            count(&mut status, &parts.0, &parts.1, &parts.2);
         }
         status
     }
@@ -223,33 +221,32 @@ impl Source for Running {
     }
 }
 
-impl Running {
-    fn count(&self, status: &mut Status, server: &Server, datapath: &Datapath) {
-        let stats = server.stats();
-        let table = datapath.occupancy();
-        status.interfaces = datapath.interfaces();
-        status.allocations = Allocations {
-            active: stats.allocations(),
-            created: stats.allocations_created,
-            users: self.shared.users() as u64,
-            free_ports: self.shared.free_ports() as u64,
-            ports_in_use: stats.ports_in_use,
-            ports_without_resources: stats.ports_without_resources,
-        };
-        status.bindings = Bindings {
-            active: table.bindings,
-            capacity: table.capacity,
-            installed: stats.bindings_installed,
-            refused_full: stats.bindings_refused_full,
-            without_fast_path: stats.bindings_without_fast_path,
-        };
-        status.traffic = traffic(Where::Xdp, &datapath.counters());
-        status.traffic.extend(traffic(Where::Userspace, &stats.reasons));
-        let responses = stats.responses.iter();
-        status.responses =
-            responses.map(|r| Responses { method: r.method.into(), code: r.code, count: r.count }).collect();
-        status.drops = Drops { listener: stats.listener_drops, relay: stats.relay_drops };
-    }
+fn count(status: &mut Status, server: &Server, datapath: &Datapath, shared: &Shared) {
+    let stats = server.stats();
+    let table = datapath.occupancy();
+    status.interfaces = datapath.interfaces();
+    status.allocations = Allocations {
+        active: stats.allocations(),
+        created: stats.allocations_created,
+        users: shared.users() as u64,
+        free_ports: shared.free_ports() as u64,
+        ports_in_use: stats.ports_in_use,
+        ports_without_resources: stats.ports_without_resources,
+    };
+    status.bindings = Bindings {
+        active: table.bindings,
+        capacity: table.capacity,
+        installed: stats.bindings_installed,
+        refused_full: stats.bindings_refused_full,
+        without_fast_path: stats.bindings_without_fast_path,
+        without_meter: shared.meters().refused,
+    };
+    status.traffic = traffic(Where::Xdp, &datapath.counters());
+    status.traffic.extend(traffic(Where::Userspace, &stats.reasons));
+    let responses = stats.responses.iter();
+    status.responses =
+        responses.map(|r| Responses { method: r.method.into(), code: r.code, count: r.count }).collect();
+    status.drops = Drops { listener: stats.listener_drops, relay: stats.relay_drops };
 }
 
 /// The reasons that occurred, by name.
@@ -306,8 +303,7 @@ mod tests {
         let flags = "turnpike --listen udp://127.0.0.1 --user a:b".split(' ');
         let mut origin = Origin::new(Flags::parse_from(flags).settings);
         let reading = origin.first().unwrap();
-        let core = core_config(&reading.settings, &reading.host, false).unwrap();
-        let running = Running::new(origin, reading, Arc::new(Shared::new(&core, [7; 32])));
+        let running = Running::new(origin, reading);
         let error = Running::reload(&running).unwrap_err().to_string();
         assert!(error.contains("starting"), "{error}");
         assert!(running.status().reload.successful);

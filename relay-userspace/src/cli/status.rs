@@ -90,6 +90,7 @@ fn render(status: &Status) -> Screen {
     for (count, what) in [
         (b.refused_full, "left on the slow path: the tables were full"),
         (b.without_fast_path, "left on the slow path: there is no fast path"),
+        (b.without_meter, "allocations or users left on the slow path: no room to count their data in XDP"),
     ] {
         if count > 0 {
             screen.row("", format_args!("{} {what}", thousands(count)));

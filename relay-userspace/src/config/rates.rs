@@ -102,13 +102,6 @@ impl RateSettings {
             new_peers: self.user_new_peers.map(|peers| Rate::new(peers.into(), MINUTE, peers.into())),
         }
     }
-
-    /// A word of warning when these limits keep media from XDP.
-    pub(super) fn warning(&self) -> Option<String> {
-        self.rates().limit_data().then(|| {
-            "bandwidth and packet rates are kept in userspace only: with them, no media takes the XDP path".into()
-        })
-    }
 }
 
 /// Bits a second, written `8Mbit`: decimal, and of the data that users send, without headers.

@@ -167,7 +167,6 @@ impl Layer {
         let some_secret = !secrets.is_empty() || realms.iter().any(|other| !other.secrets.is_empty());
         overrides::check(&self.peers.overrides, &served, &names, some_secret, &mut warnings)?;
         let rates = RateSettings::resolve(&self.limits)?;
-        warnings.extend(rates.warning());
 
         let settings = Settings {
             listen,

@@ -7,7 +7,7 @@ use relay_common::tables::Count;
 
 use super::Forwarded;
 use super::flow_table::FlowTable;
-use super::numbers::REST;
+use crate::numbers::REST;
 use crate::time::Timestamp;
 use crate::turn::AllocationId;
 

@@ -10,8 +10,8 @@ use relay_common::flow::{FlowRecord, Path};
 
 use super::carried::{self, Carried};
 use super::flow_table::{FlowTable, Position};
-use super::numbers::Numbers;
 use super::{FastPath, Forwarded, NotInstalled};
+use crate::numbers::Numbers;
 use crate::time::Timestamp;
 use crate::turn::{AllocationId, Binding, BindingId};
 
@@ -65,7 +65,8 @@ impl FlowWriter {
         // Before any of their records is used again.
         self.carried.count_late(&self.table, now);
         let path = Path::from(binding);
-        let directions = [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)];
+        let directions = [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)]
+            .map(|record| FlowRecord { meter: binding.meter, ..record });
         let both = self.install(&directions[0], binding.deadline, now).and_then(|to_peer| {
             match self.install(&directions[1], binding.deadline, now) {
                 Some(to_client) => Some([to_peer, to_client]),

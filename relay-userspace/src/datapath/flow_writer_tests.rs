@@ -12,9 +12,9 @@ use relay_common::flow::FlowKey;
 use relay_common::tables::Count;
 
 use super::super::flow_table::testing::{Seen, private_table};
-use super::super::numbers::REST;
 use super::*;
 use crate::datapath::Occupancy;
+use crate::numbers::REST;
 use crate::turn::{ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, Transport, Via};
 
 const START: Timestamp = Timestamp(1_000_000_000_000);

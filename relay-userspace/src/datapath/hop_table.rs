@@ -11,8 +11,8 @@ use relay_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, MAX_TAGS};
 
 use super::netlink::{Kernel, Kick, Link, Neighbour};
 use super::next_hop::NextHopStatus;
-use super::numbers::Numbers;
 use super::shared_map::{SharedWords, from_words, to_words};
+use crate::numbers::Numbers;
 use crate::time::Timestamp;
 
 const ROW_WORDS: usize = size_of::<NextHop>() / 8;

@@ -13,7 +13,6 @@ mod ladder;
 mod monitor;
 mod netlink;
 mod next_hop;
-mod numbers;
 mod object;
 mod program;
 mod shared_map;

@@ -11,9 +11,11 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use relay_common::flow::{Bucket, FlowRecord};
 use relay_common::interface::{self, Interface};
+use relay_common::meter::Row;
 use relay_common::next_hop::NextHop;
 use relay_common::tables::{
-    COUNTERS, DEVICES, FLOW_INDEX, FLOWS, INTERFACES, LOCALS, Local, LocalKey, NEXT_HOPS, SETTINGS, Settings,
+    COUNTERS, DEVICES, FLOW_INDEX, FLOWS, INTERFACES, LOCALS, Local, LocalKey, METERS, NEXT_HOPS, SETTINGS,
+    Settings,
 };
 
 use super::counters::Counters;
@@ -22,6 +24,7 @@ use super::interface_table::InterfaceTable;
 use super::interfaces::{Locals, local_key};
 use super::next_hop::NEXT_HOPS as NEXT_HOP_ROWS;
 use super::shared_map::{Pod, SharedWords};
+use crate::meter_bank::MeterBank;
 
 const PROGRAM: &str = "turnpike_xdp";
 
@@ -46,11 +49,14 @@ pub(super) struct Tables {
     pub(super) flows: FlowTable,
     pub(super) next_hops: Arc<SharedWords>,
     pub(super) counters: Arc<Counters>,
+    pub(super) meters: Arc<MeterBank>,
 }
 
 /// What is fixed when the object is loaded.
 pub(super) struct Plan {
     pub(super) size: TableSize,
+    /// Rows of meters.
+    pub(super) meters: u32,
     pub(super) settings: Settings,
     pub(super) locals: Locals,
 }
@@ -84,6 +90,7 @@ impl Program {
             .map_max_entries(FLOW_INDEX, plan.size.buckets)
             .map_max_entries(FLOWS, plan.size.records)
             .map_max_entries(NEXT_HOPS, NEXT_HOP_ROWS)
+            .map_max_entries(METERS, plan.meters)
             .map_max_entries(LOCALS, (2 * plan.locals.len()).max(LEAST_LOCALS) as u32)
             .load(object)?;
         // Before any table is taken out: its descriptor closes when it is mapped, and the program's code names it.
@@ -98,6 +105,7 @@ impl Program {
             ),
             next_hops: Arc::new(array::<NextHop>(&mut ebpf, NEXT_HOPS, NEXT_HOP_ROWS)?),
             counters: Arc::new(Counters::new(PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)?)),
+            meters: Arc::new(MeterBank::of_table(array::<Row>(&mut ebpf, METERS, plan.meters)?)),
         };
         let entries = array::<Interface>(&mut ebpf, INTERFACES, interface::ENTRIES)?;
         let interfaces = InterfaceTable::new(entries, tables.counters.clone());

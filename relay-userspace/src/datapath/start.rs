@@ -19,6 +19,7 @@ use super::next_hop::{NextHopStatus, NextHops};
 use super::program::{Plan, Program};
 use super::watcher::Watcher;
 use super::{FastPath, InterfaceStatus, Mode, NoFastPath, Request, object};
+use crate::meter_bank::MeterBank;
 use crate::turn::RelayAddress;
 
 /// Bindings that the tables hold unless told otherwise: 16 MiB of records and 4 MiB of index.
@@ -75,6 +76,7 @@ struct RunningXdp {
     counters: Arc<Counters>,
     flows: Arc<FlowTable>,
     next_hops: Arc<NextHops>,
+    meters: Arc<MeterBank>,
     /// Taken by the shards.
     writers: Vec<Option<FlowWriter>>,
 }
@@ -140,6 +142,11 @@ impl Datapath {
         self.xdp.as_ref().map(|xdp| xdp.next_hops.status()).unwrap_or_default()
     }
 
+    /// The meters that XDP counts by; those of nobody else without XDP.
+    pub fn meters(&self) -> Arc<MeterBank> {
+        self.xdp.as_ref().map_or_else(Arc::default, |xdp| xdp.meters.clone())
+    }
+
     /// The fast path of a shard, numbered from 0.
     ///
     /// # Panics
@@ -175,8 +182,11 @@ impl RunningXdp {
             last_port: *config.relay_ports.end(),
         };
         let locals = wanted.locals(network);
-        let (program, tables) =
-            Program::load(object, &Plan { size, settings, locals }).map_err(|e| load_reason(&e))?;
+        let (program, tables) = Program::load(
+            object,
+            &Plan { size, meters: MeterBank::rows_for(config.max_bindings), settings, locals },
+        )
+        .map_err(|e| load_reason(&e))?;
 
         let no_netlink = |e: std::io::Error| format!("next hops cannot be followed over netlink: {e}");
         let flows = Arc::new(tables.flows);
@@ -192,7 +202,8 @@ impl RunningXdp {
         });
         let writers = writers.collect();
         let loaded = Loaded { program, next_hops: next_hops.clone() };
-        Ok((Self { _monitor: monitor, counters: tables.counters, flows, next_hops, writers }, loaded))
+        let (counters, meters) = (tables.counters, tables.meters);
+        Ok((Self { _monitor: monitor, counters, flows, next_hops, meters, writers }, loaded))
     }
 }
 

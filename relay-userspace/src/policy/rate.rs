@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use relay_common::meter::{Cost, Limit};
+
 use crate::time::Timestamp;
 
 /// So many units in so much time, and so many at once after a pause.
@@ -10,18 +12,21 @@ use crate::time::Timestamp;
 pub struct Rate {
     units: u64,
     period: u64,
-    /// How far a bucket may be ahead of the clock, in nanoseconds.
-    burst: u64,
+    limit: Limit,
 }
 
 impl Rate {
     /// `units` in each `period`; `burst` of them at once, when nothing was taken for long enough. None of the three may
-    /// be zero, and a single [`Bucket::take`] of more than `burst` units always fails.
+    /// be zero, a unit may take up to four hours, and a single [`Bucket::take`] of more than `burst` units always fails.
     pub const fn new(units: u64, period: Duration, burst: u64) -> Self {
         let nanos = period.as_nanos();
         assert!(units > 0 && nanos > 0 && burst > 0, "a rate of nothing is no rate");
-        let burst = burst as u128 * nanos / units as u128;
-        Self { units, period: saturate(nanos), burst: saturate(burst) }
+        let cost = cost(nanos, units);
+        let time = saturate(burst as u128 * nanos / units as u128);
+        // The cost is rounded up by less than a part in four million: what is as large as the burst must pass all the same.
+        let least = cost.of(burst);
+        let burst = if time < least { least } else { time };
+        Self { units, period: saturate(nanos), limit: Limit { cost, burst } }
     }
 
     /// Units in each second, rounded down.
@@ -29,22 +34,33 @@ impl Rate {
         (u128::from(self.units) * 1_000_000_000 / u128::from(self.period)) as u64
     }
 
-    /// How long `units` take, in nanoseconds. Rounded down: what a rate lets through in excess is a nanosecond's worth
-    /// for each packet, and a burst of single units is not cut short. In 64 bits, as it is done for each packet: that
-    /// is enough for the bytes of one in any period below three days.
-    pub(super) fn cost(&self, units: u64) -> u64 {
-        units.saturating_mul(self.period) / self.units
+    /// As a meter holds it.
+    pub const fn limit(&self) -> Limit {
+        self.limit
     }
 
     /// Where a bucket stands that stood at `tat`, after `units` more. `None` when they do not fit.
     pub(super) fn advance(&self, tat: u64, now: Timestamp, units: u64) -> Option<u64> {
-        let next = tat.max(now.0).saturating_add(self.cost(units));
-        (next - now.0 <= self.burst).then_some(next)
+        self.limit.advance(tat, now.0, units)
     }
 }
 
+/// What a unit costs where `units` take so many nanoseconds, to as many bits as there are.
+const fn cost(nanos: u128, units: u64) -> Cost {
+    let mut shift = Cost::MOST_SHIFT;
+    loop {
+        let mantissa = (nanos << shift).div_ceil(units as u128);
+        if mantissa < 1 << Cost::MANTISSA_BITS {
+            return Cost::new(mantissa as u64, shift);
+        }
+        assert!(shift > 0, "a unit in more than four hours is no rate");
+        shift -= 1;
+    }
+}
+
+/// Short of the end of the clock by so much that nothing added to a bucket goes round it.
 const fn saturate(nanos: u128) -> u64 {
-    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+    if nanos > 1 << 62 { 1 << 62 } else { nanos as u64 }
 }
 
 /// A token bucket in one word: the time at which it will be full again (the generic cell rate algorithm of ATM, where
@@ -56,14 +72,7 @@ pub struct Bucket(AtomicU64);
 impl Bucket {
     /// Takes `units`, or nothing.
     pub fn take(&self, rate: &Rate, now: Timestamp, units: u64) -> bool {
-        // Relaxed: the word says all there is, no other memory depends on it.
-        let advance = |tat| rate.advance(tat, now, units);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance).is_ok()
-    }
-
-    /// Gives back what was just taken.
-    pub fn give_back(&self, rate: &Rate, units: u64) {
-        self.0.fetch_sub(rate.cost(units), Ordering::Relaxed);
+        rate.limit.take(&self.0, now.0, units)
     }
 
     /// When nothing is owed any more, and the bucket may be forgotten.
@@ -117,16 +126,6 @@ mod tests {
         assert_eq!([take(99), take(100), take(100), take(199), take(200)], [false, true, false, false, true]);
         assert_eq!([take(9_000); 1], [true]);
         assert_eq!([take(9_000), take(9_000), take(9_000)], [true, true, false]);
-    }
-
-    #[test]
-    fn what_is_given_back_can_be_taken_again() {
-        let rate = Rate::new(10, Duration::from_secs(1), 3);
-        let bucket = Bucket::default();
-        assert!(bucket.take(&rate, START, 3) && !bucket.take(&rate, START, 1));
-        bucket.give_back(&rate, 2);
-        assert!(bucket.take(&rate, START, 2) && !bucket.take(&rate, START, 1));
-        assert_eq!(bucket.full_at(), START + Duration::from_millis(300));
     }
 
     #[test]

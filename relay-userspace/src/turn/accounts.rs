@@ -1,9 +1,10 @@
 //! What each user holds and has used up, over all cores: places of the quotas, and the token buckets of rates.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::metering::Meters;
+use super::metering;
+use crate::meter_bank::Meter;
 use crate::policy::Bucket;
 use crate::time::Timestamp;
 
@@ -15,8 +16,8 @@ const MOST_IDLE: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Account {
     name: Box<str>,
-    /// What all allocations of the user relay together.
-    pub(super) meters: Meters,
+    /// Counts what all allocations of the user relay together, from the first whose user is limited.
+    pub(super) meter: OnceLock<Meter>,
     /// New permissions.
     pub(super) new_peers: Bucket,
 }
@@ -129,7 +130,7 @@ impl Books {
 
 impl Entry {
     fn new(user: &str) -> Self {
-        let account = Account { name: user.into(), meters: Meters::default(), new_peers: Bucket::default() };
+        let account = Account { name: user.into(), meter: OnceLock::new(), new_peers: Bucket::default() };
         Self { account: Arc::new(account), places: 0 }
     }
 }
@@ -146,7 +147,7 @@ impl Account {
     }
 
     fn full_at(&self) -> Timestamp {
-        self.meters.full_at().max(self.new_peers.full_at())
+        self.meter.get().map(metering::full_at).unwrap_or_default().max(self.new_peers.full_at())
     }
 }
 

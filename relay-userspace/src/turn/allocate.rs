@@ -284,7 +284,7 @@ impl Core {
             rules: self.config.rules_for(&waiting.realm, &waiting.account),
             realm: waiting.realm,
             icmp_told: Default::default(),
-            metered: Metered::new(self.config.rates),
+            metered: Metered::new(&self.config.rates, &waiting.account, &self.shared.meters, self.now),
             account: waiting.account,
             as_a_stranger: Bucket::default(),
             request: waiting.digest,

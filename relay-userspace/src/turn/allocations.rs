@@ -46,7 +46,7 @@ pub(super) struct Allocation {
     pub(super) account: Arc<Account>,
     /// Which peers its user may reach.
     pub(super) rules: Arc<PeerRules>,
-    /// The limits on its data, if there are any. XDP does not keep to them, so such an allocation is not told to it.
+    /// The limits on its data, if there are any.
     pub(super) metered: Option<Box<Metered>>,
     /// Answers to requests from its client's address that prove nothing.
     pub(super) as_a_stranger: Bucket,
@@ -159,9 +159,18 @@ impl Allocation {
         (self.channels.get(number)?.state == ChannelState::Bound).then_some(*number)
     }
 
+    /// The number of the meter that the data path counts its data by: 0 where nothing is limited, `None` where it has
+    /// no row to count in, and so must not forward for this allocation by itself.
+    pub(super) fn meter(&self) -> Option<u32> {
+        match &self.metered {
+            None => Some(0),
+            Some(metered) => Some(metered.number()).filter(|&number| number != 0),
+        }
+    }
+
     /// Whether the limits on its data, if there are any, leave room for one more datagram.
     pub(super) fn has_room(&self, direction: Direction, now: Timestamp, bytes: usize) -> bool {
-        self.metered.as_ref().is_none_or(|m| m.pass(&self.account.meters, direction, now, bytes))
+        self.metered.as_ref().is_none_or(|m| m.pass(&self.account, direction, now, bytes))
     }
 
     /// Removes the permissions and channels of one family's peers: they end with its relayed transport address, and

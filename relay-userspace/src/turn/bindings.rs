@@ -130,7 +130,7 @@ impl Allocation {
             peer,
             via,
             deadline: channel_expires.map_or(deadline, |expires| deadline.min(expires)),
-            meter: 0,
+            meter: self.meter().unwrap_or_default(),
         })
     }
 
@@ -141,6 +141,6 @@ impl Allocation {
         let of_its_family = peer == peer.to_canonical();
         // A channel has one port, which was looked at when it was bound.
         let ports_open = binding.via != Via::Indications || self.rules.permits_ports_unseen(peer);
-        self.metered.is_none() && of_its_family && ports_open
+        self.meter().is_some() && of_its_family && ports_open
     }
 }

@@ -1,6 +1,12 @@
 //! Bandwidth and packet rates, of an allocation and of its user.
 
-use crate::policy::{Bucket, Rate};
+use std::sync::Arc;
+
+use relay_common::meter::{Limit, Line, Row};
+
+use super::accounts::Account;
+use crate::meter_bank::{Meter, MeterBank};
+use crate::policy::Rate;
 use crate::time::Timestamp;
 
 /// How much may be relayed in each direction. Data counts as the user sent it, without the headers of TURN, UDP and IP.
@@ -23,10 +29,18 @@ pub struct Rates {
     pub new_peers: Option<Rate>,
 }
 
-impl Rates {
-    /// Whether relayed data must be counted. XDP does not do that yet, so that such data must go through userspace.
-    pub fn limit_data(&self) -> bool {
-        self.allocation != Throughput::default() || self.user != Throughput::default()
+impl Throughput {
+    fn is_limited(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Has a meter keep to it in both directions. What it has counted stays.
+    fn set(&self, row: &Row) {
+        let limit = |rate: Option<Rate>| rate.map_or(Limit::default(), |rate| rate.limit());
+        for line in row.lines() {
+            line.bytes.set(limit(self.bytes));
+            line.packets.set(limit(self.packets));
+        }
     }
 }
 
@@ -37,82 +51,76 @@ pub(super) enum Direction {
     ToClient,
 }
 
-/// The buckets of one throughput, a pair for each direction.
-#[derive(Default, Debug)]
-pub(super) struct Meters {
-    to_peer: Meter,
-    to_client: Meter,
+impl Direction {
+    fn of(self, row: &Row) -> &Line {
+        match self {
+            Direction::ToPeer => &row.to_peer,
+            Direction::ToClient => &row.to_client,
+        }
+    }
 }
 
-#[derive(Default, Debug)]
-struct Meter {
-    bytes: Bucket,
-    packets: Bucket,
-}
-
-/// What an allocation whose data is limited has of its own. The limits are those that held when it was made.
+/// How an allocation's data is limited, which is settled when it is made: by which meters. The limits in its own are those
+/// of that time, its user's has those of the user's newest allocation.
 #[derive(Debug)]
 pub(super) struct Metered {
-    rates: Rates,
-    meters: Meters,
+    own: Option<Meter>,
+    /// Whether its user's meter counts too.
+    by_user: bool,
+    number: u32,
 }
 
 impl Metered {
     /// `None` when nothing is limited: then nothing is done for a packet either.
-    pub(super) fn new(rates: Rates) -> Option<Box<Self>> {
-        rates.limit_data().then(|| Box::new(Self { rates, meters: Meters::default() }))
+    pub(super) fn new(
+        rates: &Rates,
+        account: &Account,
+        bank: &Arc<MeterBank>,
+        now: Timestamp,
+    ) -> Option<Box<Self>> {
+        let own = rates.allocation.is_limited().then(|| bank.take(now));
+        let user = rates.user.is_limited().then(|| account.meter.get_or_init(|| bank.take(now)));
+        if let Some(own) = &own {
+            rates.allocation.set(own.row());
+        }
+        if let Some(user) = user {
+            rates.user.set(user.row());
+        }
+        let number = match (&own, user) {
+            (None, None) => return None,
+            (None, Some(one)) | (Some(one), None) => one.number(),
+            (Some(own), Some(user)) => {
+                own.row().set_parent(user.number());
+                if user.number() == 0 { 0 } else { own.number() }
+            }
+        };
+        Some(Box::new(Self { own, by_user: user.is_some(), number }))
+    }
+
+    /// The meter that XDP counts by; 0 if there was no row for one, and XDP must not forward for the allocation.
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     /// Whether one more datagram of `bytes` may pass: by the allocation's limits and by its user's. Only what passes
     /// both is counted.
-    pub(super) fn pass(&self, user: &Meters, direction: Direction, now: Timestamp, bytes: usize) -> bool {
+    pub(super) fn pass(&self, account: &Account, direction: Direction, now: Timestamp, bytes: usize) -> bool {
         let bytes = bytes as u64;
-        let own = self.meters.of(direction);
-        if !own.take(&self.rates.allocation, now, bytes) {
+        let own = self.own.as_ref().map(|meter| direction.of(meter.row()));
+        let user = account.meter.get().filter(|_| self.by_user).map(|meter| direction.of(meter.row()));
+        if own.is_some_and(|own| !own.take(now.0, bytes)) {
             return false;
         }
-        let passed = user.of(direction).take(&self.rates.user, now, bytes);
-        if !passed {
-            own.give_back(&self.rates.allocation, bytes);
+        let passed = user.is_none_or(|user| user.take(now.0, bytes));
+        if let (false, Some(own)) = (passed, own) {
+            own.give_back(bytes);
         }
         passed
     }
 }
 
-impl Meters {
-    /// When all buckets are full.
-    pub(super) fn full_at(&self) -> Timestamp {
-        let Self { to_peer, to_client } = self;
-        let buckets = [&to_peer.bytes, &to_peer.packets, &to_client.bytes, &to_client.packets];
-        buckets.map(Bucket::full_at).into_iter().max().unwrap_or_default()
-    }
-
-    fn of(&self, direction: Direction) -> &Meter {
-        match direction {
-            Direction::ToPeer => &self.to_peer,
-            Direction::ToClient => &self.to_client,
-        }
-    }
-}
-
-impl Meter {
-    fn take(&self, limit: &Throughput, now: Timestamp, bytes: u64) -> bool {
-        if limit.packets.is_some_and(|rate| !self.packets.take(&rate, now, 1)) {
-            return false;
-        }
-        let passed = limit.bytes.is_none_or(|rate| self.bytes.take(&rate, now, bytes));
-        if let (false, Some(rate)) = (passed, limit.packets) {
-            self.packets.give_back(&rate, 1);
-        }
-        passed
-    }
-
-    fn give_back(&self, limit: &Throughput, bytes: u64) {
-        if let Some(rate) = limit.packets {
-            self.packets.give_back(&rate, 1);
-        }
-        if let Some(rate) = limit.bytes {
-            self.bytes.give_back(&rate, bytes);
-        }
-    }
+/// When nothing is owed any more.
+pub(super) fn full_at(meter: &Meter) -> Timestamp {
+    let lines = meter.row().lines().map(|line| line.bytes.full_at().max(line.packets.full_at()));
+    Timestamp(lines[0].max(lines[1]))
 }

@@ -1,14 +1,17 @@
 //! What the protocol cores of a server share.
 
+use std::sync::Arc;
+
 use super::accounts::Accounts;
 use super::config::CoreConfig;
 use super::ports::Ports;
 use super::reservations::Reservations;
 use crate::auth::{Nonces, Tickets};
+use crate::meter_bank::{BankOccupancy, MeterBank};
 use crate::policy::Strangers;
 
 /// The state that several cores (one for each shard of clients) have in common: relayed ports, accounts, reservations,
-/// the keys of nonces and tickets and what strangers were answered. Nothing here is locked on the packet path.
+/// the keys of nonces and tickets, meters and what strangers were answered. Nothing here is locked on the packet path.
 #[derive(Debug)]
 pub struct Shared {
     pub(super) ports: Ports,
@@ -17,6 +20,7 @@ pub struct Shared {
     pub(super) nonces: Nonces,
     pub(super) tickets: Tickets,
     pub(super) strangers: Strangers,
+    pub(super) meters: Arc<MeterBank>,
 }
 
 impl Shared {
@@ -29,7 +33,18 @@ impl Shared {
             nonces: Nonces::new(seed),
             tickets: Tickets::new(seed),
             strangers: Strangers::default(),
+            meters: Arc::default(),
         }
+    }
+
+    /// The same with the meters of a data path, which counts by them too.
+    pub fn metered_by(self, meters: Arc<MeterBank>) -> Self {
+        Self { meters, ..self }
+    }
+
+    /// Meters of allocations and users.
+    pub fn meters(&self) -> BankOccupancy {
+        self.meters.occupancy()
     }
 
     /// Relayed ports that nobody holds, over all relay addresses.

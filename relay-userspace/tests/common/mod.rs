@@ -239,6 +239,9 @@ impl Sim {
         assert_eq!(self.datapath, Datapath { ids: self.datapath.ids.clone(), ..Datapath::default() });
         let ports = usize::from(self.config.relay_ports.end() - self.config.relay_ports.start()) + 1;
         assert_eq!(self.shared.free_ports(), ports * self.config.relay_addresses.len());
+        // Users are forgotten when the next allocation comes or goes.
+        let meters = self.shared.meters();
+        assert!(meters.held <= 3, "{meters:?}: more than there are users");
         assert_eq!((self.shared.quota_used(), self.shared.users(), self.shared.reservations()), (0, 0, 0));
     }
 }

@@ -3,6 +3,7 @@
 
 mod forwarded;
 mod indications;
+mod limited;
 mod passed_up;
 mod relay_to_relay;
 mod scene;

@@ -97,22 +97,6 @@ fn a_limit_that_cannot_be_meant_is_refused_with_what_to_write() {
 }
 
 #[test]
-fn limits_that_keep_media_from_xdp_are_warned_about() {
-    let users = "auth = { users = ['a:1'] }\n";
-    let warnings = |text: &str| resolved(&format!("{users}{text}")).unwrap().warnings;
-    for limit in [
-        "allocation-bandwidth = '8Mbit'",
-        "allocation-packets = 1",
-        "user-bandwidth = '8Mbit'",
-        "user-packets = 1",
-    ] {
-        let warnings = warnings(&format!("[limits]\n{limit}"));
-        assert!(warnings[0].contains("no media takes the XDP path"), "{limit}: {warnings:?}");
-    }
-    assert_eq!(warnings("[limits]\nuser-new-peers = 5\nstranger-rate = 5\nallocation-peers = 5"), [""; 0]);
-}
-
-#[test]
 fn overrides_of_the_peer_rules_reach_the_core() {
     let settings = settings(
         "auth = { users = ['alice:1', 'bob:2'] }\n\

@@ -28,6 +28,7 @@ use super::ladder::load_reason;
 use super::netlink::Link;
 use super::program::{Plan, Program};
 use super::{DatapathConfig, DatapathError, InterfaceStatus, Mode, Request, TableSize, object};
+use crate::meter_bank::MeterBank;
 
 /// What is to be examined.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +119,7 @@ fn load(config: &DatapathConfig) -> Result<(), String> {
         first_port: *config.relay_ports.start(),
         last_port: *config.relay_ports.end(),
     };
-    let plan = Plan { size, settings, locals: Default::default() };
+    let plan = Plan { size, meters: MeterBank::rows_for(1), settings, locals: Default::default() };
     Program::load(object, &plan).map(drop).map_err(|e| load_reason(&e))
 }
 

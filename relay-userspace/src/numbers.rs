@@ -8,23 +8,23 @@ use crate::time::Timestamp;
 
 /// How long a slot rests after it was taken out of the table. A program that found it before runs for microseconds;
 /// a second is far beyond any preemption, so no reader ever sees a slot change hands.
-pub(super) const REST: Duration = Duration::from_secs(1);
+pub(crate) const REST: Duration = Duration::from_secs(1);
 
 /// Hands out the numbers of a range, each to one holder at a time.
 #[derive(Debug)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     fresh: Range<u32>,
     resting: VecDeque<(Timestamp, u32)>,
 }
 
 impl Numbers {
     /// All numbers of the range are free.
-    pub(super) fn new(range: Range<u32>) -> Self {
+    pub(crate) fn new(range: Range<u32>) -> Self {
         Self { fresh: range, resting: VecDeque::new() }
     }
 
     /// A number, or `None` while all are held or resting. Rested ones first: their memory is in use already.
-    pub(super) fn take(&mut self, now: Timestamp) -> Option<u32> {
+    pub(crate) fn take(&mut self, now: Timestamp) -> Option<u32> {
         if self.resting.front().is_some_and(|&(since, _)| now.since(since) >= REST) {
             return self.resting.pop_front().map(|(_, n)| n);
         }
@@ -32,7 +32,7 @@ impl Numbers {
     }
 
     /// Takes back a number that nothing names any more.
-    pub(super) fn give_back(&mut self, number: u32, now: Timestamp) {
+    pub(crate) fn give_back(&mut self, number: u32, now: Timestamp) {
         self.resting.push_back((now, number));
     }
 }
