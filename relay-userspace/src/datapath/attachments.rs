@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use aya::programs::XdpMode;
 use relay_common::interface::Interface;
 
+use super::doctor::sends_pieces;
 use super::hop_table::Attached;
 use super::interfaces::{Network, Wanted, is_virtual};
-use super::ladder::{Climbed, attach_reason, climb, rungs};
+use super::ladder::{Climbed, attach_reason, climb, driver, rungs};
 use super::netlink::{Link, Netlink};
 use super::next_hop::NextHops;
 use super::program::Program;
@@ -315,7 +316,9 @@ fn has_program(mode: Mode) -> bool {
 
 /// What the program is told of an interface.
 fn flags(link: &Link) -> u32 {
-    if is_virtual(&link.name) { Interface::VIRTUAL } else { 0 }
+    let driver = driver(link).unwrap_or_default();
+    let flag = |flag, is: bool| if is { flag } else { 0 };
+    flag(Interface::VIRTUAL, is_virtual(&link.name)) | flag(Interface::WHOLE, !sends_pieces(&driver))
 }
 
 fn deaf_reason(link: &Link) -> String {

@@ -2,5 +2,6 @@
 //! moved. Runs the real program under `BPF_PROG_TEST_RUN` (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON).
 
 mod forwarded;
+mod in_pieces;
 mod passed_up;
 mod scene;
