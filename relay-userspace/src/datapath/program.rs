@@ -17,7 +17,7 @@ use relay_common::tables::{
     COUNTERS, DEVICES, FLOW_INDEX, FLOWS, INTERFACES, LOCALS, Local, LocalKey, NEXT_HOPS, SETTINGS, Settings,
 };
 
-use super::counters::Counters;
+use super::counters::{Counters, Totals};
 use super::flow_table::{FlowTable, TableSize};
 use super::interface_table::InterfaceTable;
 use super::interfaces::local_key;
@@ -151,6 +151,11 @@ impl Program {
     /// Has the program know an interface no longer, once it is detached from it.
     pub(super) fn forget(&self, ifindex: u32) {
         self.interfaces.clear(ifindex);
+    }
+
+    /// What it counted on an interface; `None` for one without counters of its own.
+    pub(super) fn counted(&self, ifindex: u32) -> Option<Totals> {
+        self.interfaces.counted(ifindex)
     }
 
     /// Attaches to an interface in exactly this mode.
