@@ -30,7 +30,8 @@ mod program {
     #[map]
     static SUBJECT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-    #[xdp]
+    // As the program under test: the kernel lets no program call one that differs in that.
+    #[xdp(frags)]
     fn restore(ctx: XdpContext) -> u32 {
         if write_next(&ctx).is_none() {
             return xdp_action::XDP_ABORTED;
@@ -112,7 +113,7 @@ mod program {
         xdp_action::XDP_TX
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn nothing(_: XdpContext) -> u32 {
         xdp_action::XDP_TX
     }
