@@ -20,7 +20,7 @@ pub struct Interface {
     pub ifindex: u32,
     /// Its set of counters, less than [`SLOTS`].
     pub slot: u32,
-    /// [`VIRTUAL`](Interface::VIRTUAL), [`STRICT`](Interface::STRICT).
+    /// [`VIRTUAL`](Interface::VIRTUAL), [`STRICT`](Interface::STRICT), [`WHOLE`](Interface::WHOLE).
     pub flags: u32,
     /// Always zero: fills the word.
     pub fill: u32,
@@ -34,9 +34,13 @@ impl Interface {
     /// The kernel takes a packet only if its sender is reached by this interface (`rp_filter` 1).
     pub const STRICT: u32 = 2;
 
+    /// The interface is handed packets of other interfaces only whole: what came in pieces (a frame larger than a page)
+    /// the kernel drops on the way there.
+    pub const WHOLE: u32 = 4;
+
     /// An interface without an entry of its own. Each flag makes the program more careful, so it has them all.
     pub const UNKNOWN: Interface =
-        Interface { ifindex: 0, slot: 0, flags: Self::VIRTUAL | Self::STRICT, fill: 0 };
+        Interface { ifindex: 0, slot: 0, flags: Self::VIRTUAL | Self::STRICT | Self::WHOLE, fill: 0 };
 
     /// The number of the only entry that can be an interface's.
     #[inline(always)]

@@ -18,7 +18,7 @@ use crate::wire::{
 pub struct Packet {
     /// What the flow table is asked.
     pub key: FlowKey,
-    /// What it came in by.
+    /// What it came in by; the program fills in slot and flags.
     pub interface: Interface,
     /// Bytes before the IP header.
     pub l2_len: u16,
@@ -127,7 +127,7 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     }
     let total_len = { ip.total_len }.get();
     let ip_len = size_of::<Ipv4>() as u16;
-    if total_len < ip_len + UDP_LEN || usize::from(total_len) > frame.frame_len().wrapping_sub(at) {
+    if total_len < ip_len + UDP_LEN || !frame.holds(at + usize::from(total_len)) {
         return Some(Reason::BadLength);
     }
     if checksum::fold(ip.sum()) != 0xffff {
@@ -150,8 +150,10 @@ fn parse_v6<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     if word >> 28 != 6 {
         return Some(Reason::NotOurs);
     }
-    packet.key.src = NetIp(ip.src);
-    packet.key.dst = NetIp(ip.dst);
+    // By words: the compiler makes a loop over the bytes of an array copied whole.
+    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (ip.src, ip.dst);
+    packet.key.src = NetIp([s0, s1, s2, s3]);
+    packet.key.dst = NetIp([d0, d1, d2, d3]);
     match ip.next_header {
         protocol::UDP => {}
         protocol::FRAGMENT => return Some(Reason::Fragment),
@@ -160,7 +162,7 @@ fn parse_v6<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     }
     let payload_len = { ip.payload_len }.get();
     let ip_len = size_of::<Ipv6>();
-    if payload_len < UDP_LEN || usize::from(payload_len) > frame.frame_len().wrapping_sub(at + ip_len) {
+    if payload_len < UDP_LEN || !frame.holds(at + ip_len + usize::from(payload_len)) {
         return Some(Reason::BadLength);
     }
     packet.ip_len = ip_len as u16;

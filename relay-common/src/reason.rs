@@ -40,6 +40,9 @@ pub enum Reason {
     UnfinishedChecksum,
     /// Passed up: larger than the next hop's MTU.
     TooBig,
+    /// Passed up: in more than one piece of memory, as frames larger than a page come, and to be or to become an
+    /// indication, or to go to another client of this relay.
+    InPieces,
     /// Passed up: the next hop's MAC address is not known, or it is behind an interface without the program.
     NextHop,
     /// Passed up: it came in by another interface than its sender is reached by, where `rp_filter` is strict: the kernel
@@ -119,6 +122,7 @@ impl Reason {
             | Reason::NoChecksum
             | Reason::UnfinishedChecksum
             | Reason::TooBig
+            | Reason::InPieces
             | Reason::NextHop
             | Reason::ReversePath
             | Reason::Changed
@@ -144,7 +148,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 39] = [
+    pub const ALL: [Reason; 40] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::RelayToRelay,
@@ -162,6 +166,7 @@ impl Reason {
         Reason::NoChecksum,
         Reason::UnfinishedChecksum,
         Reason::TooBig,
+        Reason::InPieces,
         Reason::NextHop,
         Reason::ReversePath,
         Reason::Changed,
@@ -209,6 +214,7 @@ impl Reason {
             Reason::NoChecksum => "no_checksum",
             Reason::UnfinishedChecksum => "unfinished_checksum",
             Reason::TooBig => "too_big",
+            Reason::InPieces => "in_pieces",
             Reason::NextHop => "next_hop",
             Reason::ReversePath => "reverse_path",
             Reason::Changed => "changed",

@@ -392,10 +392,10 @@ fn write_v6<F: FrameMut + ?Sized>(
     ip.payload_len = Be16::new(udp_len);
     ip.next_header = protocol::UDP;
     ip.hop_limit = packet.ttl.wrapping_sub(way.relays);
-    let NetIp(src) = way.last.src;
-    let NetIp(dst) = way.last.dst;
-    ip.src = src;
-    ip.dst = dst;
+    // By words: the compiler makes a loop over the bytes of an array copied whole.
+    let (NetIp([s0, s1, s2, s3]), NetIp([d0, d1, d2, d3])) = (way.last.src, way.last.dst);
+    ip.src = [s0, s1, s2, s3];
+    ip.dst = [d0, d1, d2, d3];
     true
 }
 

@@ -23,7 +23,7 @@ use crate::frame::Linear;
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::program::{
-    count, drop, find_number, generation, hop_generation, leave, may_leave, pass, pass_unmatched,
+    count, drop, find_number, generation, hop_generation, is_in_pieces, leave, may_leave, pass, pass_unmatched,
 };
 
 /// Why a packet is not on the hot path.
@@ -65,7 +65,7 @@ pub(crate) fn take(ctx: &XdpContext, desk: &mut Desk, kind: Kind) -> u32 {
 fn send(ctx: &XdpContext, packet: &mut Packet) -> Option<Reason> {
     // Or the compiler would have the caller read the packet's two pointers, which are then numbers here.
     let ctx = XdpContext::new(opaque(ctx.ctx as usize) as *mut _);
-    send::parse(&Linear::new(&ctx), packet)
+    send::parse(&Linear::new(&ctx, false), packet)
 }
 
 /// Number and generation of the record with this key; 0 for none. The generation was read before the key was compared: a
@@ -170,7 +170,10 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
     }
-    if !may_leave(ctx, hop) {
+    if is_in_pieces(ctx, packet) {
+        return pass(packet, Reason::InPieces);
+    }
+    if !may_leave(ctx, packet, hop) {
         return pass(packet, Reason::NextHop);
     }
     if !meters::admit(packet, &way, now) {
@@ -181,7 +184,7 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
     }
 
     // From here on the packet is changed: it leaves, or it is dropped.
-    if !rewrite::write(&mut Linear::new(ctx), packet, &way) {
+    if !rewrite::write(&mut Linear::new(ctx, false), packet, &way) {
         return drop(packet, Reason::Torn);
     }
     if !is_unchanged(record, found)
@@ -205,7 +208,7 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
 /// Makes the frame as long as it will be, before and behind the data. Where that fails it is as it was.
 #[inline(always)]
 fn resize(ctx: &XdpContext, packet: &Packet, way: &Way<'_>) -> bool {
-    let behind = rewrite::growth_behind(packet, way, opaque(Linear::new(ctx).frame_len()));
+    let behind = rewrite::growth_behind(packet, way, opaque(Linear::new(ctx, false).frame_len()));
     // SAFETY: the program's own context, here and below.
     if behind > 0 && unsafe { bpf_xdp_adjust_tail(ctx.ctx, behind) } != 0 {
         return false;

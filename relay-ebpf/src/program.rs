@@ -1,5 +1,7 @@
 //! A packet's way.
 
+use core::mem::offset_of;
+
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head};
 use aya_ebpf::macros::xdp;
@@ -13,45 +15,86 @@ use relay_common::packet::{self, Packet};
 use relay_common::reason::{Reason, Verdict};
 use relay_common::rewrite::{self, Way};
 use relay_common::tables::{LocalKey, Settings};
+use relay_common::wire::Frame;
 
 use crate::frame::Linear;
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::other_ways::{self, Kind};
 
-/// The entry.
-#[xdp]
+/// The entry where the kernel takes a program for packets in pieces (5.18), as frames larger than a page come.
+#[xdp(frags)]
 pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
+    run(&ctx, true)
+}
+
+/// The entry where it does not.
+#[xdp]
+pub(crate) fn turnpike_whole(ctx: XdpContext) -> u32 {
+    run(&ctx, false)
+}
+
+#[inline(always)]
+fn run(ctx: &XdpContext, pieces: bool) -> u32 {
     // An array has its elements, so nothing is passed here.
     let Some(desk) = maps::DESK.get_ptr_mut(0) else { return xdp_action::XDP_PASS };
     // SAFETY: this CPU's own element, and nothing else of this program runs on this CPU meanwhile.
     let desk = unsafe { &mut *desk };
     let settings = maps::settings();
-    desk.packet = Packet { interface: ingress(&ctx), ..Packet::default() };
-    match packet::parse(&Linear::new(&ctx), settings, &mut desk.packet) {
+    clear(desk);
+    look_up_interface(ctx, &mut desk.packet);
+    match packet::parse(&Linear::new(ctx, pieces), settings, &mut desk.packet) {
         None => {}
-        Some(Reason::Stun) => return other_ways::take(&ctx, desk, Kind::Stun),
+        Some(Reason::Stun) => return other_ways::take(ctx, desk, Kind::Stun),
         Some(reason) => return pass_unmatched(&desk.packet, settings, reason),
     }
     let Some(record) = find(&desk.packet.key, settings) else {
-        return other_ways::take(&ctx, desk, Kind::Unbound);
+        return other_ways::take(ctx, desk, Kind::Unbound);
     };
     // The generation before the key: a record that is being reused shows in one of them.
     let generation = generation(record);
     // SAFETY: an element of FLOWS.
     if unsafe { (*record).key } != desk.packet.key {
-        return other_ways::take(&ctx, desk, Kind::Unbound);
+        return other_ways::take(ctx, desk, Kind::Unbound);
     }
-    forward(&ctx, desk, record, generation)
+    forward(ctx, desk, record, generation)
 }
 
-/// What is known of the interface that the packet came in by.
+/// Forgets the last packet. Word by word and volatile, or the compiler makes a call of it, to a loop over the bytes.
 #[inline(always)]
-fn ingress(ctx: &XdpContext) -> Interface {
+fn clear(desk: &mut Desk) {
+    const WORDS: usize = size_of::<Packet>() / size_of::<u64>();
+    const { assert!(WORDS * size_of::<u64>() == size_of::<Packet>() && offset_of!(Desk, packet) == 0) };
+    const { assert!(align_of::<Desk>() == align_of::<u64>()) };
+    let first = (&raw mut *desk).cast::<u64>();
+    for i in 0..WORDS {
+        // SAFETY: the words fill the packet, with which the desk begins, aligned as they are; zeros are a Packet.
+        unsafe { first.add(i).write_volatile(0) };
+    }
+}
+
+/// Notes what is known of the interface that the packet came in by. Field by field, for the same reason.
+#[inline(always)]
+fn look_up_interface(ctx: &XdpContext, packet: &mut Packet) {
     let ifindex = ctx.ingress_ifindex() as u32;
+    // As of Interface::UNKNOWN, unless it is known.
+    let (mut slot, mut flags) = (Interface::UNKNOWN.slot, Interface::UNKNOWN.flags);
+    if let Some(interface) = maps::INTERFACES.get(Interface::entry(ifindex))
+        && interface.ifindex == ifindex
+    {
+        slot = interface.slot;
+        flags = interface.flags;
+    }
+    packet.interface.slot = slot;
+    packet.interface.flags = flags;
+}
+
+/// Whether an interface is handed packets in pieces.
+#[inline(never)]
+fn takes_pieces(ifindex: u32) -> bool {
     match maps::INTERFACES.get(Interface::entry(ifindex)) {
-        Some(interface) if interface.ifindex == ifindex => *interface,
-        _ => Interface::UNKNOWN,
+        Some(interface) => interface.ifindex == ifindex && !interface.has(Interface::WHOLE),
+        None => false,
     }
 }
 
@@ -115,7 +158,7 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
     }
-    if !may_leave(ctx, hop) {
+    if !may_leave(ctx, packet, hop) {
         return pass(packet, Reason::NextHop);
     }
     if !meters::admit(packet, &way, now) {
@@ -127,7 +170,7 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -rewrite::growth(packet, &way)) } != 0 {
         return pass(packet, Reason::NoHeadroom);
     }
-    if !rewrite::write(&mut Linear::new(ctx), packet, &way) {
+    if !rewrite::write(&mut Linear::new(ctx, false), packet, &way) {
         return drop(packet, Reason::Torn);
     }
     if generation(record) != generation_found || hop_generation(hop) != hop_generation_found {
@@ -148,8 +191,15 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
 
 /// Whether the packet came in by the next hop's interface, or may be redirected to it.
 #[inline(always)]
-pub(crate) fn may_leave(ctx: &XdpContext, hop: &NextHop) -> bool {
-    hop.ifindex as usize == ctx.ingress_ifindex() || hop.redirect != 0
+pub(crate) fn may_leave(ctx: &XdpContext, packet: &Packet, hop: &NextHop) -> bool {
+    hop.ifindex as usize == ctx.ingress_ifindex()
+        || (hop.redirect != 0 && (!is_in_pieces(ctx, packet) || takes_pieces(hop.ifindex)))
+}
+
+/// Whether the packet lies in more than one piece, the headers in the first.
+#[inline(always)]
+pub(crate) fn is_in_pieces(ctx: &XdpContext, packet: &Packet) -> bool {
+    Linear::new(ctx, false).frame_len() < usize::from(packet.l2_len) + usize::from(packet.ip_packet_len())
 }
 
 /// The verdict that sends the packet to its next hop; XDP_DROP where there is no device for it.

@@ -54,6 +54,7 @@ pub enum Verdict {
 /// The program with tables of its own.
 pub struct Program {
     ebpf: Ebpf,
+    entry: &'static str,
     settings: Settings,
     next_record: u32,
 }
@@ -66,16 +67,21 @@ impl Program {
 
     /// The same with tables of these sizes; `buckets` is a power of two.
     pub fn load_with(buckets: u32, records: u32) -> Self {
-        Self::load_on(buckets, records, Interface::VIRTUAL)
+        Self::load_on("turnpike_xdp", buckets, records, Interface::VIRTUAL)
     }
 
     /// The same where packets come by a network card of hardware, which delivers no unfinished checksums.
     pub fn load_for_hardware() -> Self {
-        Self::load_on(256, 4096, 0)
+        Self::load_on("turnpike_xdp", 256, 4096, 0)
+    }
+
+    /// The program as kernels before 5.18 take it, for packets in one piece.
+    pub fn load_whole() -> Self {
+        Self::load_on("turnpike_whole", 256, 4096, Interface::VIRTUAL)
     }
 
     /// Packets come by an interface with these flags, whose counters are of slot 1.
-    fn load_on(buckets: u32, records: u32, flags: u32) -> Self {
+    fn load_on(entry: &'static str, buckets: u32, records: u32, flags: u32) -> Self {
         let object = turnpike::datapath::object().expect("an eBPF object: cargo xtask build-ebpf");
         let mut random = StdRng::seed_from_u64(1);
         let seed: HashSeed = std::array::from_fn(|_| random.random());
@@ -88,17 +94,16 @@ impl Program {
             .override_global(tables::SETTINGS, bytes_of(&settings), true)
             .load(object)
             .expect("the kernel takes the maps (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)");
-        let program: &mut Xdp =
-            ebpf.program_mut("turnpike_xdp").expect("in the object").try_into().expect("XDP");
+        let program: &mut Xdp = ebpf.program_mut(entry).expect("in the object").try_into().expect("XDP");
         program.load().expect("the verifier takes the program");
-        let mut program = Self { ebpf, settings, next_record: 1 };
+        let mut program = Self { ebpf, entry, settings, next_record: 1 };
         program.interface(Interface { ifindex: INGRESS, slot: 1, flags, fill: 0 });
         program
     }
 
     /// The loaded program.
     pub fn xdp(&self) -> &Xdp {
-        self.ebpf.program("turnpike_xdp").expect("in the object").try_into().expect("XDP")
+        self.ebpf.program(self.entry).expect("in the object").try_into().expect("XDP")
     }
 
     /// Attaches it in driver mode to an interface of the thread's namespace.

@@ -1,4 +1,4 @@
-//! What the verifier makes of the program: instructions it followed and bytes of machine code. Growth of more than a
+//! What the verifier makes of the program, by either entry: instructions it followed and bytes of machine code. Growth of more than a
 //! tenth over `golden/xdp-program.txt` fails, so that it is a decision and not an accident.
 //!
 //! The figures depend on the kernel, so the file holds them by kernel series and architecture. On a kernel it does not
@@ -13,14 +13,18 @@ const CEILING: u32 = 100_000;
 
 #[test]
 fn verified_instructions_and_machine_code_do_not_grow_by_a_tenth() {
-    let program = Program::load();
+    figures_do_not_grow("turnpike_xdp", &Program::load());
+    figures_do_not_grow("turnpike_whole", &Program::load_whole());
+}
+
+fn figures_do_not_grow(entry: &str, program: &Program) {
     let info = program.xdp().info().expect("the kernel tells about its programs");
     let verified = info.verified_instruction_count().expect("kernel 5.16 or newer tells");
     let jited = info.size_jitted();
     let uname = nix::sys::utsname::uname().expect("uname works");
     let release = uname.release().to_string_lossy();
     let series: Vec<&str> = release.split(['.', '-']).take(2).collect();
-    let here = format!("{} {}", series.join("."), uname.machine().to_string_lossy());
+    let here = format!("{} {} {entry}", series.join("."), uname.machine().to_string_lossy());
 
     assert!(verified < CEILING, "{verified} instructions verified");
     let golden = include_str!("../golden/xdp-program.txt");

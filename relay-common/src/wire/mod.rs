@@ -23,8 +23,14 @@ pub trait Frame {
     /// The header `offset` bytes into the frame; `None` when it does not lie in it whole.
     fn header<H: Header>(&self, offset: usize) -> Option<&H>;
 
-    /// Bytes in the frame.
+    /// Bytes of the frame that headers are looked for in: all, or those of its first piece.
     fn frame_len(&self) -> usize;
+
+    /// Whether the frame has so many bytes, whatever piece they lie in.
+    #[inline(always)]
+    fn holds(&self, len: usize) -> bool {
+        len <= self.frame_len()
+    }
 }
 
 /// A frame that headers are written to.

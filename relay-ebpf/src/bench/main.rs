@@ -1,6 +1,6 @@
-//! Programs for the benchmarks: one that makes a packet whole again before the program under test runs on it, and one
-//! that does nothing, to be taken off; for frames that really travel, a generator, a sink, and the least that a program
-//! can do that sends a frame back: swap its MAC addresses.
+//! Programs for the benchmarks and tests: one that makes a packet whole again before the program under test runs on it, and
+//! one that does nothing, to be taken off; for frames that really travel, a generator, one whose frames have no headroom, a
+//! sink, and the least that a program can do that sends a frame back: swap its MAC addresses.
 //!
 //! `BPF_PROG_TEST_RUN` repeats a program on whatever packet the last run left. `restore` runs first every time: it
 //! writes the next template over the headers and tail-calls the program under test.
@@ -30,7 +30,8 @@ mod program {
     #[map]
     static SUBJECT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-    #[xdp]
+    // As the program under test: the kernel lets no program call one that differs in that.
+    #[xdp(frags)]
     fn restore(ctx: XdpContext) -> u32 {
         if write_next(&ctx).is_none() {
             return xdp_action::XDP_ABORTED;
@@ -58,6 +59,11 @@ mod program {
         if unsafe { bpf_xdp_adjust_head(ctx.ctx, surplus) } != 0 {
             return None;
         }
+        write(ctx, template)
+    }
+
+    #[inline(always)]
+    fn write(ctx: &XdpContext, template: &Template) -> Option<()> {
         let data = ctx.data();
         if data + WORDS * 8 > ctx.data_end() {
             return None;
@@ -107,9 +113,25 @@ mod program {
         xdp_action::XDP_TX
     }
 
-    #[xdp]
+    #[xdp(frags)]
     fn nothing(_: XdpContext) -> u32 {
         xdp_action::XDP_TX
+    }
+
+    /// Sends the first template with as little room before it as the kernel allows, like a driver that leaves next to none.
+    /// For live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`), which have the usual room.
+    #[xdp]
+    fn crowd(ctx: XdpContext) -> u32 {
+        const STEP: i32 = 2;
+        const USUAL: i32 = 256;
+        for _ in 0..USUAL / STEP {
+            // SAFETY: the program's own context.
+            if unsafe { bpf_xdp_adjust_head(ctx.ctx, -STEP) } != 0 {
+                break;
+            }
+        }
+        let Some(template) = TEMPLATES.get(0) else { return xdp_action::XDP_ABORTED };
+        if write(&ctx, template).is_some() { xdp_action::XDP_TX } else { xdp_action::XDP_ABORTED }
     }
 
     #[panic_handler]

@@ -1,7 +1,6 @@
 //! Which interfaces run the program now, and why the others do not, kept true while interfaces come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -9,16 +8,17 @@ use std::time::{Duration, Instant};
 use aya::programs::XdpMode;
 use relay_common::interface::Interface;
 
+use super::doctor::sends_pieces;
+use super::headroom::{self, Headroom};
 use super::hop_table::Attached;
+use super::interface_log::Log;
 use super::interfaces::{Network, Wanted, is_virtual};
-use super::ladder::{Climbed, attach_reason, climb, rungs};
+use super::ladder::{Climbed, attach_reason, climb, driver, rungs};
 use super::netlink::{Link, Netlink};
 use super::next_hop::NextHops;
 use super::program::Program;
 use super::{InterfaceStatus, Mode, Request};
 use crate::auth::printable;
-use crate::throttle::Throttle;
-use crate::time::Timestamp;
 
 /// How long an interface keeps its rung before the ladder is climbed again: attaching takes some cards down and up, and
 /// that is announced as a change.
@@ -72,6 +72,8 @@ struct Present {
 struct Circumstances {
     mtu: u32,
     deaf: bool,
+    /// Whether the driver was found to lack headroom; it stays so while the card is the same.
+    cramped: bool,
     connected: bool,
     /// Programs of others.
     foreign: BTreeSet<u32>,
@@ -87,7 +89,7 @@ impl Attachments {
             present: BTreeMap::new(),
             absent: BTreeMap::new(),
             board: Board::default(),
-            log: Log { throttle: Throttle::new(50), silent: true },
+            log: Log::silent(),
         }
     }
 
@@ -120,15 +122,16 @@ impl Attachments {
             match self.present.remove(&index) {
                 Some(Present { climbed: before, .. }) if again.contains(&index) => {
                     self.detach(index);
-                    let climbed = self.raise(&link, circumstances.deaf);
+                    let climbed = self.raise(&link, &circumstances);
                     if climbed != before {
                         self.log.write(&link.name, "has changed", Some(&climbed));
                     }
                     self.place(link, carried, climbed, circumstances);
                 }
-                Some(present) => self.keep(Present { carried, ..present }, link),
+                Some(present) => self.keep(Present { carried, ..present }, link, circumstances.cramped),
                 None => {
-                    let climbed = self.raise(&link, circumstances.deaf);
+                    let circumstances = Circumstances { cramped: false, ..circumstances };
+                    let climbed = self.raise(&link, &circumstances);
                     let back = self.absent.remove(&link.name).is_some();
                     self.log.write(&link.name, if back { "is back" } else { "is new" }, Some(&climbed));
                     self.place(link, carried, climbed, circumstances);
@@ -137,7 +140,7 @@ impl Attachments {
         }
         self.announce(|_| true);
         self.publish(network);
-        self.log.silent = false;
+        self.log.speak();
     }
 
     /// Whether an interface is still wanted and has the program where it should.
@@ -153,12 +156,14 @@ impl Attachments {
     fn may_move(&self, index: u32, now: &Circumstances) -> bool {
         let Present { link, climbed, then, at, .. } = &self.present[&index];
         let Some(&top) = rungs(self.request).first() else { return false };
-        if self.loaded.is_err() || link.loopback || at.elapsed() < KEEP {
+        // That is found once for a card, and every packet counts until it is mended.
+        let newly_cramped = now.cramped && !then.cramped;
+        if self.loaded.is_err() || link.loopback || (at.elapsed() < KEEP && !newly_cramped) {
             return false;
         }
         match climbed.mode {
             Mode::Userspace => now != then,
-            mode if mode == top => self.request == Request::Auto && now.deaf && !then.deaf,
+            mode if mode == top => self.request == Request::Auto && (now.deaf && !then.deaf || newly_cramped),
             // Up and down are no reason to take a program off.
             _ => *now != Circumstances { connected: now.connected, ..then.clone() },
         }
@@ -169,14 +174,36 @@ impl Attachments {
         Circumstances {
             mtu: link.mtu,
             deaf: is_deaf(link),
+            cramped: self
+                .present
+                .get(&link.index)
+                .is_some_and(|present| present.then.cramped || self.headroom(present) == Headroom::Lacking),
             connected: link.connected,
             foreign: link.programs.iter().copied().filter(|id| Some(*id) != ours).collect(),
         }
     }
 
+    /// Whether a driver's headroom is still to be found enough or lacking, and whether one was found lacking about which
+    /// nothing has been done.
+    pub(super) fn look_at_headroom(&self) -> Headroom {
+        let undecided = self.present.values().filter(|present| !present.then.cramped);
+        let known: Vec<_> = undecided.map(|present| self.headroom(present)).collect();
+        let first = [Headroom::Lacking, Headroom::Unknown].into_iter().find(|h| known.contains(h));
+        first.unwrap_or(Headroom::Enough)
+    }
+
+    fn headroom(&self, present: &Present) -> Headroom {
+        match &self.loaded {
+            Ok(Loaded { program, .. }) if present.climbed.mode == Mode::Xdp => {
+                headroom::judge(program.counted(present.link.index).as_ref())
+            }
+            _ => Headroom::Enough,
+        }
+    }
+
     /// Attaches to one interface on the highest rung that holds.
-    fn raise(&mut self, link: &Link, deaf: bool) -> Climbed {
-        let request = self.request;
+    fn raise(&mut self, link: &Link, now: &Circumstances) -> Climbed {
+        let (request, deaf, cramped) = (self.request, now.deaf, now.cramped);
         let mut climbed = climb(request, |mode| {
             if link.loopback {
                 return Err("what is sent over the loopback never comes to a network card".into());
@@ -184,6 +211,9 @@ impl Attachments {
             let Loaded { program, .. } = self.loaded.as_mut().map_err(|reason| reason.clone())?;
             if request == Request::Auto && mode == Mode::Xdp && deaf {
                 return Err(deaf_reason(link) + ", or insist with --datapath xdp");
+            }
+            if request == Request::Auto && mode == Mode::Xdp && cramped {
+                return Err(headroom::reason(link));
             }
             let xdp_mode = if mode == Mode::Xdp { XdpMode::Driver } else { XdpMode::Skb };
             program.describe(link.index, flags(link));
@@ -206,7 +236,13 @@ impl Attachments {
         self.present.insert(link.index, Present { link, carried, climbed, then, at: Instant::now() });
     }
 
-    fn keep(&mut self, present: Present, link: Link) {
+    fn keep(&mut self, mut present: Present, link: Link, cramped: bool) {
+        if cramped && !present.then.cramped {
+            // Driver mode was insisted on.
+            present.then.cramped = true;
+            present.climbed.reasons.push(headroom::reason(&link));
+            self.log.write(&link.name, "lacks headroom", Some(&present.climbed));
+        }
         if link.name != present.link.name {
             let what = format!("is called {} now", printable(&link.name));
             self.log.write(&present.link.name, &what, None);
@@ -315,7 +351,9 @@ fn has_program(mode: Mode) -> bool {
 
 /// What the program is told of an interface.
 fn flags(link: &Link) -> u32 {
-    if is_virtual(&link.name) { Interface::VIRTUAL } else { 0 }
+    let driver = driver(link).unwrap_or_default();
+    let flag = |flag, is: bool| if is { flag } else { 0 };
+    flag(Interface::VIRTUAL, is_virtual(&link.name)) | flag(Interface::WHOLE, !sends_pieces(&driver))
 }
 
 fn deaf_reason(link: &Link) -> String {
@@ -331,40 +369,6 @@ fn deaf_reason(link: &Link) -> String {
 fn is_deaf(link: &Link) -> bool {
     let has_program = |far_end| Netlink::open().ok()?.far_end(far_end).map(|link| link.in_driver_mode);
     link.far_end.is_some_and(|far_end| has_program(far_end) != Some(true))
-}
-
-/// What becomes of interfaces, at a limited rate: on a host of containers they may come and go all day.
-struct Log {
-    throttle: Throttle,
-    silent: bool,
-}
-
-impl Log {
-    fn write(&mut self, name: &str, what: &str, climbed: Option<&Climbed>) {
-        if self.silent {
-            return;
-        }
-        let Some(suppressed) = self.throttle.pass(Timestamp::now()) else { return };
-        let outcome = climbed.map(Outcome).map(|outcome| outcome.to_string()).unwrap_or_default();
-        tracing::info!(suppressed, "interface {} {what}{outcome}", printable(name));
-    }
-
-    fn warn(&mut self, text: fmt::Arguments<'_>) {
-        if let Some(suppressed) = self.throttle.pass(Timestamp::now()) {
-            tracing::warn!(suppressed, "{text}");
-        }
-    }
-}
-
-/// `: xdp (driver)`, `: userspace, because ...`
-struct Outcome<'a>(&'a Climbed);
-
-impl fmt::Display for Outcome<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Climbed { mode, reasons } = self.0;
-        write!(f, ": {mode}{}", if *mode == Mode::Xdp { " (driver)" } else { "" })?;
-        if reasons.is_empty() { Ok(()) } else { write!(f, ", because {}", reasons.join("; ")) }
-    }
 }
 
 #[cfg(test)]

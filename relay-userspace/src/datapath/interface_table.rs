@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use relay_common::interface::Interface;
 
-use super::counters::Counters;
+use super::counters::{Counters, Totals};
 use super::shared_map::{SharedWords, from_words, to_words};
 
 const ENTRY_WORDS: usize = size_of::<Interface>() / 8;
@@ -49,6 +49,11 @@ impl InterfaceTable {
             words[0].store(0, Ordering::Relaxed);
         }
         self.counters.close(ifindex);
+    }
+
+    /// What an interface counted; `None` for one without counters of its own.
+    pub(super) fn counted(&self, ifindex: u32) -> Option<Totals> {
+        self.counters.of(ifindex)
     }
 
     fn words(&self, ifindex: u32) -> &[AtomicU64] {

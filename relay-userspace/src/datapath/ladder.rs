@@ -45,7 +45,7 @@ pub(super) fn climb(request: Request, mut attach: impl FnMut(Mode) -> Result<(),
 
 /// Why the program could not be attached, and what an operator can do about it.
 pub(super) fn attach_reason(mode: Mode, link: &Link, error: &ProgramError) -> String {
-    let (name, driver) = (&link.name, driver(link));
+    let (name, driver) = (&link.name, driver_of(link));
     match errno(error) {
         Some(libc::EOPNOTSUPP) if mode == Mode::Xdp => format!("{driver} has no native XDP"),
         Some(libc::EOPNOTSUPP) => "this kernel has no generic XDP".into(),
@@ -124,9 +124,14 @@ fn errno(error: &(dyn StdError + 'static)) -> Option<i32> {
     None
 }
 
-fn driver(link: &Link) -> String {
-    let name = link.kind.clone().or_else(|| interfaces::driver(&link.name));
-    name.map_or("the driver".into(), |name| format!("driver {name}"))
+/// The name of an interface's driver.
+pub(super) fn driver(link: &Link) -> Option<String> {
+    link.kind.clone().or_else(|| interfaces::driver(&link.name))
+}
+
+/// The same in a sentence.
+pub(super) fn driver_of(link: &Link) -> String {
+    driver(link).map_or("the driver".into(), |name| format!("driver {name}"))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use relay_common::tables::{
     Settings,
 };
 
-use super::counters::Counters;
+use super::counters::{Counters, Totals};
 use super::flow_table::{FlowTable, TableSize};
 use super::interface_table::InterfaceTable;
 use super::interfaces::{Locals, local_key};
@@ -26,7 +26,12 @@ use super::next_hop::NEXT_HOPS as NEXT_HOP_ROWS;
 use super::shared_map::{Pod, SharedWords};
 use crate::meter_bank::MeterBank;
 
-const PROGRAM: &str = "turnpike_xdp";
+/// The entry for packets in pieces (`xdp.frags`), and the one for kernels before 5.18, which refuse such a program.
+const IN_PIECES: &str = "turnpike_xdp";
+const WHOLE: &str = "turnpike_whole";
+
+/// The names of our program in the kernel.
+pub(super) const NAMES: [&str; 2] = [IN_PIECES, WHOLE];
 
 /// Room for addresses that come later, where a listener is on all of them: about 100 KiB.
 const LEAST_LOCALS: usize = 1024;
@@ -34,6 +39,8 @@ const LEAST_LOCALS: usize = 1024;
 /// The program and where it is attached. Detached on drop, and by the kernel should this process die.
 pub(super) struct Program {
     ebpf: Ebpf,
+    /// One of [`NAMES`].
+    entry: &'static str,
     id: u32,
     devices: DevMapHash<MapData>,
     interfaces: InterfaceTable,
@@ -94,8 +101,8 @@ impl Program {
             .map_max_entries(LOCALS, (2 * plan.locals.len()).max(LEAST_LOCALS) as u32)
             .load(object)?;
         // Before any table is taken out: its descriptor closes when it is mapped, and the program's code names it.
-        xdp(&mut ebpf)?.load()?;
-        let id = xdp(&mut ebpf)?.info()?.id();
+        let entry = load_entry(&mut ebpf)?;
+        let id = xdp(&mut ebpf, entry)?.info()?.id();
 
         let tables = Tables {
             flows: FlowTable::new(
@@ -112,9 +119,14 @@ impl Program {
         let devices = DevMapHash::try_from(take(&mut ebpf, DEVICES)?)?;
         let locals = HashMap::try_from(take(&mut ebpf, LOCALS)?)?;
         let (present, links) = Default::default();
-        let mut program = Self { ebpf, id, devices, interfaces, locals, present, links };
+        let mut program = Self { ebpf, entry, id, devices, interfaces, locals, present, links };
         program.set_locals(&plan.locals)?;
         Ok((program, tables))
+    }
+
+    /// Whether it is handed packets in pieces, as frames larger than a page come.
+    pub(super) fn takes_pieces(&self) -> bool {
+        self.entry == IN_PIECES
     }
 
     /// The kernel's number for it.
@@ -149,9 +161,14 @@ impl Program {
         self.interfaces.clear(ifindex);
     }
 
+    /// What it counted on an interface; `None` for one without counters of its own.
+    pub(super) fn counted(&self, ifindex: u32) -> Option<Totals> {
+        self.interfaces.counted(ifindex)
+    }
+
     /// Attaches to an interface in exactly this mode.
     pub(super) fn attach(&mut self, ifindex: u32, mode: XdpMode) -> Result<(), ProgramError> {
-        let link = xdp(&mut self.ebpf)?.attach_to_if_index(ifindex, mode)?;
+        let link = xdp(&mut self.ebpf, self.entry)?.attach_to_if_index(ifindex, mode)?;
         self.links.insert(ifindex, link);
         Ok(())
     }
@@ -167,7 +184,7 @@ impl Program {
             tracing::debug!(ifindex, %error, "not in the device table");
         }
         let Some(link) = self.links.remove(&ifindex) else { return };
-        if let Err(error) = xdp(&mut self.ebpf).and_then(|xdp| xdp.detach(link)) {
+        if let Err(error) = xdp(&mut self.ebpf, self.entry).and_then(|xdp| xdp.detach(link)) {
             tracing::debug!(ifindex, %error, "detaching failed");
         }
     }
@@ -180,9 +197,18 @@ impl Drop for Program {
     }
 }
 
-fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
-    let program = ebpf.program_mut(PROGRAM);
-    program.ok_or_else(|| ProgramError::InvalidName { name: PROGRAM.into() })?.try_into()
+/// Loads the entry for packets in pieces, or else the other. A refusal of both is told as that of the other, which asks
+/// less of the kernel.
+fn load_entry(ebpf: &mut Ebpf) -> Result<&'static str, ProgramError> {
+    let Err(error) = xdp(ebpf, IN_PIECES)?.load() else { return Ok(IN_PIECES) };
+    xdp(ebpf, WHOLE)?.load()?;
+    tracing::info!(%error, "this kernel takes no program for packets in pieces (5.18): large MTUs need generic mode");
+    Ok(WHOLE)
+}
+
+fn xdp<'e>(ebpf: &'e mut Ebpf, entry: &str) -> Result<&'e mut Xdp, ProgramError> {
+    let program = ebpf.program_mut(entry);
+    program.ok_or_else(|| ProgramError::InvalidName { name: entry.into() })?.try_into()
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, LoadError> {

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::attachments::Attachments;
+use super::headroom::Headroom;
 use super::interfaces::Network;
 use super::monitor::{Changes, read, subscribe};
 
@@ -20,6 +21,9 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// How often to look without an announcement: there is none of programs that come and go at the other end of a veth.
 const SWEEP: Duration = Duration::from_secs(10);
+
+/// How often to look at the counters that tell a driver's headroom, until they have told it.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// Groups of rtnetlink (`enum rtnetlink_groups`).
 const GROUPS: [u32; 3] = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
@@ -62,8 +66,18 @@ fn spawn(stop: Arc<EventFd>, attachments: Arc<Mutex<Attachments>>) -> io::Result
 fn watch(events: &Socket, stop: &EventFd, attachments: &Mutex<Attachments>) {
     // What changed between the first look and opening the socket.
     let mut due = Instant::now();
-    while !wait(events, stop, due) {
+    let mut glance_at = due + GLANCE;
+    while !wait(events, stop, due.min(glance_at)) {
         let now = Instant::now();
+        if now >= glance_at {
+            glance_at = now + GLANCE;
+            match attachments.lock().unwrap_or_else(PoisonError::into_inner).look_at_headroom() {
+                Headroom::Lacking => due = now,
+                Headroom::Unknown => {}
+                // Looked at again with everything.
+                Headroom::Enough => glance_at = now + SWEEP,
+            }
+        }
         if read(events) != Changes::default() {
             due = due.min(now + SETTLE);
         }

@@ -2,6 +2,7 @@
 //! Needs root: each test makes its own network namespaces and takes them away.
 
 mod attaching;
+mod headroom;
 mod media;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};

@@ -53,6 +53,74 @@ fn media_of_a_sender_that_leaves_checksums_to_a_virtual_card_goes_up_whole() {
 }
 
 #[test]
+fn jumbo_frames_run_in_driver_mode_and_what_no_longer_fits_goes_up() {
+    for request in [Request::Xdp, Request::XdpGeneric] {
+        let net = OneCard::new();
+        net.outside.ip("link set out0 mtu 9000");
+        net.relay.ip("link set eth0 mtu 9000");
+        let mut datapath = net.start(request);
+        let mut writer = datapath.writer(0);
+        writer.bind(&binding(PEER)).unwrap();
+        wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
+        let (client, peer) = (socket(&net.outside, CLIENT), socket(&net.outside, PEER));
+        let data: Vec<u8> = (0..9_000_u32).map(|i| (i * 7 + i / 251) as u8).collect();
+        let mut buffer = vec![0; 10_000];
+        for len in [3_000, 4_096, 8_000, 9_000 - 20 - 8 - 4] {
+            client.send_to(&channel_data(&data[..len]), (RELAY, 3478)).unwrap();
+            let n = peer.recv(&mut buffer).unwrap_or_else(|e| panic!("{request:?}, {len} to the peer: {e}"));
+            assert!(buffer[..n] == data[..len], "{request:?}, {len} bytes to the peer");
+            peer.send_to(&data[..len], (RELAY, 50_000)).unwrap();
+            let n =
+                client.recv(&mut buffer).unwrap_or_else(|e| panic!("{request:?}, {len} to the client: {e}"));
+            assert!(buffer[..n] == channel_data(&data[..len]), "{request:?}, {len} bytes to the client");
+        }
+        assert_eq!((packets(&datapath, Reason::ToPeer), packets(&datapath, Reason::ToClient)), (4, 4));
+        let relayed = socket(&net.relay, &format!("{RELAY}:50000"));
+        peer.send_to(&data[..9_000 - 20 - 8], (RELAY, 50_000)).unwrap();
+        assert_eq!(relayed.recv(&mut buffer).expect("it went up"), 9_000 - 20 - 8);
+        assert_eq!(packets(&datapath, Reason::TooBig), 1, "{request:?}");
+        datapath.stop();
+    }
+}
+
+#[test]
+fn jumbo_frames_are_redirected_to_another_veth() {
+    let net = OneCard::new();
+    let right = Namespace::new();
+    lab::veth(&net.relay, "eth1", &right, "out1");
+    let _far_end = pass_all(&right, "out1");
+    for (namespace, interface) in
+        [(&net.relay, "eth0"), (&net.relay, "eth1"), (&net.outside, "out0"), (&right, "out1")]
+    {
+        namespace.ip(&format!("link set {interface} mtu 9000"));
+    }
+    net.relay.ip("addr add 10.8.0.1/24 dev eth1");
+    right.ip("addr add 10.8.0.2/24 dev out1");
+    right.ip("route add 10.7.0.0/24 via 10.8.0.1");
+    let mut datapath = net.relay.enter(|| Datapath::start(&config(Request::Xdp, &["eth0", "eth1"])).unwrap());
+    let mut writer = datapath.writer(0);
+    let peer = "10.8.0.2:5000";
+    writer.bind(&binding(peer)).unwrap();
+    wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
+    let (client, peer) = (socket(&net.outside, CLIENT), socket(&right, peer));
+    let (data, mut buffer) = (vec![7; 8_000], vec![0; 10_000]);
+    client.send_to(&channel_data(&data), (RELAY, 3478)).unwrap();
+    assert_eq!(peer.recv(&mut buffer).expect("from eth0 to eth1"), data.len());
+    peer.send_to(&data, (RELAY, 50_000)).unwrap();
+    assert_eq!(client.recv(&mut buffer).expect("and back"), data.len() + 4);
+
+    let counted = |name: &str, reason: Reason| {
+        let interface = datapath.interfaces().into_iter().find(|i| i.name == name).unwrap();
+        datapath.counters_of(interface.index).unwrap()[reason as usize].packets
+    };
+    assert_eq!((counted("eth0", Reason::ToPeer), counted("eth0", Reason::ToClient)), (1, 0));
+    assert_eq!((counted("eth1", Reason::ToPeer), counted("eth1", Reason::ToClient)), (0, 1));
+    assert_eq!(datapath.counters_of(4_000_000), None);
+    drop(writer);
+    datapath.stop();
+}
+
+#[test]
 fn a_peer_that_moves_to_another_mac_without_a_word_is_followed() {
     let net = OneCard::new();
     // Kernel defaults: 15 to 45 s until a neighbour is stale. The rest is ours.

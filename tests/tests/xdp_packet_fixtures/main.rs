@@ -4,6 +4,7 @@
 mod forwarded;
 mod indications;
 mod limited;
+mod in_pieces;
 mod passed_up;
 mod relay_to_relay;
 mod scene;

@@ -3,6 +3,7 @@
 use super::card::{Card, FarEnd};
 use super::drivers::{Driver, Queues, known};
 use super::finding::{Finding, Findings, Level};
+use crate::datapath::program::NAMES;
 
 /// What the rules depend on besides the interface.
 #[derive(Clone, Copy, Debug)]
@@ -14,9 +15,6 @@ pub(super) struct Setting {
     /// Whether driver mode is wanted, rather than generic mode.
     pub(super) native: bool,
 }
-
-/// The name of our program in the kernel.
-const OURS: &str = "turnpike_xdp";
 
 /// A larger receive ring leaves the caches: 1,024 descriptors halved what several cores sent back.
 const RING: u32 = 512;
@@ -55,7 +53,7 @@ fn program(card: &Card, findings: &mut Findings) {
         return findings.say(Level::Ok, "no other XDP program is attached");
     };
     match program.name.as_deref() {
-        Some(OURS) => findings.say(Level::Ok, "a Turnpike runs on it already"),
+        Some(name) if NAMES.contains(&name) => findings.say(Level::Ok, "a Turnpike runs on it already"),
         name => findings.fix(
             Level::Error,
             format!(

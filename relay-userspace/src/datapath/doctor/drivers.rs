@@ -10,6 +10,8 @@ pub(super) struct Driver {
     pub(super) max_mtu: Option<u32>,
     /// The first kernel that takes larger ones when the program declares `xdp.frags`.
     pub(super) frags_since: Option<(u32, u32)>,
+    /// The first kernel in which it sends packets in pieces that came by another card. Kernels before 6.3 drop them all.
+    pub(super) sends_pieces_since: Option<(u32, u32)>,
     /// Whether it refuses XDP while LRO is on.
     pub(super) refuses_lro: bool,
     /// How many queues it wants.
@@ -43,8 +45,20 @@ const RESETS: &str = "the first attach takes the card down and up again: a secon
 
 /// Every driver of which something is known.
 pub(super) const DRIVERS: [Driver; 13] = [
-    Driver { max_mtu: Some(3498), frags_since: Some((5, 18)), refuses_lro: true, ..driver("mlx5_core") },
-    Driver { max_mtu: Some(3046), frags_since: Some((6, 3)), queues: Queues::OnePerCpu, ..driver("ice") },
+    Driver {
+        max_mtu: Some(3498),
+        frags_since: Some((5, 18)),
+        sends_pieces_since: Some((6, 4)),
+        refuses_lro: true,
+        ..driver("mlx5_core")
+    },
+    Driver {
+        max_mtu: Some(3046),
+        frags_since: Some((6, 3)),
+        sends_pieces_since: Some((6, 3)),
+        queues: Queues::OnePerCpu,
+        ..driver("ice")
+    },
     Driver { max_mtu: Some(3046), frags_since: Some((6, 4)), queues: Queues::OnePerCpu, ..driver("i40e") },
     Driver { max_mtu: Some(3050), refuses_lro: true, ..driver("ixgbe") },
     Driver { max_mtu: Some(3502), frags_since: Some((5, 19)), queues: Queues::Combined, ..driver("bnxt_en") },
@@ -59,8 +73,8 @@ pub(super) const DRIVERS: [Driver; 13] = [
         max_mtu: Some(2032),
         queues: Queues::HalfEach,
         remark: Some(
-            "with its GQI queue format it leaves 2 bytes of headroom where XDP needs 4 for ChannelData: count \
-             no_headroom in `turnpike status`, and take --datapath xdp-generic if it grows",
+            "with its GQI queue format it leaves 2 bytes of headroom where XDP needs 4 for ChannelData: `turnpike run` \
+             sees that by the first media and goes on in generic mode",
         ),
         ..driver("gve")
     },
@@ -69,6 +83,7 @@ pub(super) const DRIVERS: [Driver; 13] = [
     Driver {
         max_mtu: Some(3506),
         frags_since: Some((5, 18)),
+        sends_pieces_since: Some((6, 3)),
         queues: Queues::Software,
         tested: true,
         ..driver("veth")
@@ -82,6 +97,7 @@ const fn driver(name: &'static str) -> Driver {
         name,
         max_mtu: None,
         frags_since: None,
+        sends_pieces_since: None,
         refuses_lro: false,
         queues: Queues::Any,
         remark: None,

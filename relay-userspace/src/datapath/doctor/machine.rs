@@ -10,6 +10,8 @@ use nix::sys::resource::{Resource, getrlimit};
 pub(super) struct Machine {
     /// As the kernel calls itself: `6.1.0-28-amd64`.
     pub(super) release: String,
+    /// Whether the kernel hands the program packets in pieces, where it was asked.
+    pub(super) pieces: Option<bool>,
     /// This process's effective capabilities, a bit each.
     pub(super) capabilities: Option<u64>,
     /// Where this binary lies.
@@ -40,7 +42,8 @@ impl Machine {
     pub(super) fn read() -> Self {
         let hard = |resource| getrlimit(resource).ok().map(|(_, hard)| hard);
         Self {
-            release: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            release: release(),
+            pieces: None,
             capabilities: capabilities(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
             binary: std::env::current_exe().ok().map(|path| path.display().to_string()),
             cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
@@ -58,9 +61,22 @@ impl Machine {
 
     /// Its version; 0.0 when it is none that can be read.
     pub(super) fn kernel(&self) -> (u32, u32) {
-        let mut numbers = self.release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+        version(&self.release)
     }
+}
+
+/// The version of the running kernel.
+pub(super) fn kernel() -> (u32, u32) {
+    version(&release())
+}
+
+fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn sysctl<T: FromStr>(path: &str) -> Option<T> {

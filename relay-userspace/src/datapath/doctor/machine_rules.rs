@@ -105,7 +105,14 @@ fn memlock(machine: &Machine, findings: &mut Findings) {
 fn program(machine: &Machine, findings: &mut Findings) {
     match &machine.refusal {
         Some(reason) => findings.say(Level::Error, reason.clone()),
-        None if machine.asked => findings.say(Level::Ok, "the kernel takes the program and its tables"),
+        None if machine.pieces == Some(false) => findings.say(
+            Level::Note,
+            "the kernel takes the program and its tables, but not for packets in pieces: large MTUs need generic mode",
+        ),
+        None if machine.asked => findings.say(
+            Level::Ok,
+            "the kernel takes the program and its tables, and hands it packets in pieces (xdp.frags)",
+        ),
         None => {}
     }
 }

@@ -52,7 +52,10 @@ pub fn examine(examination: Examination<'_>) -> Result<Vec<Finding>, DatapathErr
     let may_load = machine_rules::lacking(&machine).is_empty() && links.iter().any(|link| !link.loopback);
     if xdp && (may_load || object().is_none()) {
         machine.asked = true;
-        machine.refusal = load(config).err();
+        match load(config) {
+            Ok(pieces) => machine.pieces = Some(pieces),
+            Err(reason) => machine.refusal = Some(reason),
+        }
     }
     let wanted = Wanted {
         xdp,
@@ -108,8 +111,9 @@ fn used(network: &Network, config: &DatapathConfig) -> Result<Vec<Link>, Datapat
         .collect()
 }
 
-/// Loads the program with tables as large as `run` would make them, and lets go of both.
-fn load(config: &DatapathConfig) -> Result<(), String> {
+/// Loads the program with tables as large as `run` would make them, and lets go of both. Whether it is handed packets in
+/// pieces.
+fn load(config: &DatapathConfig) -> Result<bool, String> {
     let object =
         object().ok_or("this binary was built without the eBPF object: run `cargo xtask build-ebpf`")?;
     let size = TableSize::for_bindings(config.max_bindings);
@@ -120,16 +124,21 @@ fn load(config: &DatapathConfig) -> Result<(), String> {
         last_port: *config.relay_ports.end(),
     };
     let plan = Plan { size, meters: MeterBank::rows_for(1), settings, locals: Default::default() };
-    Program::load(object, &plan).map(drop).map_err(|e| load_reason(&e))
+    Program::load(object, &plan).map(|(program, _)| program.takes_pieces()).map_err(|e| load_reason(&e))
+}
+
+/// Whether a driver is handed packets in pieces that came by another interface, on this kernel.
+pub(super) fn sends_pieces(driver: &str) -> bool {
+    let since = drivers::known(driver).and_then(|driver| driver.sends_pieces_since);
+    since.is_some_and(|since| machine::kernel() >= since)
 }
 
 fn setting(request: Request, machine: &Machine) -> Setting {
-    const DECLARATION: &[u8] = b"xdp.frags";
     Setting {
         kernel: machine.kernel(),
         cpus: machine.cpus,
-        // The name of the section that the program lies in.
-        frags: object().is_some_and(|object| object.windows(DECLARATION.len()).any(|w| w == DECLARATION)),
+        // Where it was not asked, the rules go by the kernel's version.
+        frags: machine.pieces.unwrap_or(true),
         native: request != Request::XdpGeneric,
     }
 }

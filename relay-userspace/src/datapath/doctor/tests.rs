@@ -320,6 +320,7 @@ const WANTED: Wanted<'_> =
 /// A host to which there is nothing to be said.
 fn good_host() -> Machine {
     Machine {
+        pieces: Some(true),
         release: "6.18.0".into(),
         capabilities: Some(1 << 12 | 1 << 38 | 1 << 39),
         binary: Some("/opt/turnpike".into()),
