@@ -4,6 +4,7 @@ use crate::addr::{Be16, NetIp};
 use crate::channel;
 use crate::checksum;
 use crate::flow::FlowKey;
+use crate::interface::Interface;
 use crate::reason::Reason;
 use crate::tables::Settings;
 use crate::wire::{
@@ -17,6 +18,8 @@ use crate::wire::{
 pub struct Packet {
     /// What the flow table is asked.
     pub key: FlowKey,
+    /// What it came in by.
+    pub interface: Interface,
     /// Bytes before the IP header.
     pub l2_len: u16,
     /// Bytes of the IP header: 20 or 40.
@@ -66,12 +69,6 @@ impl Packet {
         self.ip_len.wrapping_add(self.udp_len)
     }
 
-    /// The UDP length that the data has by itself, as at a relayed address.
-    #[inline(always)]
-    pub const fn udp_len_without_head(&self) -> u16 {
-        UDP_LEN.wrapping_add(self.data_len)
-    }
-
     /// The address that the packet arrived at, whatever it was looked for by.
     #[inline(always)]
     pub const fn arrived_at(&self) -> NetIp {
@@ -79,7 +76,7 @@ impl Packet {
     }
 }
 
-/// Reads a frame into `packet`. `None` when the flow table can be asked; otherwise why the packet goes up as it is.
+/// Reads a frame into `packet`, whose `interface` alone is set before. `None` when the flow table can be asked; otherwise why the packet goes up as it is.
 /// `packet.key` holds what is known of the addresses and ports even then, zeros for the rest.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F, settings: &Settings, packet: &mut Packet) -> Option<Reason> {

@@ -8,10 +8,10 @@ use crate::addr::{Be16, Endpoint, NetIp};
 use crate::channel;
 use crate::checksum;
 use crate::flow::FlowRecord;
+use crate::interface::Interface;
 use crate::next_hop::NextHop;
 use crate::packet::{LONGEST, Packet};
 use crate::reason::Reason;
-use crate::tables::Settings;
 use crate::wire::stun::{
     Attribute, Byte, DATA_INDICATION, DataHead, MAGIC_COOKIE, Stun, TransactionId, XorAddress, attribute,
 };
@@ -166,7 +166,7 @@ impl<'a> Way<'a> {
 /// Decides on a packet whose key is the record's, before its first byte is changed; [`Reason::verdict`] says what the
 /// reason means. `now` is in the unit of [`FlowRecord::deadline`].
 #[inline(always)]
-pub fn decide(packet: &Packet, settings: &Settings, way: &Way<'_>, now: u64) -> Reason {
+pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
     let to_peer = way.first.to_peer();
     if now >= way.first.deadline {
         return if to_peer { Reason::Expired } else { Reason::PeerExpired };
@@ -191,7 +191,7 @@ pub fn decide(packet: &Packet, settings: &Settings, way: &Way<'_>, now: u64) -> 
     if packet.udp_checksum == 0 && !way.all_v4(packet) {
         return Reason::NoChecksum;
     }
-    if settings.virtual_cards != 0
+    if packet.interface.has(Interface::VIRTUAL)
         && packet.udp_checksum
             == checksum::fold(u64::from(way.first.pseudo_sum) + u64::from(Be16::new(packet.udp_len).0))
     {

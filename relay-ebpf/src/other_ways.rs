@@ -162,7 +162,7 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
     let way =
         Way::any(packet, first, if twice { Some(last) } else { None }, hop, unsafe { bpf_get_prandom_u32() });
     // SAFETY: a helper without arguments.
-    let reason = rewrite::decide(packet, maps::settings(), &way, unsafe { bpf_ktime_get_coarse_ns() });
+    let reason = rewrite::decide(packet, &way, unsafe { bpf_ktime_get_coarse_ns() });
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
@@ -190,9 +190,9 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
         return drop(packet, Reason::NoDevice);
     }
     count(packet, reason);
-    account(record, packet.udp_len);
+    account(record, packet.data_len);
     if twice {
-        account(next, packet.udp_len_without_head());
+        account(next, packet.data_len);
     }
     verdict
 }

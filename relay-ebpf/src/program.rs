@@ -7,6 +7,7 @@ use aya_ebpf::programs::XdpContext;
 use relay_common::addr::Be16;
 use relay_common::channel;
 use relay_common::flow::{self, FlowKey, FlowRecord};
+use relay_common::interface::{self, Interface};
 use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::{Reason, Verdict};
@@ -25,7 +26,7 @@ pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
     // SAFETY: this CPU's own element, and nothing else of this program runs on this CPU meanwhile.
     let desk = unsafe { &mut *desk };
     let settings = maps::settings();
-    desk.packet = Packet::default();
+    desk.packet = Packet { interface: ingress(&ctx), ..Packet::default() };
     match packet::parse(&Linear::new(&ctx), settings, &mut desk.packet) {
         None => {}
         Some(Reason::Stun) => return other_ways::take(&ctx, desk, Kind::Stun),
@@ -40,7 +41,17 @@ pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
     if unsafe { (*record).key } != desk.packet.key {
         return other_ways::take(&ctx, desk, Kind::Unbound);
     }
-    forward(&ctx, desk, settings, record, generation)
+    forward(&ctx, desk, record, generation)
+}
+
+/// What is known of the interface that the packet came in by.
+#[inline(always)]
+fn ingress(ctx: &XdpContext) -> Interface {
+    let ifindex = ctx.ingress_ifindex() as u32;
+    match maps::INTERFACES.get(Interface::entry(ifindex)) {
+        Some(interface) if interface.ifindex == ifindex => *interface,
+        _ => Interface::UNKNOWN,
+    }
 }
 
 /// The record that the index names for the key. Its own key is still to be compared.
@@ -78,13 +89,7 @@ pub(crate) fn hop_generation(hop: &NextHop) -> u32 {
 }
 
 #[inline(always)]
-fn forward(
-    ctx: &XdpContext,
-    desk: &mut Desk,
-    settings: &Settings,
-    record: *mut FlowRecord,
-    generation_found: u32,
-) -> u32 {
+fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generation_found: u32) -> u32 {
     // SAFETY: an element of FLOWS. Userspace may be writing it: the generation is looked at again at the end.
     let flow = unsafe { &*record };
     if flow.channel.0 == channel::INDICATION.0 {
@@ -102,7 +107,7 @@ fn forward(
 
     let way = Way::channel(flow, hop);
     // SAFETY: a helper without arguments.
-    let reason = rewrite::decide(packet, settings, &way, unsafe { bpf_ktime_get_coarse_ns() });
+    let reason = rewrite::decide(packet, &way, unsafe { bpf_ktime_get_coarse_ns() });
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
@@ -131,7 +136,7 @@ fn forward(
     // SAFETY: an element of FLOWS. A channel's packets come by one receive queue, so one CPU counts them.
     unsafe {
         (*record).packets = (*record).packets.wrapping_add(1);
-        (*record).bytes = (*record).bytes.wrapping_add(u64::from(packet.udp_len));
+        (*record).bytes = (*record).bytes.wrapping_add(u64::from(packet.data_len));
     }
     verdict
 }
@@ -194,7 +199,7 @@ pub(crate) fn drop(packet: &Packet, reason: Reason) -> u32 {
 
 #[inline(always)]
 pub(crate) fn count(packet: &Packet, reason: Reason) {
-    if let Some(count) = maps::COUNTERS.get_ptr_mut(reason as u32) {
+    if let Some(count) = maps::COUNTERS.get_ptr_mut(interface::counter(packet.interface.slot, reason)) {
         // SAFETY: this CPU's own element of COUNTERS.
         unsafe {
             (*count).packets += 1;

@@ -80,8 +80,6 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
         bucket_mask: 0,
         first_port: 50_000,
         last_port: 50_063,
-        virtual_cards: 0,
-        fill: 0,
     };
     let frame = frame(client, datagram);
     let mut packet = Packet::default();
@@ -90,7 +88,7 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
     }
     let hop = NextHop { ifindex: 1, mtu: u16::MAX, l2_len: 14, ..NextHop::default() };
     let way = Way::channel(&record, &hop);
-    if rewrite::decide(&packet, &settings, &way, 0) != Reason::ToPeer {
+    if rewrite::decide(&packet, &way, 0) != Reason::ToPeer {
         return None;
     }
     let grown = rewrite::growth(&packet, &way);
