@@ -3,7 +3,7 @@
 //! `cargo bench -p turnpike-bench --bench xdp_program`, as root. Each figure is the median of rounds in which all
 //! paths and the empty program take turns, so that a machine whose speed drifts drifts for all.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aya::maps::{Array, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
@@ -11,9 +11,13 @@ use aya::{Ebpf, EbpfLoader};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use relay_common::addr::{Be16, Endpoint};
 use relay_common::bench::{FLOWS, Template};
+use relay_common::channel::INDICATION;
 use relay_common::flow::{FlowRecord, Path};
+use relay_common::next_hop::HAIRPIN;
 use relay_common::tables::bytes_of;
+use turnpike::stun::{Builder, Class, MessageType, Method, TransactionId};
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::xdp::{INGRESS, Program, next_hop, path};
 
@@ -21,6 +25,29 @@ const ROUNDS: usize = 15;
 const REPEAT: u32 = 400_000;
 const PAYLOAD: usize = 160;
 const CHANNEL: u16 = 0x4001;
+
+/// What a packet is, and becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    ChannelToPeer,
+    PeerToChannel,
+    Send,
+    Data,
+    /// From channel to channel.
+    RelayToRelay,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::ChannelToPeer => "client to peer",
+            Kind::PeerToChannel => "peer to client",
+            Kind::Send => "Send",
+            Kind::Data => "Data",
+            Kind::RelayToRelay => "relay to relay",
+        }
+    }
+}
 
 /// One way through the program, over many flows.
 struct Subject {
@@ -42,8 +69,13 @@ fn main() {
             ("v6 - v4", (v6.0, v6.1, v4.2, v4.3)),
             ("v6 - v6", v6),
         ] {
-            for to_peer in [true, false] {
-                subjects.push(Subject::new(name, ends, to_peer, flows));
+            for kind in [Kind::ChannelToPeer, Kind::PeerToChannel] {
+                subjects.push(Subject::new(name, ends, kind, flows));
+            }
+        }
+        for (name, ends) in [("v4 - v4", v4), ("v6 - v6", v6)] {
+            for kind in [Kind::Send, Kind::Data, Kind::RelayToRelay] {
+                subjects.push(Subject::new(name, ends, kind, flows));
             }
         }
     }
@@ -67,7 +99,7 @@ fn main() {
 }
 
 impl Subject {
-    fn new(families: &str, ends: (&str, &str, &str, &str), to_peer: bool, flows: u32) -> Self {
+    fn new(families: &str, ends: (&str, &str, &str, &str), kind: Kind, flows: u32) -> Self {
         let mut program = Program::load_with(2 * flows, 2 * flows + 2);
         program.next_hop(1, next_hop(INGRESS, 1500, [2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], &[], 0x0800));
         program.next_hop(2, next_hop(INGRESS, 1500, [2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], &[], 0x86dd));
@@ -77,15 +109,22 @@ impl Subject {
         order.shuffle(&mut StdRng::seed_from_u64(1));
         for flow in order {
             let path = ends_of(ends, flow);
-            for record in [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)] {
-                let next_hop = if record.dst.is_v4() { 1 } else { 2 };
+            for record in records(kind, &path) {
+                let to = if record.dst.is_v4() { 1 } else { 2 };
+                let next_hop = if record.next_hop == HAIRPIN { HAIRPIN } else { to };
                 program.insert(FlowRecord { deadline: u64::MAX, next_hop, ..record });
             }
             let data = [7; PAYLOAD];
-            let frame = if to_peer {
-                Datagram::new(path.client.into(), path.listener.into(), channel_data(CHANNEL, &data, 0))
-            } else {
-                Datagram::new(path.peer.into(), path.relayed.into(), data)
+            let payload = match kind {
+                Kind::ChannelToPeer | Kind::RelayToRelay => channel_data(path.channel.get(), &data, 0),
+                Kind::Send => send_to(path.peer.into(), &data),
+                Kind::PeerToChannel | Kind::Data => data.to_vec(),
+            };
+            let frame = match kind {
+                Kind::PeerToChannel | Kind::Data => {
+                    Datagram::new(path.peer.into(), path.relayed.into(), payload)
+                }
+                _ => Datagram::new(path.client.into(), path.listener.into(), payload),
             }
             .frame();
             let mut template = Template { frame_len: frame.len() as u64, ..Template::default() };
@@ -97,8 +136,7 @@ impl Subject {
         }
         let run = program.run(&input);
         assert_eq!(run.verdict, turnpike_tests::xdp::Verdict::Tx, "{run:?}");
-        let direction = if to_peer { "client to peer" } else { "peer to client" };
-        let name = format!("{families}  {direction}  {flows:>6} flows");
+        let name = format!("{families}  {:14}  {flows:>6} flows", kind.name());
         Self { name, program, restore: restore(&templates), input, nets: Vec::new() }
     }
 
@@ -125,6 +163,33 @@ impl Subject {
     }
 }
 
+/// Both directions, or both of the two relayed addresses.
+fn records(kind: Kind, path: &Path) -> [FlowRecord; 2] {
+    let permission = Path { channel: INDICATION, peer: Endpoint { port: Be16(0), ..path.peer }, ..*path };
+    let far = Path { relayed: path.peer, peer: path.relayed, ..*path };
+    match kind {
+        Kind::ChannelToPeer | Kind::PeerToChannel => {
+            [FlowRecord::client_to_peer(path), FlowRecord::peer_to_client(path)]
+        }
+        Kind::Send | Kind::Data => {
+            [FlowRecord::client_to_peer(&permission), FlowRecord::peer_to_client(&permission)]
+        }
+        Kind::RelayToRelay => [
+            FlowRecord { next_hop: HAIRPIN, ..FlowRecord::client_to_peer(path) },
+            FlowRecord::peer_to_client(&far),
+        ],
+    }
+}
+
+/// A Send indication.
+fn send_to(peer: SocketAddr, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let kind = MessageType::new(Method::SEND, Class::Indication);
+    let mut message = Builder::new(&mut out, kind, TransactionId(*b"transactions"));
+    message.xor_peer_address(peer).data(data).expect("it fits");
+    out
+}
+
 /// The `flow`th client and peer: addresses and ports differ as a fleet's do.
 fn ends_of((client, listener, relayed, peer): (&str, &str, &str, &str), flow: u32) -> Path {
     let shift = |text: &str, by: u16| {
@@ -133,11 +198,19 @@ fn ends_of((client, listener, relayed, peer): (&str, &str, &str, &str), flow: u3
         addr
     };
     let (low, high) = ((flow % 8192) as u16, (flow / 8192) as u16);
+    // Permissions are for an address: there are as many as clients share a port.
+    let further = |mut peer: SocketAddr| {
+        match peer.ip() {
+            IpAddr::V4(ip) => peer.set_ip(Ipv4Addr::from_bits(ip.to_bits() + u32::from(high)).into()),
+            IpAddr::V6(ip) => peer.set_ip(Ipv6Addr::from_bits(ip.to_bits() + u128::from(high)).into()),
+        }
+        peer
+    };
     path(
         shift(client, low),
         listener.parse().expect("an address"),
         shift(relayed, low),
-        shift(peer, flow as u16),
+        further(shift(peer, flow as u16)),
         CHANNEL + high,
     )
 }

@@ -87,3 +87,14 @@ fn each_data_indication_has_its_own_transaction_id() {
         .collect();
     assert_eq!(ids.len(), 100);
 }
+
+/// XDP does not read the data, which it is over, and userspace takes what XDP takes.
+#[test]
+fn a_wrong_fingerprint_in_a_send_indication_is_not_looked_at() {
+    let (mut sim, client, _) = permitted();
+    let indication = client.clone().plain(Method::SEND, Class::Indication, |b| {
+        b.xor_peer_address(addr(PEER)).data(b"media").unwrap().bytes(AttributeType::FINGERPRINT, &[1; 4]);
+    });
+    let seen = sim.client_sends(client.five_tuple, &indication);
+    assert_eq!(to_peer(&seen), Some((peer(PEER), &b"media"[..])));
+}

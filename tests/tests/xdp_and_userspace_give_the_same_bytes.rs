@@ -4,6 +4,7 @@
 #[path = "../../relay-userspace/tests/common/mod.rs"]
 mod common;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use relay_common::flow::{FlowRecord, Path};
 use relay_common::reason::Reason;
+use turnpike::stun::{AttributeType, Builder, Class, MAGIC_COOKIE, MessageType, Method, TransactionId};
 use turnpike::time::Timestamp;
-use turnpike::turn::{Binding, FiveTuple, PeerAddr};
+use turnpike::turn::{Binding, FiveTuple, PeerAddr, Via};
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::xdp::{INGRESS, Program, Verdict, next_hop};
 
@@ -65,6 +67,20 @@ impl Pair {
                 program.insert(FlowRecord { deadline: binding.deadline.0, next_hop: 1, ..record });
             }
         }
+        // Each channel came with a permission for its peer's address.
+        let mut permissions = HashMap::new();
+        for binding in &bindings {
+            let peer = PeerAddr(SocketAddr::new(binding.peer.0.ip(), 0));
+            let permission = Binding { peer, via: Via::Indications, ..*binding };
+            permissions.insert((binding.relayed, peer), permission);
+        }
+        for permission in permissions.values() {
+            let path = Path::from(permission);
+            for record in [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)] {
+                let deadline = permission.deadline.0;
+                program.insert(FlowRecord { deadline, next_hop: 1, ..record });
+            }
+        }
         Self { sim, program, bindings, rng, unfinished: 0 }
     }
 
@@ -73,7 +89,14 @@ impl Pair {
         let rng = &mut self.rng;
         let binding = *self.bindings.choose(rng).expect("bindings were made");
         let data: Vec<u8> = (0..rng.random_range(0..300)).map(|_| rng.random()).collect();
-        let datagram = if rng.random() {
+        let indication = rng.random_bool(0.5);
+        let other_port = SocketAddr::new(binding.peer.0.ip(), rng.random_range(1..u16::MAX));
+        let datagram = if indication && rng.random() {
+            let payload = send(rng, other_port, &data);
+            Datagram::new(binding.five_tuple.client.0, binding.five_tuple.listener, payload)
+        } else if indication {
+            Datagram::new(other_port, binding.relayed.0, data)
+        } else if rng.random() {
             let payload = channel_data(common::channel_of(&binding).expect("a channel"), &data, 0);
             Datagram::new(binding.five_tuple.client.0, binding.five_tuple.listener, payload)
         } else {
@@ -154,11 +177,35 @@ impl Pair {
             id: if seen.dont_fragment { 0 } else { seen.id },
             dont_fragment: seen.dont_fragment,
             checksum: seen.checksum,
-            payload: payload.to_vec(),
+            payload: like(payload, &sent.payload),
         };
         assert_eq!(sent, expected);
         true
     }
+}
+
+/// The core's payload with the transaction id of the program's: each draws its own for a Data indication.
+fn like(core: &[u8], program: &[u8]) -> Vec<u8> {
+    let mut payload = core.to_vec();
+    let is_data = |bytes: &[u8]| bytes.len() >= 36 && bytes[..2] == [0, 0x17] && bytes[4..8] == MAGIC_COOKIE;
+    if is_data(core) && is_data(program) {
+        payload[8..20].copy_from_slice(&program[8..20]);
+    }
+    payload
+}
+
+/// A Send indication as clients of several kinds make it.
+fn send(rng: &mut StdRng, peer: SocketAddr, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let kind = MessageType::new(Method::SEND, Class::Indication);
+    let mut message = Builder::new(&mut out, kind, TransactionId(rng.random()));
+    match rng.random_range(0..4) {
+        0 => message.xor_peer_address(peer).data(data).expect("it fits"),
+        1 => message.data(data).expect("it fits").xor_peer_address(peer).fingerprint(),
+        2 => message.software("random").xor_peer_address(peer).data(data).expect("it fits"),
+        _ => message.data(data).expect("it fits").bytes(AttributeType(0xc0de), &[7]).xor_peer_address(peer),
+    };
+    out
 }
 
 /// What a socket would be handed of a frame, and whether its UDP checksum is right: the kernel's own checks, by
@@ -243,7 +290,7 @@ fn damage(rng: &mut StdRng, mut datagram: Datagram) -> Vec<u8> {
             fix_ip_checksum(&mut frame);
         }
         13 => {
-            let bit = rng.random_range(0..frame.len().min(54) * 8);
+            let bit = rng.random_range(0..frame.len().min(100) * 8);
             frame[bit / 8] ^= 1 << (bit % 8);
         }
         _ => {}
