@@ -218,6 +218,7 @@ impl Running {
             capacity: table.capacity,
             installed: stats.bindings_installed,
             refused_full: stats.bindings_refused_full,
+            promoted: table.promoted,
             without_fast_path: stats.bindings_without_fast_path,
         };
         status.traffic = traffic(Where::Xdp, &datapath.counters());
