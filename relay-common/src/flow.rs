@@ -157,7 +157,7 @@ pub struct FlowRecord {
     pub deadline: u64,
     /// Packets forwarded. Written by XDP.
     pub packets: u64,
-    /// Bytes forwarded, of UDP header and payload as they arrived. Written by XDP.
+    /// Bytes of data forwarded, without the headers of TURN, UDP and IP: what quotas and rates count too. Written by XDP.
     pub bytes: u64,
     /// New IP source.
     pub src: NetIp,

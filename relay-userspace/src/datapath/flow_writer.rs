@@ -10,11 +10,12 @@ use relay_common::addr::{Endpoint, NetIp};
 use relay_common::flow::{FlowRecord, Path};
 use relay_common::next_hop::HAIRPIN;
 
+use super::carried::{self, Carried};
 use super::flow_table::{FlowTable, Position};
 use super::numbers::Numbers;
 use super::{FastPath, Forwarded, NotInstalled};
 use crate::time::Timestamp;
-use crate::turn::{Binding, BindingId, RelayAddress, Via};
+use crate::turn::{AllocationId, Binding, BindingId, RelayAddress, Via};
 
 /// Who fills in a record's next hop and keeps it up to date.
 pub trait NextHopSource: Send + Sync {
@@ -34,7 +35,14 @@ pub struct FlowWriter {
     relay: Arc<[RelayAddress]>,
     /// The most bindings that leave room for a permission.
     most_with_permissions: usize,
-    installed: HashMap<BindingId, [Installed; 2]>,
+    installed: HashMap<BindingId, Held>,
+    carried: Carried,
+}
+
+/// A binding in the table.
+struct Held {
+    allocation: AllocationId,
+    directions: [Installed; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -57,8 +65,15 @@ impl FlowWriter {
         assert!(records.start > 0 && records.end <= table.len(), "{records:?} of {} records", table.len());
         // The last quarter is for channels alone: they carry the media of calls, most permissions only the search for a way.
         let most_with_permissions = records.len() / 2 / 4 * 3;
-        let numbers = Numbers::new(records);
-        Self { table, hops, numbers, relay, most_with_permissions, installed: HashMap::new() }
+        Self {
+            table,
+            hops,
+            numbers: Numbers::new(records),
+            relay,
+            most_with_permissions,
+            installed: HashMap::new(),
+            carried: Carried::default(),
+        }
     }
 
     /// [`FastPath::bind`] at a given time. Both directions or none.
@@ -74,8 +89,8 @@ impl FlowWriter {
     /// [`FastPath::extend`] at a given time. A binding that found no room is tried again, so that a table that was full
     /// is made good for by the next refreshes.
     pub fn extend_at(&mut self, binding: &Binding, now: Timestamp) {
-        if let Some(both) = self.installed.get(&binding.id) {
-            both.iter().for_each(|one| self.table.set_deadline(one.record, binding.deadline));
+        if let Some(held) = self.installed.get(&binding.id) {
+            held.directions.iter().for_each(|one| self.table.set_deadline(one.record, binding.deadline));
         } else if self.install_both(binding, now).is_ok() {
             self.table.promoted.fetch_add(1, Ordering::Relaxed);
         }
@@ -83,8 +98,9 @@ impl FlowWriter {
 
     /// [`FastPath::unbind`] at a given time.
     pub fn unbind_at(&mut self, binding: BindingId, now: Timestamp) {
-        if let Some(both) = self.installed.remove(&binding) {
-            both.into_iter().for_each(|one| self.remove(one, now));
+        if let Some(Held { allocation, directions }) = self.installed.remove(&binding) {
+            directions.into_iter().for_each(|one| self.remove(one, now));
+            self.carried.removed(&self.table, allocation, directions.map(|one| one.record), now);
             self.table.bindings.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -93,6 +109,8 @@ impl FlowWriter {
         if binding.via == Via::Indications && self.installed.len() >= self.most_with_permissions {
             return Err(NotInstalled::Full);
         }
+        // Before any of their records is used again.
+        self.carried.count_late(&self.table, now);
         let path = Path::from(binding);
         let inside = self.inside(&path);
         let [to_peer, to_client] =
@@ -111,7 +129,8 @@ impl FlowWriter {
             }
             Some([to_peer, to_client?])
         });
-        self.installed.insert(binding.id, both.ok_or(NotInstalled::Full)?);
+        let directions = both.ok_or(NotInstalled::Full)?;
+        self.installed.insert(binding.id, Held { allocation: binding.allocation, directions });
         self.table.bindings.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -168,8 +187,17 @@ impl FastPath for FlowWriter {
     }
 
     fn forwarded(&self, binding: BindingId) -> Option<Forwarded> {
-        let [to_peer, to_client] = self.installed.get(&binding)?.map(|one| self.table.forwarded(one.record));
-        Some(Forwarded { to_peer, to_client })
+        let held = self.installed.get(&binding)?;
+        Some(carried::read(&self.table, held.directions.map(|one| one.record)))
+    }
+
+    fn forwarded_before(&mut self, allocation: AllocationId) -> Forwarded {
+        self.carried.count_late(&self.table, Timestamp::now());
+        self.carried.of(allocation)
+    }
+
+    fn close(&mut self, allocation: AllocationId) -> Forwarded {
+        self.carried.close(allocation)
     }
 }
 

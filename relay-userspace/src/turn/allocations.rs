@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::accounts::Account;
 use super::bindings::Installed;
-use super::family::{Family, PerFamily};
+use super::family::{Family, PerFamily, Relayed};
 use super::icmp::IcmpTold;
 use super::io::Outputs;
 use super::metering::{Direction, Metered};
@@ -14,6 +14,7 @@ use super::mobility::Mobility;
 use super::sorted_map::SortedMap;
 use super::timers::{Timer, Timers};
 use super::types::{AllocationId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use super::usage::Usage;
 use crate::policy::{Bucket, PeerRules};
 use crate::time::Timestamp;
 
@@ -29,6 +30,10 @@ pub(super) struct Allocation {
     pub(super) five_tuple: FiveTuple,
     /// If its client asked for a ticket.
     pub(super) mobility: Option<Box<Mobility>>,
+    /// How it began.
+    pub(super) opened: Opened,
+    /// What the core relayed for it.
+    pub(super) usage: Usage,
     /// Never empty.
     pub(super) leases: PerFamily<Lease>,
     /// USERNAME of the request that made it: only this one may use it (RFC 8656 section 5).
@@ -52,6 +57,13 @@ pub(super) struct Allocation {
     pub(super) channels: SortedMap<ChannelNumber, Channel>,
     /// The same channels by peer.
     pub(super) numbers: SortedMap<PeerAddr, ChannelNumber>,
+}
+
+/// When an allocation was made, and with which relayed transport addresses: one of two may end before the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened {
+    pub(super) at: Timestamp,
+    pub(super) relayed: Relayed,
 }
 
 /// A relayed transport address and how long it is the allocation's: each has a time-to-expiry of its own (RFC 8656
@@ -189,8 +201,7 @@ pub(super) struct Allocations {
     vacant: Vec<Slot>,
     by_five_tuple: HashMap<FiveTuple, Slot>,
     by_relayed: HashMap<RelayAddr, Slot>,
-    /// Those whose clients have a ticket.
-    mobile: HashMap<AllocationId, Slot>,
+    by_id: HashMap<AllocationId, Slot>,
 }
 
 impl Allocations {
@@ -201,9 +212,7 @@ impl Allocations {
         });
         self.by_five_tuple.insert(allocation.five_tuple, slot);
         self.by_relayed.extend(allocation.relayed().map(|relayed| (relayed, slot)));
-        if allocation.mobility.is_some() {
-            self.mobile.insert(allocation.id, slot);
-        }
+        self.by_id.insert(allocation.id, slot);
         self.slots[slot.0 as usize] = Some(allocation);
         slot
     }
@@ -223,7 +232,7 @@ impl Allocations {
         for place in allocation.places() {
             self.by_five_tuple.remove(&place.five_tuple);
         }
-        self.mobile.remove(&allocation.id);
+        self.by_id.remove(&allocation.id);
         allocation
     }
 
@@ -231,9 +240,8 @@ impl Allocations {
         self.by_five_tuple.get(five_tuple).copied()
     }
 
-    /// The allocation of this name, if its client has a ticket.
-    pub(super) fn mobile(&self, id: AllocationId) -> Option<Slot> {
-        self.mobile.get(&id).copied()
+    pub(super) fn by_id(&self, id: AllocationId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
     }
 
     /// Has one more 5-tuple lead to an allocation; it led to none.
@@ -262,6 +270,16 @@ impl Allocations {
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> &mut Allocation {
         self.slots[slot.0 as usize].as_mut().expect("a slot in use")
+    }
+
+    /// How many there were at most at a time, and so how many places to look at for all of them.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The allocation in a place, if one is there now.
+    pub(super) fn at(&self, place: usize) -> Option<&Allocation> {
+        self.slots.get(place)?.as_ref()
     }
 
     pub(super) fn len(&self) -> usize {

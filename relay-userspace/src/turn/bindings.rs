@@ -124,6 +124,7 @@ impl Allocation {
         let deadline = permitted.min(lease.expires);
         Some(Binding {
             id: BindingId(0),
+            allocation: self.id,
             five_tuple: self.five_tuple,
             relayed: lease.relayed,
             peer,

@@ -11,7 +11,7 @@ use super::family::Family;
 use super::io::{EndCause, Event, Output, Outputs};
 use super::mobility::forget;
 use super::timers::Timer;
-use super::types::ChannelNumber;
+use super::types::{AllocationId, ChannelNumber};
 
 /// How long the number and the peer of an expired channel binding stay together. RFC 8656 section 12 has the client
 /// wait as long before it binds either elsewhere, so that no packet under way is taken for the new peer's.
@@ -72,9 +72,17 @@ impl Core {
         self.shared.accounts.give_back(&ended.account, 1, self.now);
         out.items.push(Output::Event(Event::AllocationEnded {
             allocation: ended.id,
+            summary: Box::new(ended.summary(self.now)),
             username: ended.username.into(),
             cause,
         }));
+    }
+
+    /// Ends an allocation because the operator says so.
+    pub(super) fn end_by_operator(&mut self, id: AllocationId, out: &mut Outputs) {
+        if let Some(slot) = self.allocations.by_id(id) {
+            self.end(slot, |_| true, EndCause::Operator, out);
+        }
     }
 
     /// Keeps an answer for retransmissions of its request.

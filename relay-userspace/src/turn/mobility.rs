@@ -96,7 +96,8 @@ impl Core {
                 Err(ErrorCode::ALLOCATION_MISMATCH.into())
             };
         }
-        let slot = self.allocations.mobile(AllocationId(ticket.allocation));
+        let slot = self.allocations.by_id(AllocationId(ticket.allocation));
+        let slot = slot.filter(|&slot| self.allocations.get(slot).mobility.is_some());
         let slot = slot.ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         self.check_owner(slot, request)?;
         if own.is_some_and(|own| own != slot) {

@@ -33,6 +33,7 @@ mod steering;
 mod strangers;
 mod timers;
 mod types;
+mod usage;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
@@ -47,3 +48,4 @@ pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,
     Transport,
 };
+pub use usage::{Look, Session, Summary, Usage, Way};
