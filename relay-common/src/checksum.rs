@@ -30,6 +30,12 @@ pub const fn removed(w: u16) -> u64 {
     !w as u64
 }
 
+/// The same for words that add up to `sum`.
+#[inline(always)]
+pub const fn removed_words(sum: u32) -> u64 {
+    !sum as u64
+}
+
 /// The checksum field after `delta` (a sum of words put in and [`removed`] words) is applied to the old field.
 /// RFC 1624 equation 3: `HC' = ~(~HC + ~m + m')`.
 #[inline(always)]

@@ -60,6 +60,19 @@ impl FlowKey {
         }
     }
 
+    /// The key of what a record sends to a relayed address of ours, as it would arrive there at `port`.
+    #[inline(always)]
+    pub const fn onward(record: &FlowRecord, port: Be16) -> Self {
+        Self {
+            src: record.src,
+            dst: record.dst,
+            src_port: record.src_port,
+            dst_port: port,
+            channel: Be16(0),
+            zero: 0,
+        }
+    }
+
     /// The key of ChannelData, or of a peer's datagrams where `channel` is zero.
     const fn plain(from: Endpoint, at: Endpoint, channel: Be16) -> Self {
         Self { src: from.ip, dst: at.ip, src_port: from.port, dst_port: at.port, channel, zero: 0 }

@@ -16,5 +16,6 @@ pub mod next_hop;
 pub mod packet;
 pub mod reason;
 pub mod rewrite;
+pub mod send;
 pub mod tables;
 pub mod wire;

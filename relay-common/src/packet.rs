@@ -28,8 +28,17 @@ pub struct Packet {
     pub udp_len: u16,
     /// UDP checksum as it came.
     pub udp_checksum: u16,
-    /// ChannelData length, host order; from clients only.
-    pub channel_len: u16,
+    /// Bytes of the UDP payload before the application data: a ChannelData header, or a Send indication's header and
+    /// attributes; none from a peer.
+    pub head: u16,
+    /// Bytes of application data, host order; as ChannelData claims them, which may be more than there are.
+    pub data_len: u16,
+    /// The sum of what the client put around the data, all of which is taken away.
+    pub taken: u32,
+    /// The peer that a Send indication names, or that a Data indication will tell.
+    pub peer: NetIp,
+    /// The peer's port: the one that a Send indication names, or that a peer's packet comes from.
+    pub peer_port: Be16,
     /// IPv4 identification as it came.
     pub id: Be16,
     /// DF as it came, in place in the fragment field; set for IPv6, whose routers never fragment.
@@ -39,6 +48,10 @@ pub struct Packet {
     /// TTL or hop limit as it came.
     pub ttl: u8,
 }
+
+/// Longest data and furthest attribute that a bound is shown to the verifier for. Drivers hand over frames in one piece
+/// up to a page; longer ones are not forwarded.
+pub const LONGEST: usize = 0x3fff;
 
 /// Bytes of a UDP header.
 const UDP_LEN: u16 = size_of::<Udp>() as u16;
@@ -54,6 +67,12 @@ impl Packet {
     #[inline(always)]
     pub const fn ip_packet_len(&self) -> u16 {
         self.ip_len.wrapping_add(self.udp_len)
+    }
+
+    /// The address that the packet arrived at, whatever it was looked for by.
+    #[inline(always)]
+    pub const fn arrived_at(&self) -> NetIp {
+        if self.key.channel.0 == channel::INDICATION.0 { self.key.dst.xor(&self.peer) } else { self.key.dst }
     }
 }
 
@@ -171,6 +190,8 @@ fn parse_udp<F: Frame + ?Sized>(
     packet.udp_checksum = udp.checksum;
     let port = { udp.dst_port }.get();
     if port >= settings.first_port && port <= settings.last_port {
+        packet.peer_port = udp.src_port;
+        packet.data_len = udp_len - UDP_LEN;
         return None;
     }
 
@@ -186,6 +207,8 @@ fn parse_udp<F: Frame + ?Sized>(
         return Some(if number.get() < channel::MIN { Reason::Stun } else { Reason::NotTurn });
     }
     packet.key.channel = number;
-    packet.channel_len = { header.len }.get();
+    packet.head = channel::HEADER_LEN as u16;
+    packet.data_len = { header.len }.get();
+    packet.taken = u32::from(number.0) + u32::from({ header.len }.0);
     None
 }

@@ -1,90 +1,251 @@
 //! From a packet and its flow record to what leaves: the second half of a packet's way.
 //!
-//! Both directions and all pairs of families are one rewrite: the old headers come off whole, the new ones are built
-//! from the record, the next hop and the few things a packet hands on (DSCP, ECN, TTL, DF, length, checksum).
+//! Both directions, all pairs of families and all encapsulations are one rewrite: the old headers come off whole, the new
+//! ones are built from the records, the next hop and the few things a packet hands on (DSCP, ECN, TTL, DF, length,
+//! checksum). The application data stays where it is.
 
-use crate::addr::{Be16, NetIp};
+use crate::addr::{Be16, Endpoint, NetIp};
 use crate::channel;
 use crate::checksum;
 use crate::flow::FlowRecord;
 use crate::interface::Interface;
 use crate::next_hop::NextHop;
-use crate::packet::Packet;
+use crate::packet::{LONGEST, Packet};
 use crate::reason::Reason;
-use crate::wire::{ChannelData, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
+use crate::wire::stun::{
+    Attribute, Byte, DATA_INDICATION, DataHead, MAGIC_COOKIE, Stun, TransactionId, XorAddress, attribute,
+};
+use crate::wire::{ChannelData, DONT_FRAGMENT, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
+
+/// By which records and with what before its data a packet goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The record whose key is the packet's.
+    first: &'a FlowRecord,
+    /// The record whose addresses the packet leaves with: the same, or the one of the second relayed address.
+    last: &'a FlowRecord,
+    hop: &'a NextHop,
+    /// How many relayed transport addresses of ours are on the way.
+    relays: u8,
+    /// The packet is a Send indication.
+    send: bool,
+    /// New UDP destination port.
+    dst_port: Be16,
+    put: Put,
+    /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
+    peer_port: Be16,
+    /// What a Data indication's transaction id is made of.
+    random: u32,
+}
+
+/// What is put before the data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Put {
+    Nothing,
+    ChannelData,
+    DataIndication,
+}
+
+impl<'a> Way<'a> {
+    /// The way of a channel, between client and peer.
+    #[inline(always)]
+    pub fn channel(record: &'a FlowRecord, hop: &'a NextHop) -> Self {
+        Self {
+            first: record,
+            last: record,
+            hop,
+            relays: 1,
+            send: false,
+            dst_port: record.dst_port,
+            put: if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing },
+            peer_port: Be16(0),
+            random: 0,
+        }
+    }
+
+    /// Any way; `second` is the record of the second relayed address where `first` leads to one of ours. Where it
+    /// [`tells_peer`](Self::tells_peer), [`Packet::peer`] is to be the peer as the client knows it.
+    ///
+    /// `random` is for the transaction id of a Data indication. RFC 8489 section 5 has it random so that nobody answers a
+    /// request in another's name; an indication has no answer.
+    #[inline(always)]
+    pub fn any(
+        packet: &Packet,
+        first: &'a FlowRecord,
+        second: Option<&'a FlowRecord>,
+        hop: &'a NextHop,
+        random: u32,
+    ) -> Self {
+        let (last, relays, peer_port) = match second {
+            Some(second) => (second, 2, first.src_port),
+            None => (first, 1, packet.peer_port),
+        };
+        let put = if last.channel.0 == channel::INDICATION.0 {
+            Put::DataIndication
+        } else if last.channel.0 != 0 {
+            Put::ChannelData
+        } else {
+            Put::Nothing
+        };
+        Self {
+            first,
+            last,
+            hop,
+            relays,
+            send: packet.key.channel.0 == channel::INDICATION.0,
+            dst_port: if last.dst_port.0 != 0 { last.dst_port } else { packet.peer_port },
+            put,
+            peer_port,
+            random,
+        }
+    }
+
+    /// Whether the client gets the data in a Data indication.
+    #[inline(always)]
+    pub fn tells_peer(&self) -> bool {
+        self.put == Put::DataIndication
+    }
+
+    /// Bytes that are put before the data.
+    #[inline(always)]
+    fn put_len(&self, packet: &Packet) -> u16 {
+        match self.put {
+            Put::Nothing => 0,
+            Put::ChannelData => channel::HEADER_LEN as u16,
+            Put::DataIndication if packet.peer.is_v4() => size_of::<DataHead<u32>>() as u16,
+            Put::DataIndication => size_of::<DataHead<[u32; 4]>>() as u16,
+        }
+    }
+
+    /// Zeros that are put after the data.
+    #[inline(always)]
+    fn padding(&self, packet: &Packet) -> u16 {
+        // RFC 8489 section 14: attributes end on multiples of four bytes.
+        if self.put == Put::DataIndication { packet.data_len.wrapping_neg() & 3 } else { 0 }
+    }
+
+    /// The new UDP length. Wider than the field: the largest packet grows past it, and is [`Reason::TooBig`].
+    #[inline(always)]
+    fn udp_len(&self, packet: &Packet) -> u32 {
+        size_of::<Udp>() as u32
+            + u32::from(self.put_len(packet))
+            + u32::from(packet.data_len)
+            + u32::from(self.padding(packet))
+    }
+
+    /// Bytes of the new IP header.
+    #[inline(always)]
+    fn ip_len(&self) -> u16 {
+        if self.last.dst.is_v4() { size_of::<Ipv4>() as u16 } else { size_of::<Ipv6>() as u16 }
+    }
+
+    /// Whether every IP header on the way is IPv4.
+    #[inline(always)]
+    fn all_v4(&self, packet: &Packet) -> bool {
+        packet.is_v4() && self.last.dst.is_v4() && (self.relays == 1 || self.first.dst.is_v4())
+    }
+
+    /// What addresses and ports add to the UDP checksum's sum.
+    #[inline(always)]
+    fn delta(&self, packet: &Packet) -> u64 {
+        let mut delta = u64::from(self.first.udp_delta);
+        if self.relays == 2 {
+            // The first record's new addresses are the second one's old ones.
+            delta += u64::from(self.last.udp_delta);
+        }
+        if self.send {
+            delta += u64::from(packet.peer_port.0);
+        }
+        if self.put == Put::DataIndication {
+            delta += checksum::removed(self.peer_port.0);
+        }
+        delta
+    }
+}
 
 /// Decides on a packet whose key is the record's, before its first byte is changed; [`Reason::verdict`] says what the
 /// reason means. `now` is in the unit of [`FlowRecord::deadline`].
 #[inline(always)]
-pub fn decide(packet: &Packet, record: &FlowRecord, hop: &NextHop, now: u64) -> Reason {
-    let to_peer = record.to_peer();
-    if now >= record.deadline {
+pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
+    let to_peer = way.first.to_peer();
+    if now >= way.first.deadline {
         return if to_peer { Reason::Expired } else { Reason::PeerExpired };
     }
-    if to_peer {
+    if way.relays == 2 && now >= way.last.deadline {
+        return Reason::PeerExpired;
+    }
+    if to_peer && !way.send {
         let payload = packet.udp_len.wrapping_sub((size_of::<Udp>() + channel::HEADER_LEN) as u16);
-        if packet.channel_len > payload {
+        if packet.data_len > payload {
             return Reason::ChannelDataLength;
         }
-        if packet.channel_len < payload {
+        if packet.data_len < payload {
             // RFC 8656 section 12.5: padding over UDP is not required, and MUST be accepted.
             return Reason::Padding;
         }
     }
-    if packet.ttl <= 1 {
-        // RFC 8656 section 15: the TTL is decremented, so that a loop of relays dies.
+    if packet.ttl <= way.relays {
+        // RFC 8656 section 15: the TTL is decremented, by each relay, so that a loop of relays dies.
         return Reason::TtlExceeded;
     }
-    if packet.udp_checksum == 0 && !(packet.is_v4() && record.dst.is_v4()) {
+    if packet.udp_checksum == 0 && !way.all_v4(packet) {
         return Reason::NoChecksum;
     }
     if packet.interface.has(Interface::VIRTUAL)
         && packet.udp_checksum
-            == checksum::fold(u64::from(record.pseudo_sum) + u64::from(Be16::new(packet.udp_len).0))
+            == checksum::fold(u64::from(way.first.pseudo_sum) + u64::from(Be16::new(packet.udp_len).0))
     {
         return Reason::UnfinishedChecksum;
     }
-    if hop.ifindex == 0 {
+    if way.hop.ifindex == 0 {
         return Reason::NextHop;
     }
-    if u32::from(ip_len(record)) + udp_len(packet, record) > u32::from(hop.mtu) {
+    let too_long = way.tells_peer() && usize::from(packet.data_len) > LONGEST;
+    if too_long || u32::from(way.ip_len()) + way.udp_len(packet) > u32::from(way.hop.mtu) {
         return Reason::TooBig;
     }
-    if to_peer { Reason::ToPeer } else { Reason::ToClient }
+    if way.relays == 2 {
+        Reason::RelayToRelay
+    } else if to_peer {
+        Reason::ToPeer
+    } else {
+        Reason::ToClient
+    }
 }
 
-/// Bytes of data in a packet that [`decide`] has forwarded: what the user sent, without any header.
+/// How many bytes longer the headers before the data become; negative when they shrink.
 #[inline(always)]
-pub const fn data_len(packet: &Packet, record: &FlowRecord) -> u16 {
-    if record.to_peer() { packet.channel_len } else { packet.udp_len.wrapping_sub(size_of::<Udp>() as u16) }
+pub fn growth(packet: &Packet, way: &Way<'_>) -> i32 {
+    let put = i32::from(way.hop.l2_len) + i32::from(way.ip_len()) + i32::from(way.put_len(packet));
+    put - i32::from(packet.l2_len) - i32::from(packet.ip_len) - i32::from(packet.head)
 }
 
-/// How many bytes longer the headers become; negative when they shrink.
+/// How many bytes longer the frame becomes at its end: what the client put after its data comes off, and padding
+/// goes on. `frame_len` is the frame's length as it came.
 #[inline(always)]
-pub fn growth(packet: &Packet, record: &FlowRecord, hop: &NextHop) -> i32 {
-    let put = i32::from(hop.l2_len) + i32::from(ip_len(record)) + channel_header(record.channel);
-    put - i32::from(packet.l2_len) - i32::from(packet.ip_len) - channel_header(record.key.channel)
+pub fn growth_behind(packet: &Packet, way: &Way<'_>, frame_len: usize) -> i32 {
+    let data_end = i32::from(packet.l2_len)
+        + i32::from(packet.ip_len)
+        + size_of::<Udp>() as i32
+        + i32::from(packet.head)
+        + i32::from(packet.data_len);
+    data_end + i32::from(way.padding(packet)) - frame_len as i32
 }
 
-/// Writes the new headers at the start of the frame, whose length has been changed by [`growth`]. `false` when the
-/// frame is too short for them, which no frame is that held the packet.
+/// Writes the new headers at the start of the frame, which has been changed by [`growth`] and [`growth_behind`], and
+/// padding after the data. `false` when the frame is too short for them, which no frame is that held the packet.
 #[inline(always)]
-pub fn write<F: FrameMut + ?Sized>(
-    frame: &mut F,
-    packet: &Packet,
-    record: &FlowRecord,
-    hop: &NextHop,
-) -> bool {
-    if !write_l2(frame, hop) {
+pub fn write<F: FrameMut + ?Sized>(frame: &mut F, packet: &Packet, way: &Way<'_>) -> bool {
+    if !write_l2(frame, way.hop) {
         return false;
     }
-    let udp_len = udp_len(packet, record) as u16;
+    let udp_len = way.udp_len(packet) as u16;
     // At most 22; the mask shows the verifier a bound.
-    let at = usize::from(hop.l2_len & 0x1f);
-    let (written, ip_len) = if record.dst.is_v4() {
-        (write_v4(frame, at, udp_len, packet, record), size_of::<Ipv4>())
+    let at = usize::from(way.hop.l2_len & 0x1f);
+    let (written, ip_len) = if way.last.dst.is_v4() {
+        (write_v4(frame, at, udp_len, packet, way), size_of::<Ipv4>())
     } else {
-        (write_v6(frame, at, udp_len, packet, record), size_of::<Ipv6>())
+        (write_v6(frame, at, udp_len, packet, way), size_of::<Ipv6>())
     };
     if !written {
         return false;
@@ -93,26 +254,66 @@ pub fn write<F: FrameMut + ?Sized>(
     let at = at + ip_len;
     // The UDP length counts twice, in the header and in the pseudo header (RFC 768).
     let lengths = u64::from(Be16::new(udp_len).0) + checksum::removed(Be16::new(packet.udp_len).0);
-    let mut delta = u64::from(record.udp_delta) + 2 * lengths;
-    if record.key.channel.0 != 0 {
-        delta += checksum::removed(packet.key.channel.0) + checksum::removed(Be16::new(packet.channel_len).0);
-    }
-    if record.channel.0 != 0 {
-        let len = Be16::new(packet.udp_len.wrapping_sub(size_of::<Udp>() as u16));
-        let Some(header) = frame.header_mut::<ChannelData>(at + size_of::<Udp>()) else { return false };
-        header.number = record.channel;
-        header.len = len;
-        delta += u64::from(record.channel.0) + u64::from(len.0);
+    let mut delta = way.delta(packet) + 2 * lengths + checksum::removed_words(packet.taken);
+    match way.put {
+        Put::Nothing => {}
+        Put::ChannelData => {
+            let Some(header) = frame.header_mut::<ChannelData>(at + size_of::<Udp>()) else { return false };
+            header.number = way.last.channel;
+            header.len = Be16::new(packet.data_len);
+            delta += u64::from(way.last.channel.0) + u64::from(header.len.0);
+        }
+        Put::DataIndication => {
+            let Some(sum) = write_data(frame, at + size_of::<Udp>(), packet, way) else { return false };
+            delta += sum;
+        }
     }
     let Some(udp) = frame.header_mut::<Udp>(at) else { return false };
-    udp.src_port = record.src_port;
-    udp.dst_port = record.dst_port;
+    udp.src_port = way.last.src_port;
+    udp.dst_port = way.dst_port;
     udp.len = Be16::new(udp_len);
     udp.checksum = match packet.udp_checksum {
         0 => 0, // RFC 768: the sender made none, and both sides are IPv4
         field => checksum::udp_field(checksum::update(field, delta)),
     };
     true
+}
+
+/// Makes the data a Data indication (RFC 8656 section 11.4), and gives what that adds to the UDP checksum's sum.
+#[inline(always)]
+fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, way: &Way<'_>) -> Option<u64> {
+    let padding = way.padding(packet);
+    let more = u64::from(way.random).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let id: TransactionId = [way.random, more as u32, (more >> 32) as u32];
+    let told = Endpoint { ip: packet.peer, port: way.peer_port };
+    let len = way.put_len(packet) - size_of::<Stun>() as u16 + packet.data_len + padding;
+    let stun = Stun { kind: DATA_INDICATION, len: Be16::new(len), cookie: MAGIC_COOKIE, id };
+    let data = Attribute { kind: attribute::DATA, len: Be16::new(packet.data_len) };
+    let mut sum = stun.sum() + data.sum();
+    if told.ip.is_v4() {
+        let address = XorAddress::<u32>::new(&told);
+        let len = Be16::new(size_of::<XorAddress<u32>>() as u16);
+        let peer = Attribute { kind: attribute::XOR_PEER_ADDRESS, len };
+        *frame.header_mut(at)? = DataHead { stun, peer, address, data };
+        sum += peer.sum() + address.sum();
+    } else {
+        let address = XorAddress::<[u32; 4]>::new(&told, &id);
+        let len = Be16::new(size_of::<XorAddress<[u32; 4]>>() as u16);
+        let peer = Attribute { kind: attribute::XOR_PEER_ADDRESS, len };
+        *frame.header_mut(at)? = DataHead { stun, peer, address, data };
+        sum += peer.sum() + address.sum();
+    }
+    // The kernel zeroes what it adds, but where the frame was longer than its packet, other bytes lie here.
+    let end = at + usize::from(way.put_len(packet)) + (usize::from(packet.data_len) & LONGEST);
+    let mut i = 0;
+    while i < 3 {
+        if i >= usize::from(padding) {
+            break;
+        }
+        frame.header_mut::<Byte>(end + i)?.0 = 0;
+        i += 1;
+    }
+    Some(sum)
 }
 
 #[inline(always)]
@@ -137,29 +338,32 @@ fn write_v4<F: FrameMut + ?Sized>(
     at: usize,
     udp_len: u16,
     packet: &Packet,
-    record: &FlowRecord,
+    way: &Way<'_>,
 ) -> bool {
     let Some(ip) = frame.header_mut::<Ipv4>(at) else { return false };
     let total_len = Be16::new(udp_len.wrapping_add(size_of::<Ipv4>() as u16));
-    let ttl = packet.ttl.wrapping_sub(1);
+    let ttl = packet.ttl.wrapping_sub(way.relays);
+    // An IPv6 packet is never fragmented on its way, so what was one is not either.
+    let was_v6 = way.relays == 2 && !way.first.dst.is_v4();
+    let dont_fragment = if was_v6 { DONT_FRAGMENT } else { packet.dont_fragment };
     // RFC 6864 section 4.1: the identification of a packet that is never fragmented means nothing.
-    let id = if packet.dont_fragment.0 != 0 { Be16(0) } else { packet.id };
-    let sum = u64::from(record.ip_sum)
+    let id = if dont_fragment.0 != 0 { Be16(0) } else { packet.id };
+    let sum = u64::from(way.last.ip_sum)
         + u64::from(u16::from_ne_bytes([Ipv4::PLAIN, packet.tos]))
         + u64::from(total_len.0)
         + u64::from(id.0)
-        + u64::from(packet.dont_fragment.0)
+        + u64::from(dont_fragment.0)
         + u64::from(u16::from_ne_bytes([ttl, protocol::UDP]));
     ip.version_ihl = Ipv4::PLAIN;
     ip.tos = packet.tos;
     ip.total_len = total_len;
     ip.id = id;
-    ip.fragment = packet.dont_fragment;
+    ip.fragment = dont_fragment;
     ip.ttl = ttl;
     ip.protocol = protocol::UDP;
     ip.checksum = !checksum::fold(sum);
-    ip.src = record.src.0[3];
-    ip.dst = record.dst.0[3];
+    ip.src = way.last.src.0[3];
+    ip.dst = way.last.dst.0[3];
     true
 }
 
@@ -169,36 +373,18 @@ fn write_v6<F: FrameMut + ?Sized>(
     at: usize,
     udp_len: u16,
     packet: &Packet,
-    record: &FlowRecord,
+    way: &Way<'_>,
 ) -> bool {
     let Some(ip) = frame.header_mut::<Ipv6>(at) else { return false };
-    ip.version_class_label = (6 << 28 | u32::from(packet.tos) << 20).to_be() | record.flow_label;
+    ip.version_class_label = (6 << 28 | u32::from(packet.tos) << 20).to_be() | way.last.flow_label;
     ip.payload_len = Be16::new(udp_len);
     ip.next_header = protocol::UDP;
-    ip.hop_limit = packet.ttl.wrapping_sub(1);
-    let NetIp(src) = record.src;
-    let NetIp(dst) = record.dst;
+    ip.hop_limit = packet.ttl.wrapping_sub(way.relays);
+    let NetIp(src) = way.last.src;
+    let NetIp(dst) = way.last.dst;
     ip.src = src;
     ip.dst = dst;
     true
-}
-
-/// Bytes of the new IP header.
-#[inline(always)]
-fn ip_len(record: &FlowRecord) -> u16 {
-    if record.dst.is_v4() { size_of::<Ipv4>() as u16 } else { size_of::<Ipv6>() as u16 }
-}
-
-/// The new UDP length. Wider than the field: the largest packet grows past it, and is [`Reason::TooBig`].
-#[inline(always)]
-fn udp_len(packet: &Packet, record: &FlowRecord) -> u32 {
-    (i32::from(packet.udp_len) + channel_header(record.channel) - channel_header(record.key.channel)) as u32
-}
-
-/// Bytes of the ChannelData header of a side: none where the channel number is zero.
-#[inline(always)]
-fn channel_header(number: Be16) -> i32 {
-    if number.0 != 0 { channel::HEADER_LEN as i32 } else { 0 }
 }
 
 /// Part of a link-layer header, as 16-bit words.

@@ -59,8 +59,8 @@ pub struct LocalKey {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Local {
-    /// Always one; the key's presence is what is asked.
-    pub present: u32,
+    /// What clients are told where this is a relayed address: another one behind a 1:1 NAT. A listener's own address.
+    pub public: NetIp,
 }
 
 /// Packets and bytes.

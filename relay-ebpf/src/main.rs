@@ -7,11 +7,16 @@
 //! Kernel 5.11 or newer (`bpf_ktime_get_coarse_ns`).
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// For atomic addition (Rust's own is not there for a target without compare-and-swap), and to hide from the compiler what
+// it must not fold.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod other_ways;
 #[cfg(target_arch = "bpf")]
 mod program;
 

@@ -1,12 +1,15 @@
 //! The tables and the settings. Their shapes are `relay_common`'s; their sizes are set when userspace loads the
 //! object.
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMapHash, HashMap, PerCpuArray};
 use relay_common::flow::{Bucket, FlowRecord, KEY_WORDS};
 use relay_common::interface::{self, Interface};
 use relay_common::next_hop::NextHop;
+use relay_common::packet::Packet;
 use relay_common::tables::{Count, Local, LocalKey, Settings};
 
 #[map]
@@ -31,36 +34,30 @@ pub(crate) static INTERFACES: Array<Interface> = Array::with_max_entries(interfa
 pub(crate) static COUNTERS: PerCpuArray<Count> =
     PerCpuArray::with_max_entries(interface::SLOTS * interface::REASONS, 0);
 
+/// What is known of the packet in hand. Not on the stack: that has no room for it beside all ways of a packet, and the
+/// verifier would follow what it knows of each value there through all that comes after.
+#[map]
+pub(crate) static DESK: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+
+/// What lies there.
+#[repr(C)]
+pub(crate) struct Desk {
+    pub(crate) packet: Packet,
+    /// The record of the packet's key, and the one it leaves by: generation and number.
+    pub(crate) found: [u64; 2],
+}
+
 /// Written by the loader before the program is verified.
 #[unsafe(no_mangle)]
 static SETTINGS: Settings =
     Settings { seed: [0; KEY_WORDS + 1], bucket_mask: 0, first_port: 0, last_port: 0 };
 
-/// The settings as loaded. Read word by word and volatile, or the compiler would fold in the zeros above.
+/// The settings as loaded: each is read where it is needed.
 #[inline(always)]
-pub(crate) fn settings() -> Settings {
-    macro_rules! load {
-        ($($field:tt)+) => {
-            // SAFETY: a field of a static that nobody writes while the program runs.
-            unsafe { core::ptr::read_volatile(&raw const SETTINGS.$($field)+) }
-        };
-    }
-    Settings {
-        seed: [
-            load!(seed[0]),
-            load!(seed[1]),
-            load!(seed[2]),
-            load!(seed[3]),
-            load!(seed[4]),
-            load!(seed[5]),
-            load!(seed[6]),
-            load!(seed[7]),
-            load!(seed[8]),
-            load!(seed[9]),
-            load!(seed[10]),
-        ],
-        bucket_mask: load!(bucket_mask),
-        first_port: load!(first_port),
-        last_port: load!(last_port),
-    }
+pub(crate) fn settings() -> &'static Settings {
+    let mut settings = &raw const SETTINGS;
+    // SAFETY: moves a register to itself; without it the compiler would fold in the zeros above.
+    unsafe { asm!("{0} = {0}", inlateout(reg) settings, options(pure, nomem, nostack, preserves_flags)) };
+    // SAFETY: the static, which nobody writes while the program runs.
+    unsafe { &*settings }
 }

@@ -5,33 +5,43 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head}
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use relay_common::addr::Be16;
-use relay_common::flow::{self, FlowRecord};
+use relay_common::channel;
+use relay_common::flow::{self, FlowKey, FlowRecord};
 use relay_common::interface::{self, Interface};
+use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::{Reason, Verdict};
-use relay_common::rewrite;
+use relay_common::rewrite::{self, Way};
 use relay_common::tables::{LocalKey, Settings};
 
 use crate::frame::Linear;
-use crate::maps;
+use crate::maps::{self, Desk};
+use crate::other_ways::{self, Kind};
 
 /// The entry.
 #[xdp]
 pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
+    // An array has its elements, so nothing is passed here.
+    let Some(desk) = maps::DESK.get_ptr_mut(0) else { return xdp_action::XDP_PASS };
+    // SAFETY: this CPU's own element, and nothing else of this program runs on this CPU meanwhile.
+    let desk = unsafe { &mut *desk };
     let settings = maps::settings();
-    let mut packet = Packet { interface: ingress(&ctx), ..Packet::default() };
-    if let Some(reason) = packet::parse(&Linear::new(&ctx), &settings, &mut packet) {
-        return pass_unmatched(&packet, &settings, reason);
+    desk.packet = Packet { interface: ingress(&ctx), ..Packet::default() };
+    match packet::parse(&Linear::new(&ctx), settings, &mut desk.packet) {
+        None => {}
+        Some(Reason::Stun) => return other_ways::take(&ctx, desk, Kind::Stun),
+        Some(reason) => return pass_unmatched(&desk.packet, settings, reason),
     }
-    let Some(record) = find(&packet, &settings) else { return miss(&packet, &settings) };
+    let Some(record) = find(&desk.packet.key, settings) else {
+        return other_ways::take(&ctx, desk, Kind::Unbound);
+    };
     // The generation before the key: a record that is being reused shows in one of them.
-    // SAFETY: an element of FLOWS; volatile because userspace writes it meanwhile.
-    let generation = unsafe { (&raw const (*record).generation).read_volatile() };
+    let generation = generation(record);
     // SAFETY: an element of FLOWS.
-    if unsafe { (*record).key } != packet.key {
-        return miss(&packet, &settings);
+    if unsafe { (*record).key } != desk.packet.key {
+        return other_ways::take(&ctx, desk, Kind::Unbound);
     }
-    forward(&ctx, &packet, record, generation)
+    forward(&ctx, desk, record, generation)
 }
 
 /// What is known of the interface that the packet came in by.
@@ -44,85 +54,115 @@ fn ingress(ctx: &XdpContext) -> Interface {
     }
 }
 
-/// The record that the index names for the packet. Its key is still to be compared.
+/// The record that the index names for the key. Its own key is still to be compared.
 #[inline(always)]
-fn find(packet: &Packet, settings: &Settings) -> Option<*mut FlowRecord> {
-    let hash = packet.key.hash(&settings.seed);
-    let home = maps::FLOW_INDEX.get(flow::home_bucket(hash, settings.bucket_mask))?;
-    let mut number = flow::find(home, hash);
-    if number == 0 {
-        number = flow::find(maps::FLOW_INDEX.get(flow::other_bucket(hash, settings.bucket_mask))?, hash);
-    }
+pub(crate) fn find(key: &FlowKey, settings: &Settings) -> Option<*mut FlowRecord> {
+    let number = find_number(key, settings);
     if number == 0 { None } else { maps::FLOWS.get_ptr_mut(number) }
 }
 
+/// The number of that record; 0 for none.
 #[inline(always)]
-fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generation: u32) -> u32 {
+pub(crate) fn find_number(key: &FlowKey, settings: &Settings) -> u32 {
+    let hash = key.hash(&settings.seed);
+    let Some(home) = maps::FLOW_INDEX.get(flow::home_bucket(hash, settings.bucket_mask)) else { return 0 };
+    let number = flow::find(home, hash);
+    if number != 0 {
+        return number;
+    }
+    let Some(other) = maps::FLOW_INDEX.get(flow::other_bucket(hash, settings.bucket_mask)) else { return 0 };
+    flow::find(other, hash)
+}
+
+/// A record's generation now.
+#[inline(always)]
+pub(crate) fn generation(record: *mut FlowRecord) -> u32 {
+    // SAFETY: callers have an element of FLOWS; volatile because userspace writes it meanwhile.
+    unsafe { (&raw const (*record).generation).read_volatile() }
+}
+
+/// A next hop's generation now.
+#[inline(always)]
+pub(crate) fn hop_generation(hop: &NextHop) -> u32 {
+    // SAFETY: an element of NEXT_HOPS; volatile for the same reason.
+    unsafe { (&raw const hop.generation).read_volatile() }
+}
+
+#[inline(always)]
+fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generation_found: u32) -> u32 {
     // SAFETY: an element of FLOWS. Userspace may be writing it: the generation is looked at again at the end.
     let flow = unsafe { &*record };
-    let Some(hop) = maps::NEXT_HOPS.get(flow.next_hop) else { return pass(packet, Reason::NextHop) };
-    // SAFETY: an element of NEXT_HOPS; volatile for the same reason.
-    let hop_generation = unsafe { (&raw const hop.generation).read_volatile() };
-    if (generation | hop_generation) & 1 != 0 {
+    if flow.channel.0 == channel::INDICATION.0 {
+        return other_ways::take(ctx, desk, Kind::Bound);
+    }
+    // No row of the table has the number HAIRPIN.
+    let Some(hop) = maps::NEXT_HOPS.get(flow.next_hop) else {
+        return other_ways::take(ctx, desk, Kind::Bound);
+    };
+    let packet = &desk.packet;
+    let hop_generation_found = hop_generation(hop);
+    if (generation_found | hop_generation_found) & 1 != 0 {
         return pass(packet, Reason::Changed);
     }
 
+    let way = Way::channel(flow, hop);
     // SAFETY: a helper without arguments.
-    let reason = rewrite::decide(packet, flow, hop, unsafe { bpf_ktime_get_coarse_ns() });
+    let reason = rewrite::decide(packet, &way, unsafe { bpf_ktime_get_coarse_ns() });
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
     }
-    let out = hop.ifindex;
-    let returns = out as usize == ctx.ingress_ifindex();
-    if !returns && hop.redirect == 0 {
+    if !may_leave(ctx, hop) {
         return pass(packet, Reason::NextHop);
     }
 
     // From here on the packet is changed: it leaves, or it is dropped.
     // SAFETY: `ctx.ctx` is the program's own context.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -rewrite::growth(packet, flow, hop)) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -rewrite::growth(packet, &way)) } != 0 {
         return pass(packet, Reason::NoHeadroom);
     }
-    if !rewrite::write(&mut Linear::new(ctx), packet, flow, hop) {
+    if !rewrite::write(&mut Linear::new(ctx), packet, &way) {
         return drop(packet, Reason::Torn);
     }
-    // SAFETY: as at the first read.
-    let unchanged = unsafe {
-        (&raw const (*record).generation).read_volatile() == generation
-            && (&raw const hop.generation).read_volatile() == hop_generation
-    };
-    if !unchanged {
+    if generation(record) != generation_found || hop_generation(hop) != hop_generation_found {
         return drop(packet, Reason::Torn);
     }
-
-    let verdict = if returns {
-        xdp_action::XDP_TX
-    } else {
-        match maps::DEVICES.redirect(out, 0) {
-            Ok(verdict) => verdict,
-            Err(_) => return drop(packet, Reason::NoDevice),
-        }
-    };
+    let verdict = leave(ctx, hop);
+    if verdict == xdp_action::XDP_DROP {
+        return drop(packet, Reason::NoDevice);
+    }
     count(packet, reason);
-    // SAFETY: an element of FLOWS. A flow's packets come by one receive queue, so one CPU counts them.
+    // SAFETY: an element of FLOWS. A channel's packets come by one receive queue, so one CPU counts them.
     unsafe {
         (*record).packets = (*record).packets.wrapping_add(1);
-        (*record).bytes = (*record).bytes.wrapping_add(u64::from(rewrite::data_len(packet, flow)));
+        (*record).bytes = (*record).bytes.wrapping_add(u64::from(packet.data_len));
     }
     verdict
 }
 
+/// Whether the packet came in by the next hop's interface, or may be redirected to it.
 #[inline(always)]
-fn miss(packet: &Packet, settings: &Settings) -> u32 {
-    let reason = if packet.key.channel.0 != 0 { Reason::NoBinding } else { Reason::NoPeerBinding };
-    pass_unmatched(packet, settings, reason)
+pub(crate) fn may_leave(ctx: &XdpContext, hop: &NextHop) -> bool {
+    hop.ifindex as usize == ctx.ingress_ifindex() || hop.redirect != 0
+}
+
+/// The verdict that sends the packet to its next hop; XDP_DROP where there is no device for it.
+#[inline(always)]
+pub(crate) fn leave(ctx: &XdpContext, hop: &NextHop) -> u32 {
+    let out = hop.ifindex;
+    if out as usize == ctx.ingress_ifindex() {
+        return xdp_action::XDP_TX;
+    }
+    match maps::DEVICES.redirect(out, 0) {
+        Ok(verdict) => verdict,
+        Err(_) => xdp_action::XDP_DROP,
+    }
 }
 
 /// A packet that no flow matched goes up; its reason is counted only when it was addressed to us.
 #[inline(always)]
-fn pass_unmatched(packet: &Packet, settings: &Settings, reason: Reason) -> u32 {
+pub(crate) fn pass_unmatched(packet: &Packet, settings: &Settings, reason: Reason) -> u32 {
     let reason = if reason as u32 == Reason::NotOurs as u32 || !is_ours(packet, settings) {
         Reason::NotOurs
     } else {
@@ -137,25 +177,28 @@ fn pass_unmatched(packet: &Packet, settings: &Settings, reason: Reason) -> u32 {
 fn is_ours(packet: &Packet, settings: &Settings) -> bool {
     let port = packet.key.dst_port.get();
     let relayed = port == 0 || (port >= settings.first_port && port <= settings.last_port);
-    let key =
-        LocalKey { ip: packet.key.dst, port: if relayed { Be16(0) } else { packet.key.dst_port }, zero: 0 };
+    let key = LocalKey {
+        ip: packet.arrived_at(),
+        port: if relayed { Be16(0) } else { packet.key.dst_port },
+        zero: 0,
+    };
     maps::LOCALS.get_ptr(&key).is_some()
 }
 
 #[inline(always)]
-fn pass(packet: &Packet, reason: Reason) -> u32 {
+pub(crate) fn pass(packet: &Packet, reason: Reason) -> u32 {
     count(packet, reason);
     xdp_action::XDP_PASS
 }
 
 #[inline(always)]
-fn drop(packet: &Packet, reason: Reason) -> u32 {
+pub(crate) fn drop(packet: &Packet, reason: Reason) -> u32 {
     count(packet, reason);
     xdp_action::XDP_DROP
 }
 
 #[inline(always)]
-fn count(packet: &Packet, reason: Reason) {
+pub(crate) fn count(packet: &Packet, reason: Reason) {
     if let Some(count) = maps::COUNTERS.get_ptr_mut(interface::counter(packet.interface.slot, reason)) {
         // SAFETY: this CPU's own element of COUNTERS.
         unsafe {

@@ -65,8 +65,8 @@ pub(crate) fn cargo(compiler: &Compiler) -> Command {
     }
     cargo.env("RUSTC", &compiler.rustc);
     if compiler.core == Core::Prebuilt {
-        // The one crate that needs an unstable feature, on a stable compiler.
-        cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf");
+        // The crates that need an unstable feature (assembly for BPF), on a stable compiler.
+        cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf,turnpike_xdp");
     }
     // Build scripts look for the compiler on the PATH: this one must come before rustup's stand-ins.
     let mut path: Vec<PathBuf> = compiler.cargo.parent().into_iter().map(PathBuf::from).collect();

@@ -2,6 +2,7 @@
 
 mod ethernet;
 mod ip;
+pub mod stun;
 mod udp;
 
 pub use ethernet::{

@@ -1,7 +1,6 @@
 //! The loaded eBPF object: the program, and its tables mapped into this process.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aya::maps::xdp::{DevMapHash, XdpMapError};
@@ -20,7 +19,7 @@ use relay_common::tables::{
 use super::counters::Counters;
 use super::flow_table::{FlowTable, TableSize};
 use super::interface_table::InterfaceTable;
-use super::interfaces::local_key;
+use super::interfaces::{Locals, local_key};
 use super::next_hop::NEXT_HOPS as NEXT_HOP_ROWS;
 use super::shared_map::{Pod, SharedWords};
 
@@ -37,7 +36,7 @@ pub(super) struct Program {
     interfaces: InterfaceTable,
     locals: HashMap<MapData, Pod<LocalKey>, Pod<Local>>,
     /// What `locals` holds.
-    present: BTreeSet<(IpAddr, u16)>,
+    present: Locals,
     /// By interface.
     links: BTreeMap<u32, XdpLinkId>,
 }
@@ -53,7 +52,7 @@ pub(super) struct Tables {
 pub(super) struct Plan {
     pub(super) size: TableSize,
     pub(super) settings: Settings,
-    pub(super) locals: BTreeSet<(IpAddr, u16)>,
+    pub(super) locals: Locals,
 }
 
 /// Why the object could not be loaded.
@@ -115,17 +114,18 @@ impl Program {
         self.id
     }
 
-    /// Makes these the addresses that packets to us are known by. Port 0 is for relayed addresses.
-    pub(super) fn set_locals(&mut self, locals: &BTreeSet<(IpAddr, u16)>) -> Result<(), MapError> {
-        for &gone in self.present.difference(locals) {
+    /// Makes these the addresses that packets to us are known by.
+    pub(super) fn set_locals(&mut self, locals: &Locals) -> Result<(), MapError> {
+        for &gone in self.present.keys().filter(|local| !locals.contains_key(local)) {
             self.locals.remove(&Pod(local_key(gone)))?;
         }
-        self.present.retain(|local| locals.contains(local));
-        for &new in locals {
-            // A value is the same for all keys, so it does not matter that a reader may hold one that changes hands.
-            if !self.present.contains(&new) {
-                self.locals.insert(Pod(local_key(new)), Pod(Local { present: 1 }), 0)?;
-                self.present.insert(new);
+        self.present.retain(|local, _| locals.contains_key(local));
+        for (&local, &public) in locals {
+            // An element of the kernel's table that changes hands may be read half written. For a moment an address that just
+            // went might be told wrong, in a Data indication about itself.
+            if self.present.get(&local) != Some(&public) {
+                self.locals.insert(Pod(local_key(local)), Pod(Local { public: public.into() }), 0)?;
+                self.present.insert(local, public);
             }
         }
         Ok(())

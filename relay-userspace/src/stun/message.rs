@@ -10,6 +10,9 @@ pub const HEADER_LEN: usize = 20;
 /// Bytes 4 to 7 of every message since RFC 5389.
 pub const MAGIC_COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
 
+/// The message whose FINGERPRINT is not looked at.
+const SEND: MessageType = MessageType::new(Method::SEND, Class::Indication);
+
 /// What pairs an answer with its request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct TransactionId(pub [u8; 12]);
@@ -46,7 +49,8 @@ pub enum ParseError {
 
 impl<'a> Message<'a> {
     /// Reads one datagram, which must be one message and nothing else. A FINGERPRINT, where there is one, is right
-    /// in every message that this returns.
+    /// in every message that this returns, Send indications excepted: there it is over all of the data, the data path
+    /// does not read that, and nothing is told apart by it (`docs/decisions/0005-indications.md`).
     pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError> {
         let (header, body) = datagram.split_first_chunk::<HEADER_LEN>().ok_or(ParseError::Short)?;
         if header[0] & 0xc0 != 0 {
@@ -67,7 +71,9 @@ impl<'a> Message<'a> {
         let message_type = MessageType::from_bits(u16::from_be_bytes([header[0], header[1]]));
         let message = Self { bytes: datagram, message_type };
         match message.locate(AttributeType::FINGERPRINT) {
-            Some((covered, a)) if a.value != integrity::fingerprint(covered) => Err(ParseError::Fingerprint),
+            Some((covered, a)) if message_type != SEND && a.value != integrity::fingerprint(covered) => {
+                Err(ParseError::Fingerprint)
+            }
             _ => Ok(message),
         }
     }

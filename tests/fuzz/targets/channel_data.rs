@@ -15,7 +15,7 @@ use relay_common::flow::{FlowRecord, KEY_WORDS, Path};
 use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::Reason;
-use relay_common::rewrite;
+use relay_common::rewrite::{self, Way};
 use relay_common::tables::Settings;
 
 const CHANNEL: u16 = 0x4abc;
@@ -87,13 +87,14 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
         return None;
     }
     let hop = NextHop { ifindex: 1, mtu: u16::MAX, l2_len: 14, ..NextHop::default() };
-    if rewrite::decide(&packet, &record, &hop, 0) != Reason::ToPeer {
+    let way = Way::channel(&record, &hop);
+    if rewrite::decide(&packet, &way, 0) != Reason::ToPeer {
         return None;
     }
-    let grown = rewrite::growth(&packet, &record, &hop);
+    let grown = rewrite::growth(&packet, &way);
     assert_eq!(grown, -4);
     let mut out = frame[4..].to_vec();
-    assert!(rewrite::write(&mut out[..], &packet, &record, &hop));
+    assert!(rewrite::write(&mut out[..], &packet, &way));
     assert_eq!(out[14 + 20 + 8..], datagram[4..]);
     Some(&datagram[4..])
 }

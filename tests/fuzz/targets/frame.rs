@@ -10,7 +10,7 @@ use relay_common::interface::Interface;
 use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::Reason;
-use relay_common::rewrite;
+use relay_common::rewrite::{self, Way};
 use relay_common::tables::Settings;
 
 const SETTINGS: Settings = Settings {
@@ -141,15 +141,16 @@ fuzz_target!(|input: Input| {
     let tags = u16::from(input.tags % 3);
     let mut hop = NextHop { ifindex: 1, mtu: input.mtu, l2_len: 14 + 4 * tags, ..NextHop::default() };
     hop.l2 = ethernet(tags, record.dst.is_v4());
-    match rewrite::decide(&packet, &record, &hop, input.now.into()) {
+    let way = Way::channel(&record, &hop);
+    match rewrite::decide(&packet, &way, input.now.into()) {
         Reason::ToPeer | Reason::ToClient => {}
         _ => return,
     }
 
-    let growth = rewrite::growth(&packet, &record, &hop) as isize;
+    let growth = rewrite::growth(&packet, &way) as isize;
     let mut out = vec![0; growth.max(0) as usize];
     out.extend(&frame[(-growth).max(0) as usize..]);
-    assert!(rewrite::write(&mut out[..], &packet, &record, &hop));
+    assert!(rewrite::write(&mut out[..], &packet, &way));
 
     // Read as if it had come in at the other side.
     let mut again = Packet::default();

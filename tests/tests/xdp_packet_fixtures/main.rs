@@ -2,5 +2,7 @@
 //! moved. Runs the real program under `BPF_PROG_TEST_RUN` (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON).
 
 mod forwarded;
+mod indications;
 mod passed_up;
+mod relay_to_relay;
 mod scene;

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use relay_common::channel::INDICATION;
 use relay_common::flow::{FlowRecord, Path};
 use relay_common::reason::Reason;
+use turnpike::stun::{Builder, Class, MessageType, Method, TransactionId};
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::xdp::{INGRESS, Program, Run, Verdict, next_hop, path};
 
@@ -135,6 +137,25 @@ impl Scene {
         assert_eq!(&Datagram::read(&run.frame), out);
     }
 
+    /// As [`sent`](Self::sent), for what leaves as a Data indication from `peer`, whose transaction id is random.
+    #[track_caller]
+    pub(crate) fn told(
+        &mut self,
+        frame: &[u8],
+        seen: &Datagram,
+        ends: (SocketAddr, SocketAddr),
+        (peer, data): (SocketAddr, &[u8]),
+        reason: Reason,
+    ) {
+        let run = self.program.run(frame);
+        assert_eq!((run.verdict, &run.counted[..]), (Verdict::Tx, &[(reason, 1)][..]));
+        let out = Datagram::read(&run.frame);
+        let payload = data_from(peer, data, &out.payload);
+        let expected = self.rewritten(seen, Datagram::new(ends.0, ends.1, payload));
+        assert_eq!(out, expected);
+        assert_eq!(run.frame.len(), expected.frame().len(), "nothing lies behind the packet");
+    }
+
     #[track_caller]
     pub(crate) fn tx(&mut self, frame: &Datagram, out: &Datagram, reason: Reason) {
         self.sent(frame, Verdict::Tx, out, reason);
@@ -161,4 +182,43 @@ impl Scene {
 pub(crate) fn alive(record: FlowRecord) -> FlowRecord {
     let next_hop = if record.dst.is_v4() { HOP_V4 } else { HOP_V6 };
     FlowRecord { deadline: u64::MAX, next_hop, ..record }
+}
+
+/// The records of a permission: Send indications to the peer's address, and its datagrams to the client.
+pub(crate) fn permission(
+    client: SocketAddr,
+    listener: SocketAddr,
+    relayed: SocketAddr,
+    peer: SocketAddr,
+) -> [FlowRecord; 2] {
+    let peer = SocketAddr::new(peer.ip(), 0);
+    let path = Path { channel: INDICATION, ..path(client, listener, relayed, peer, 0) };
+    [alive(FlowRecord::client_to_peer(&path)), alive(FlowRecord::peer_to_client(&path))]
+}
+
+/// A Send indication with the attributes that `fill` writes.
+pub(crate) fn send_of(fill: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let kind = MessageType::new(Method::SEND, Class::Indication);
+    fill(&mut Builder::new(&mut out, kind, TransactionId(*b"transactions")));
+    out
+}
+
+/// Ends a chain of attributes in a closure for [`send_of`].
+pub(crate) fn done(_: &mut Builder<'_>) {}
+
+/// The usual Send indication.
+pub(crate) fn send_to(peer: SocketAddr, data: &[u8]) -> Vec<u8> {
+    send_of(|b| {
+        b.xor_peer_address(peer).data(data).expect("it fits");
+    })
+}
+
+/// The Data indication of these bytes' transaction id: what the server's other half would make of it.
+pub(crate) fn data_from(peer: SocketAddr, data: &[u8], like: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let kind = MessageType::new(Method::DATA, Class::Indication);
+    let id = TransactionId(like[8..20].try_into().expect("a header"));
+    Builder::new(&mut out, kind, id).xor_peer_address(peer).data(data).expect("it fits");
+    out
 }
