@@ -40,7 +40,7 @@ pub struct BankOccupancy {
 }
 
 impl MeterBank {
-    /// The rows for a table of so many bindings: 2 MiB for the 65,536 of the default. An allocation that has none of them
+    /// The rows for a table of so many bindings: 4 MiB for the 131,072 of the default. An allocation that has none of them
     /// has at least one binding, and most have several.
     pub fn rows_for(bindings: u32) -> u32 {
         (bindings / 4).clamp(1 << 10, 1 << 24)

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 
-use aya::maps::{Array, DevMapHash, HashMap, PerCpuArray};
+use aya::maps::{Array, DevMapHash, HashMap, Map, PerCpuArray};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
@@ -17,6 +17,7 @@ use relay_common::meter::{ROW_WORDS, Row};
 use relay_common::next_hop::NextHop;
 use relay_common::reason::{self, Reason};
 use relay_common::tables::{self, Count, Local, LocalKey, Settings, bytes_of};
+use turnpike::datapath::{FlowTable, SharedWords};
 
 /// The interface that `BPF_PROG_TEST_RUN` says a packet came from, unless told otherwise: the loopback.
 pub const INGRESS: u32 = 1;
@@ -226,6 +227,26 @@ impl Program {
         (at(std::mem::offset_of!(FlowRecord, packets)), at(std::mem::offset_of!(FlowRecord, bytes)))
     }
 
+    /// A flow table over this program's tables, for those who write it as the server does.
+    pub fn flow_table(&self) -> FlowTable {
+        FlowTable::new(self.memory(tables::FLOW_INDEX), self.memory(tables::FLOWS), self.settings.seed)
+    }
+
+    /// A table in this process's memory.
+    pub fn memory(&self, table: &str) -> SharedWords {
+        let Some(Map::Array(map)) = self.ebpf.map(table) else { panic!("{table} is no array of the object") };
+        let info = map.info().expect("the kernel tells about its maps");
+        let bytes = info.max_entries() as usize * info.value_size() as usize;
+        SharedWords::of_map(map.fd(), bytes).expect("a map made to be mapped")
+    }
+
+    /// Runs the program on a frame and looks at nothing but the verdict and the packet, which `out` has room for.
+    pub fn run_quickly<'a>(&self, frame: &[u8], out: &'a mut [u8]) -> (Verdict, &'a [u8]) {
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(out), ..TestRunOptions::new() };
+        let result = self.xdp().test_run(options).expect("BPF_PROG_TEST_RUN");
+        (verdict(result.return_value), &out[..result.data_size_out as usize])
+    }
+
     /// Runs the program on a frame.
     pub fn run(&mut self, frame: &[u8]) -> Run {
         let before = self.counters();
@@ -260,7 +281,7 @@ impl Program {
     }
 
     /// Over all slots that tests use.
-    fn counters(&self) -> [Count; Reason::COUNT] {
+    pub fn counters(&self) -> [Count; Reason::COUNT] {
         let slots: [_; 3] = std::array::from_fn(|slot| self.counters_of(slot as u32));
         std::array::from_fn(|i| {
             slots.iter().fold(Count::default(), |sum, slot| Count {

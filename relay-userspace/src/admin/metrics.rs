@@ -91,7 +91,12 @@ impl Collector for Snapshot {
         ];
         counter(e, "relay_ports_refused", "Relayed ports that could not be opened", refused)?;
 
-        one(e, "fast_path_bindings", "Channel bindings in the fast path", ConstGauge::new(bindings.active))?;
+        one(
+            e,
+            "fast_path_bindings",
+            "Channels and permissions in the fast path",
+            ConstGauge::new(bindings.active),
+        )?;
         one(
             e,
             "fast_path_capacity",
@@ -101,14 +106,20 @@ impl Collector for Snapshot {
         let outcomes = [
             ([("outcome", "installed")], bindings.installed),
             ([("outcome", "table_full")], bindings.refused_full),
+            ([("outcome", "promoted")], bindings.promoted),
             ([("outcome", "no_fast_path")], bindings.without_fast_path),
         ];
-        counter(e, "bindings", "Channel bindings by whether the fast path took them", outcomes)?;
         one(
             e,
             "meters_refused",
             "Limited allocations and users that the fast path had no room to count the data of",
             ConstCounter::new(bindings.without_meter),
+        )?;
+        counter(
+            e,
+            "bindings",
+            "Channels and permissions by whether the fast path took them, and those promoted when it had room again",
+            outcomes,
         )?;
 
         let fate = |t: &super::Traffic| {

@@ -114,7 +114,7 @@ pub struct Allocations {
     pub ports_without_resources: u64,
 }
 
-/// Channel bindings in the fast path, and what became of those made since the start.
+/// Channels and permissions in the fast path, and what became of those made since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Bindings {
     /// In the fast path now.
@@ -125,6 +125,9 @@ pub struct Bindings {
     pub installed: u64,
     /// Left on the slow path because the tables were full.
     pub refused_full: u64,
+    /// Of those, put into the fast path when they were refreshed.
+    #[serde(default)]
+    pub promoted: u64,
     /// Left on the slow path because there is no fast path.
     pub without_fast_path: u64,
     /// Limited allocations and users that the fast path has no room to count the data of, so that all of it takes the

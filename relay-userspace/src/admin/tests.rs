@@ -48,9 +48,10 @@ pub(crate) fn busy_status() -> Status {
         },
         bindings: Bindings {
             active: 20,
-            capacity: 65_536,
+            capacity: 131_072,
             installed: 24,
             refused_full: 2,
+            promoted: 1,
             without_fast_path: 0,
             without_meter: 0,
         },
@@ -263,6 +264,7 @@ fn metrics_are_open_metrics_with_bounded_labels() {
         r#"turnpike_responses_total{method="other",code="other"} 1"#,
         "turnpike_fast_path_bindings 20",
         r#"turnpike_bindings_total{outcome="table_full"} 2"#,
+        r#"turnpike_bindings_total{outcome="promoted"} 1"#,
         r#"turnpike_receive_buffer_drops_total{socket="relay"} 5"#,
     ] {
         assert!(text.lines().any(|l| l == line), "no line {line}\n{text}");

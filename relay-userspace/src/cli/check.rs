@@ -156,7 +156,7 @@ algorithms   sha-256, md5
 of secrets   sha-1, sha-256
 data path    auto
 interfaces   those that carry the addresses above
-max bindings 65536
+max bindings 131072
 deny         192.0.2.0/24
 alternate    192.0.2.9:443
              192.0.2.10:3478

@@ -95,7 +95,7 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "NAME", help_heading = "Data path")]
     interface: Vec<String>,
 
-    /// How many channel bindings XDP can carry; more stay in userspace [default: 65536, which take 22 MiB]
+    /// How many channels and permissions XDP has room for; more stay in userspace [default: 131072, which take 44 MiB]
     #[arg(long, value_name = "N", help_heading = "Data path")]
     max_bindings: Option<u32>,
 

@@ -238,6 +238,7 @@ fn count(status: &mut Status, server: &Server, datapath: &Datapath, shared: &Sha
         capacity: table.capacity,
         installed: stats.bindings_installed,
         refused_full: stats.bindings_refused_full,
+        promoted: table.promoted,
         without_fast_path: stats.bindings_without_fast_path,
         without_meter: shared.meters().refused,
     };

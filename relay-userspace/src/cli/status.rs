@@ -86,9 +86,10 @@ fn render(status: &Status) -> Screen {
         }
     }
     let b = &status.bindings;
-    screen.row("channels", fast_path(b, &status.interfaces));
+    screen.row("bindings", fast_path(b, &status.interfaces));
     for (count, what) in [
         (b.refused_full, "left on the slow path: the tables were full"),
+        (b.promoted, "of them on the fast path since they were refreshed"),
         (b.without_fast_path, "left on the slow path: there is no fast path"),
         (b.without_meter, "allocations or users left on the slow path: no room to count their data in XDP"),
     ] {
@@ -234,8 +235,9 @@ data path    auto
 allocations  12 active, of 7 users; 1,234 made since the start
 ports        16,372 free
              3 held by another program
-channels     20 on the fast path, which has room for 65,536; 24 since the start
+bindings     20 on the fast path, which has room for 131,072; 24 since the start
              2 left on the slow path: the tables were full
+             1 of them on the fast path since they were refreshed
 relayed      1,000,000 packets, 99.8 % of them on the fast path
              to peers               600,000 packets   114.4 MiB: 598,000 by XDP, 2,000 by userspace
              to clients             400,000 packets    76.3 MiB: 400,000 by XDP, 0 by userspace
@@ -273,7 +275,7 @@ data path    auto";
     }
 
     #[test]
-    fn channels_are_not_said_to_be_on_a_fast_path_that_no_interface_runs() {
+    fn bindings_are_not_said_to_be_on_a_fast_path_that_no_interface_runs() {
         let mut status = busy_status();
         status.interfaces.truncate(1);
         status.interfaces[0] = InterfaceStatus {
@@ -285,7 +287,7 @@ data path    auto";
         let shown = render(&status).to_string();
         assert!(shown.contains("             eth0       absent\n"), "{shown}");
         assert!(
-            shown.contains("channels     20 ready for the fast path (on no interface now), which has room"),
+            shown.contains("bindings     20 ready for the fast path (on no interface now), which has room"),
             "{shown}"
         );
     }

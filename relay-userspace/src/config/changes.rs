@@ -237,7 +237,7 @@ mod tests {
                 "relay.ports: 49152-65535 -> 50000-50099",
                 "datapath.mode: auto -> userspace",
                 "datapath.interfaces: none -> eth0",
-                "datapath.max-bindings: 65536 -> 7",
+                "datapath.max-bindings: 131072 -> 7",
                 "admin.listen: 127.0.0.1:9641 -> off",
             ]
         );

@@ -6,14 +6,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use relay_common::addr::{Endpoint, NetIp};
 use relay_common::flow::{FlowRecord, Path};
+use relay_common::next_hop::HAIRPIN;
 
 use super::carried::{self, Carried};
 use super::flow_table::{FlowTable, Position};
 use super::{FastPath, Forwarded, NotInstalled};
 use crate::numbers::Numbers;
 use crate::time::Timestamp;
-use crate::turn::{AllocationId, Binding, BindingId};
+use crate::turn::{AllocationId, Binding, BindingId, RelayAddress, Via};
 
 /// Who fills in a record's next hop and keeps it up to date.
 pub trait NextHopSource: Send + Sync {
@@ -30,6 +32,9 @@ pub struct FlowWriter {
     table: Arc<FlowTable>,
     hops: Arc<dyn NextHopSource>,
     numbers: Numbers,
+    relay: Arc<[RelayAddress]>,
+    /// The most bindings that leave room for a permission.
+    most_with_permissions: usize,
     installed: HashMap<BindingId, Held>,
     carried: Carried,
 }
@@ -44,16 +49,28 @@ struct Held {
 struct Installed {
     record: u32,
     position: Position,
+    /// Whether a [`NextHopSource`] knows of it.
+    attached: bool,
 }
 
 impl FlowWriter {
-    /// A writer that holds no bindings. No other writer may have a record of `records`, which must not hold 0.
-    pub fn new(table: Arc<FlowTable>, hops: Arc<dyn NextHopSource>, records: Range<u32>) -> Self {
+    /// A writer that holds no bindings. No other writer may have a record of `records`, which must not hold 0. `relay` are
+    /// the addresses that all allocations of the server relay from.
+    pub fn new(
+        table: Arc<FlowTable>,
+        hops: Arc<dyn NextHopSource>,
+        records: Range<u32>,
+        relay: Arc<[RelayAddress]>,
+    ) -> Self {
         assert!(records.start > 0 && records.end <= table.len(), "{records:?} of {} records", table.len());
+        // The last quarter is for channels alone: they carry the media of calls, most permissions only the search for a way.
+        let most_with_permissions = records.len() / 2 / 4 * 3;
         Self {
             table,
             hops,
             numbers: Numbers::new(records),
+            relay,
+            most_with_permissions,
             installed: HashMap::new(),
             carried: Carried::default(),
         }
@@ -62,27 +79,21 @@ impl FlowWriter {
     /// [`FastPath::bind`] at a given time. Both directions or none.
     pub fn bind_at(&mut self, binding: &Binding, now: Timestamp) -> Result<(), NotInstalled> {
         self.unbind_at(binding.id, now);
-        // Before any of their records is used again.
-        self.carried.count_late(&self.table, now);
-        let path = Path::from(binding);
-        let directions = [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)]
-            .map(|record| FlowRecord { meter: binding.meter, ..record });
-        let both = self.install(&directions[0], binding.deadline, now).and_then(|to_peer| {
-            match self.install(&directions[1], binding.deadline, now) {
-                Some(to_client) => Some([to_peer, to_client]),
-                None => {
-                    self.remove(to_peer, now);
-                    None
-                }
-            }
-        });
-        let Some(both) = both else {
+        let installed = self.install_both(binding, now);
+        if installed.is_err() {
             self.table.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(NotInstalled::Full);
-        };
-        self.installed.insert(binding.id, Held { allocation: binding.allocation, directions: both });
-        self.table.bindings.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        }
+        installed
+    }
+
+    /// [`FastPath::extend`] at a given time. A binding that found no room is tried again, so that a table that was full
+    /// is made good for by the next refreshes.
+    pub fn extend_at(&mut self, binding: &Binding, now: Timestamp) {
+        if let Some(held) = self.installed.get(&binding.id) {
+            held.directions.iter().for_each(|one| self.table.set_deadline(one.record, binding.deadline));
+        } else if self.install_both(binding, now).is_ok() {
+            self.table.promoted.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// [`FastPath::unbind`] at a given time.
@@ -94,21 +105,71 @@ impl FlowWriter {
         }
     }
 
-    fn install(&mut self, flow: &FlowRecord, deadline: Timestamp, now: Timestamp) -> Option<Installed> {
-        let record = self.numbers.take(now)?;
-        self.table.write(record, &FlowRecord { deadline: deadline.0, ..*flow });
-        self.hops.attach(record, flow.dst.into(), flow.src.into());
-        let Some(position) = self.table.publish(flow.key.hash(self.table.seed()), record) else {
-            self.hops.detach(record);
-            self.numbers.give_back(record, now);
-            return None;
+    fn install_both(&mut self, binding: &Binding, now: Timestamp) -> Result<(), NotInstalled> {
+        if binding.via == Via::Indications && self.installed.len() >= self.most_with_permissions {
+            return Err(NotInstalled::Full);
+        }
+        // Before any of their records is used again.
+        self.carried.count_late(&self.table, now);
+        let path = Path::from(binding);
+        let inside = self.inside(&path);
+        let [to_peer, to_client] =
+            [FlowRecord::client_to_peer, FlowRecord::peer_to_client].map(|direction| FlowRecord {
+                deadline: binding.deadline.0,
+                meter: binding.meter,
+                ..direction(inside.as_ref().unwrap_or(&path))
+            });
+        let to_peer = match inside {
+            Some(_) => self.install(&FlowRecord { next_hop: HAIRPIN, ..to_peer }, now),
+            None => self.install(&to_peer, now),
         };
-        Some(Installed { record, position })
+        let both = to_peer.and_then(|to_peer| {
+            let to_client = self.install(&to_client, now);
+            if to_client.is_none() {
+                self.remove(to_peer, now);
+            }
+            Some([to_peer, to_client?])
+        });
+        let directions = both.ok_or(NotInstalled::Full)?;
+        self.installed.insert(binding.id, Held { allocation: binding.allocation, directions });
+        self.table.bindings.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
-    fn remove(&mut self, Installed { record, position }: Installed, now: Timestamp) {
+    /// The path of a binding whose peer is a client of this server too, by the addresses that the two are told: a Send
+    /// indication names the peer so, and a Data indication is to. What one sends to the other never leaves this host, so
+    /// nothing else is asked of its addresses.
+    fn inside(&self, path: &Path) -> Option<Path> {
+        let public = |of: Endpoint| {
+            let relay = self.relay.iter().find(|relay| NetIp::from(relay.local) == of.ip)?;
+            Some(Endpoint { ip: relay.public.into(), ..of })
+        };
+        Some(Path { peer: public(path.peer)?, relayed: public(path.relayed)?, ..*path })
+    }
+
+    fn install(&mut self, flow: &FlowRecord, now: Timestamp) -> Option<Installed> {
+        let record = self.numbers.take(now)?;
+        self.table.write(record, flow);
+        let attached = flow.next_hop != HAIRPIN;
+        if attached {
+            self.hops.attach(record, flow.dst.into(), flow.src.into());
+        }
+        let Some(position) = self.table.publish(flow.key.hash(self.table.seed()), record) else {
+            self.release(record, attached, now);
+            return None;
+        };
+        Some(Installed { record, position, attached })
+    }
+
+    fn remove(&mut self, Installed { record, position, attached }: Installed, now: Timestamp) {
         self.table.withdraw(position, record);
-        self.hops.detach(record);
+        self.release(record, attached, now);
+    }
+
+    fn release(&mut self, record: u32, attached: bool, now: Timestamp) {
+        if attached {
+            self.hops.detach(record);
+        }
         self.numbers.give_back(record, now);
     }
 }
@@ -119,9 +180,7 @@ impl FastPath for FlowWriter {
     }
 
     fn extend(&mut self, binding: &Binding) {
-        for one in self.installed.get(&binding.id).into_iter().flat_map(|held| held.directions) {
-            self.table.set_deadline(one.record, binding.deadline);
-        }
+        self.extend_at(binding, Timestamp::now());
     }
 
     fn unbind(&mut self, binding: BindingId) {

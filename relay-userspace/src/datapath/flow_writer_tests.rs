@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use relay_common::addr::Be16;
 use relay_common::flow::FlowKey;
 use relay_common::tables::Count;
 
@@ -53,6 +54,19 @@ fn binding(shard: u8, n: u16) -> Binding {
     }
 }
 
+/// The same binding for a permission to the peer's address.
+fn permission(shard: u8, n: u16) -> Binding {
+    let channel = binding(shard, n);
+    let peer = PeerAddr(SocketAddr::new(channel.peer.0.ip(), 0));
+    Binding { id: BindingId(u64::from(n) + 100_000), peer, via: Via::Indications, ..channel }
+}
+
+/// A server with one address behind a 1:1 NAT.
+fn relay() -> Arc<[RelayAddress]> {
+    let address = |text: &str| text.parse().unwrap();
+    [RelayAddress { public: address("198.51.100.7"), local: address("192.0.2.1") }].into()
+}
+
 fn records(binding: &Binding) -> [FlowRecord; 2] {
     let path = Path::from(binding);
     [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)]
@@ -66,7 +80,7 @@ fn keys(binding: &Binding) -> [FlowKey; 2] {
 fn writers(table: &Arc<FlowTable>, hops: &Arc<Attached>, shards: u32) -> Vec<FlowWriter> {
     let each = (table.len() - 1) / shards;
     (0..shards)
-        .map(|i| FlowWriter::new(table.clone(), hops.clone(), 1 + i * each..1 + (i + 1) * each))
+        .map(|i| FlowWriter::new(table.clone(), hops.clone(), 1 + i * each..1 + (i + 1) * each, relay()))
         .collect()
 }
 
@@ -135,7 +149,7 @@ fn a_full_table_refuses_counts_and_keeps_nothing_of_the_refused() {
     let mut writer = writers(&table, &hops, 1).remove(0);
     let bound: Vec<u16> = (0..50).filter(|&n| writer.bind_at(&binding(0, n), START).is_ok()).collect();
     assert_eq!(bound.len(), 8);
-    assert_eq!(table.occupancy(), Occupancy { bindings: 8, capacity: 8, refused: 42 });
+    assert_eq!(table.occupancy(), Occupancy { bindings: 8, capacity: 8, refused: 42, promoted: 0 });
     for n in 0..50 {
         let found = keys(&binding(0, n)).map(|key| seen(&table, &key).is_some());
         assert_eq!(found, [bound.contains(&n); 2], "binding {n}: both directions or none");
@@ -147,12 +161,92 @@ fn a_full_table_refuses_counts_and_keeps_nothing_of_the_refused() {
 }
 
 #[test]
+fn a_binding_that_found_no_room_is_installed_when_it_is_refreshed() {
+    let table = Arc::new(private_table(8));
+    let mut writer = writers(&table, &Arc::default(), 1).remove(0);
+    (0..9).for_each(|n| _ = writer.bind_at(&binding(0, n), START));
+    let late = binding(0, 8);
+    writer.extend_at(&late, START);
+    assert_eq!(writer.forwarded(late.id), None, "still full");
+    writer.unbind_at(BindingId(0), START);
+    let deadline = START + Duration::from_secs(600);
+    writer.extend_at(&Binding { deadline, ..late }, START + REST);
+    assert!(keys(&late).iter().all(|key| seen(&table, key).unwrap().deadline == deadline.0));
+    assert_eq!(table.occupancy(), Occupancy { bindings: 8, capacity: 8, refused: 1, promoted: 1 });
+}
+
+#[test]
+fn the_last_quarter_of_the_table_is_for_channels() {
+    let table = Arc::new(private_table(16));
+    let mut writer = writers(&table, &Arc::default(), 1).remove(0);
+    let permissions = (0..16).filter(|&n| writer.bind_at(&permission(0, n), START).is_ok()).count();
+    let channels = (16..32).filter(|&n| writer.bind_at(&binding(0, n), START).is_ok()).count();
+    assert_eq!((permissions, channels), (12, 4));
+}
+
+#[test]
+fn a_permission_is_found_by_what_indications_and_peers_of_any_port_carry() {
+    let table = Arc::new(private_table(16));
+    let mut writer = writers(&table, &Arc::default(), 1).remove(0);
+    let (b, path) = (permission(0, 1), Path::from(&permission(0, 1)));
+    writer.bind_at(&b, START).unwrap();
+    let send = seen(&table, &FlowKey::send(path.client, path.listener, &path.peer.ip)).unwrap();
+    assert_eq!((send.src, send.src_port), (path.relayed.ip, path.relayed.port));
+    assert_eq!((send.dst, send.dst_port.get()), (path.peer.ip, 0), "the port that the indication names");
+    let [_, data] = records(&b);
+    assert_eq!(seen(&table, &data.key), Some(FlowRecord { deadline: START.0, ..data }));
+    assert_eq!((data.key.src, data.key.src_port.get()), (path.peer.ip, 0));
+    // The channel to one of its ports is another binding.
+    writer.bind_at(&binding(0, 1), START).unwrap();
+    writer.unbind_at(b.id, START);
+    assert!(keys(&b).iter().all(|key| seen(&table, key).is_none()));
+    assert!(keys(&binding(0, 1)).iter().all(|key| seen(&table, key).is_some()));
+}
+
+/// Clients name each other by the addresses that they were told, and that is how one finds the other in the tables.
+#[test]
+fn a_peer_that_is_another_client_of_this_server_is_reached_without_leaving_it() {
+    let table = Arc::new(private_table(16));
+    let hops = Arc::new(Attached::default());
+    let mut writer = writers(&table, &hops, 1).remove(0);
+    let (mut one, mut other) = (permission(0, 1), binding(0, 2));
+    one.peer = PeerAddr(SocketAddr::new(other.relayed.0.ip(), 0));
+    other.peer = PeerAddr(one.relayed.0);
+    writer.bind_at(&one, START).unwrap();
+    writer.bind_at(&other, START).unwrap();
+    let (public, path) = (NetIp::from(relay()[0].public), Path::from(&one));
+    let send = seen(&table, &FlowKey::send(path.client, path.listener, &public)).unwrap();
+    assert_eq!(send.next_hop, HAIRPIN);
+    // As it would arrive at the other's relayed address.
+    let port = Be16::new(other.relayed.0.port());
+    let key = FlowKey {
+        src: send.src,
+        dst: send.dst,
+        src_port: send.src_port,
+        dst_port: port,
+        ..FlowKey::default()
+    };
+    let to_client = seen(&table, &key).unwrap();
+    assert_eq!(IpAddr::from(to_client.dst), other.five_tuple.client.0.ip());
+    assert_eq!(to_client.next_hop, 0, "an ordinary one");
+    assert_eq!(key.src, public, "by which a Data indication would name the peer");
+    assert_eq!(hops.0.lock().unwrap().len(), 2, "the records to clients");
+    drop(writer);
+    assert!(hops.0.lock().unwrap().is_empty());
+}
+
+#[test]
 fn a_table_filled_to_its_limit_has_a_bucket_for_every_binding() {
     let table = Arc::new(private_table(32_768));
     let mut writer = writers(&table, &Arc::default(), 1).remove(0);
     let refused = (0..32_768).filter(|&n| writer.bind_at(&binding(0, n), START).is_err()).count();
     // One table in a hundred refuses one, by chance; three are no chance.
     assert!(refused < 3, "{refused} of 32,768 refused");
+}
+
+/// Every fourth is a permission.
+fn any(shard: u8, n: u16) -> Binding {
+    if n.is_multiple_of(4) { permission(shard, n) } else { binding(shard, n) }
 }
 
 #[test]
@@ -163,12 +257,12 @@ fn any_sequence_of_bind_extend_and_unbind_leaves_what_a_map_would_hold() {
     let mut model: HashMap<(usize, u16), u64> = HashMap::new();
     let mut rng = StdRng::seed_from_u64(1);
     let mut now = START;
-    let mut refused = 0;
+    let (mut refused, mut promoted) = (0, 0);
     for step in 0..60_000_u64 {
         now = now + Duration::from_millis(rng.random_range(0..20));
         let (shard, n) = (rng.random_range(0..3_usize), rng.random_range(0..160_u16));
         let deadline = Timestamp(step + 1);
-        let b = Binding { deadline, ..binding(shard as u8, n) };
+        let b = Binding { deadline, ..any(shard as u8, n) };
         match rng.random_range(0..5) {
             0 | 1 => match writers[shard].bind_at(&b, now) {
                 Ok(()) => {
@@ -180,8 +274,12 @@ fn any_sequence_of_bind_extend_and_unbind_leaves_what_a_map_would_hold() {
                 }
             },
             2 => {
-                writers[shard].extend(&Binding { deadline, ..b });
-                model.entry((shard, n)).and_modify(|d| *d = deadline.0);
+                let known = model.contains_key(&(shard, n));
+                writers[shard].extend_at(&b, now);
+                if writers[shard].forwarded(b.id).is_some() {
+                    model.insert((shard, n), deadline.0);
+                    promoted += u64::from(!known);
+                }
             }
             _ => {
                 writers[shard].unbind_at(b.id, now);
@@ -193,7 +291,7 @@ fn any_sequence_of_bind_extend_and_unbind_leaves_what_a_map_would_hold() {
         }
         for shard in 0..3 {
             for n in 0..160 {
-                for flow in records(&binding(shard as u8, n)) {
+                for flow in records(&any(shard as u8, n)) {
                     let want = model.get(&(shard, n)).map(|&deadline| FlowRecord { deadline, ..flow });
                     assert_eq!(seen(&table, &flow.key), want);
                 }
@@ -203,9 +301,9 @@ fn any_sequence_of_bind_extend_and_unbind_leaves_what_a_map_would_hold() {
         assert_eq!(named.len(), 2 * model.len());
         assert_eq!(named.into_iter().collect::<HashSet<_>>(), *hops.0.lock().unwrap());
         assert_eq!(table.occupancy().bindings, model.len() as u64);
-        assert_eq!(table.occupancy().refused, refused);
+        assert_eq!((table.occupancy().refused, table.occupancy().promoted), (refused, promoted));
     }
-    assert!(refused > 0, "the table never filled: the test is too tame");
+    assert!(refused > 0 && promoted > 0, "the table never filled: the test is too tame");
 }
 
 /// The rest between two uses of a record is taken away here (each operation is a day after the last), so that records

@@ -41,7 +41,7 @@ pub use status::{InterfaceStatus, Mode, Request};
 pub trait FastPath: Send {
     /// Installs both directions. On refusal the session stays on the slow path; the refusal is counted.
     fn bind(&mut self, binding: &Binding) -> Result<(), NotInstalled>;
-    /// Moves the deadline of a binding to the one that it has now; one that is not installed is left alone.
+    /// Moves the deadline of a binding to the one that it has now; one that is not installed is tried again.
     fn extend(&mut self, binding: &Binding);
     /// Removes a binding; one that is not installed is left alone.
     fn unbind(&mut self, binding: BindingId);

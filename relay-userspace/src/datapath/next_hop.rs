@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use relay_common::next_hop::NextHop;
 use serde::{Deserialize, Serialize};
 
 use super::flow_table::FlowTable;
@@ -102,6 +103,13 @@ impl NextHops {
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             look_again: AtomicBool::new(false),
         })
+    }
+
+    /// Next hops by this host's routes, in memory of their own and with no interface to leave by: for measurements.
+    pub fn private(flows: Arc<FlowTable>) -> std::io::Result<Self> {
+        let rows = super::SharedWords::private(NEXT_HOPS as usize * size_of::<NextHop>())?;
+        let kernel = Box::new(super::netlink::Netlink::open()?);
+        Ok(Self::new(kernel, Arc::new(rows), flows, BTreeMap::new())?)
     }
 
     /// Every row in use.

@@ -22,8 +22,9 @@ use super::{FastPath, InterfaceStatus, Mode, NoFastPath, Request, object};
 use crate::meter_bank::MeterBank;
 use crate::turn::RelayAddress;
 
-/// Bindings that the tables hold unless told otherwise: 16 MiB of records and 4 MiB of index.
-pub const DEFAULT_BINDINGS: u32 = 65_536;
+/// Bindings, a channel or a permission each, that the tables hold unless told otherwise: 32 MiB of records and 8 MiB of
+/// index.
+pub const DEFAULT_BINDINGS: u32 = 131_072;
 
 /// What to run the data path with.
 #[derive(Clone, Debug)]
@@ -196,9 +197,10 @@ impl RunningXdp {
         let next_hops = Arc::new(next_hops);
         let monitor = Monitor::start(next_hops.clone()).map_err(no_netlink)?;
         let each = (flows.len() - 1) / config.shards.max(1) as u32;
+        let relay: Arc<[RelayAddress]> = config.relay.clone().into();
         let writers = (0..config.shards as u32).map(|shard| {
             let first = 1 + shard * each;
-            Some(FlowWriter::new(flows.clone(), next_hops.clone(), first..first + each))
+            Some(FlowWriter::new(flows.clone(), next_hops.clone(), first..first + each, relay.clone()))
         });
         let writers = writers.collect();
         let loaded = Loaded { program, next_hops: next_hops.clone() };

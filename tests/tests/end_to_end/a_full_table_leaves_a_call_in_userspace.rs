@@ -19,5 +19,5 @@ fn and_says_so() {
     let moved = moved(&server, || second.both_ways());
     assert_eq!(moved.relayed(Path::Userspace), (1, 1), "{moved:?}");
     let status = server.status();
-    assert_eq!(status["bindings"]["refused_full"], 1, "{status}");
+    assert_eq!(status["bindings"]["refused_full"], 3, "a channel and two permissions: {status}");
 }

@@ -6,6 +6,7 @@ mod common;
 
 mod a_binding_that_expired_is_forwarded_again_once_refreshed;
 mod a_client_that_moves_keeps_its_call;
+mod a_client_without_channels_goes_by_xdp;
 mod a_full_table_leaves_a_call_in_userspace;
 mod a_killed_server_can_be_started_again;
 mod a_peer_that_moves_is_followed;
