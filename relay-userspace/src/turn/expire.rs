@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::allocations::{ChannelState, Lease, Slot};
 use super::answers::RequestKey;
+use super::bindings::Bound;
 use super::core::Core;
 use super::family::Family;
 use super::io::{EndCause, Event, Output, Outputs};
@@ -101,7 +102,9 @@ impl Core {
 
     fn permission_expired(&mut self, slot: Slot, peer: IpAddr, out: &mut Outputs) {
         let allocation = self.allocations.get_mut(slot);
-        allocation.permissions.remove(&peer);
+        if let Some(mut permission) = allocation.permissions.remove(&peer) {
+            permission.installed.remove(out);
+        }
         allocation.settle_peer(peer, &mut self.next_binding, out);
     }
 
@@ -113,7 +116,7 @@ impl Core {
                 channel.state = ChannelState::Resting;
                 channel.expires = channel.expires + CHANNEL_REST;
                 self.timers.start(channel.expires, Timer::Channel(slot, number));
-                allocation.settle(number, &mut self.next_binding, out);
+                allocation.settle(Bound::Channel(number), &mut self.next_binding, out);
             }
             ChannelState::Resting => {
                 let peer = channel.peer;

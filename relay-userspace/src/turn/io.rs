@@ -134,7 +134,7 @@ pub enum Output {
         /// The address given up.
         relayed: RelayAddr,
     },
-    /// A channel binding came to life: both directions may take the fast path until its deadline.
+    /// A channel or a permission came to life: both directions may take the fast path until its deadline.
     Bind(Binding),
     /// The binding lives on until a new deadline.
     Extend(Binding),

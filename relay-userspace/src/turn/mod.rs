@@ -8,6 +8,7 @@ mod allocate;
 mod allocations;
 mod answers;
 mod authenticate;
+mod bindings;
 mod channel;
 mod config;
 mod core;
