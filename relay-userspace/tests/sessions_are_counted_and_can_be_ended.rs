@@ -79,6 +79,7 @@ fn a_look_tells_who_where_and_for_how_long() {
     let bindings: Vec<_> = looks(&sim).flat_map(|look| look.bindings()).collect();
     let bound: Vec<_> = sim.core.bindings().collect();
     assert_eq!(bindings, bound.iter().map(|b| b.id).collect::<Vec<_>>());
+    assert_eq!(bound.len(), 3, "a channel and two permissions");
     assert!(bound.iter().all(|b| b.allocation == s.allocation));
     client.refresh(&mut sim, 600);
     sim.wait(350.0);
@@ -108,9 +109,12 @@ fn an_allocation_that_the_operator_ends_is_gone_at_once() {
     let allocation = session(&sim).allocation;
 
     let seen = sim.input(Input::End(allocation));
-    assert!(matches!(seen[0], Seen::Other(Output::Unbind { .. })), "{seen:?}");
-    assert!(matches!(seen[1], Seen::Other(Output::CloseRelay { relayed: r }) if r.0 == relayed));
-    let Some(Seen::Event(Event::AllocationEnded { cause, summary, username, .. })) = seen.get(2) else {
+    // First of all, the channel and the permission leave the data path.
+    let [unbound @ .., closed, ended] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(unbound.len(), 2, "{seen:?}");
+    assert!(unbound.iter().all(|s| matches!(s, Seen::Other(Output::Unbind { .. }))), "{seen:?}");
+    assert!(matches!(closed, Seen::Other(Output::CloseRelay { relayed: r }) if r.0 == relayed));
+    let Seen::Event(Event::AllocationEnded { cause, summary, username, .. }) = ended else {
         panic!("{seen:?}");
     };
     assert_eq!((*cause, username.as_str(), summary.age.as_secs()), (EndCause::Operator, "alice", 10));

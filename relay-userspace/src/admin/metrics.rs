@@ -75,6 +75,11 @@ impl Collector for Snapshot {
             "How each interface relays",
             self.0.interfaces.iter().map(|i| (interface(i), 1)),
         )?;
+        let by_interface = self.0.interface_traffic.iter().flat_map(|i| {
+            [("fast", i.fast), ("slow", i.slow)]
+                .map(|(path, packets)| ([("interface", i.name.clone()), ("path", path.into())], packets))
+        });
+        counter(e, "interface_packets", "Packets to relay that came in by each interface", by_interface)?;
 
         one(e, "allocations", "Allocations alive", ConstGauge::new(allocations.active))?;
         one(e, "users", "Users that hold an allocation", ConstGauge::new(allocations.users))?;

@@ -6,7 +6,7 @@ use relay_common::reason::{self, Reason};
 use relay_common::tables::Count;
 
 use crate::config::Change;
-use crate::datapath::{InterfaceStatus, Request};
+use crate::datapath::{InterfaceStatus, InterfaceTraffic, Request};
 
 /// Everything a running server tells about itself. Nothing in it names a user.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct Status {
     pub datapath: Request,
     /// What came of it.
     pub interfaces: Vec<InterfaceStatus>,
+    /// Those of them that run the program: how much of what there was to relay it took.
+    #[serde(default)]
+    pub interface_traffic: Vec<InterfaceTraffic>,
     /// Allocations and ports.
     pub allocations: Allocations,
     /// Channel bindings.

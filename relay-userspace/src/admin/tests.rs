@@ -6,7 +6,7 @@ use relay_common::reason::Reason;
 use relay_common::tables::Count;
 
 use super::*;
-use crate::datapath::{InterfaceStatus, Mode, Request};
+use crate::datapath::{InterfaceStatus, InterfaceTraffic, Mode, Request};
 use crate::net::{Selection, SessionId, SessionQuery};
 use crate::turn::AllocationId;
 
@@ -37,6 +37,10 @@ pub(crate) fn busy_status() -> Status {
         interfaces: vec![
             interface("eth0", 2, Mode::Xdp, &[]),
             interface("eth1", 3, Mode::XdpGeneric, &["driver mode: no native support (EOPNOTSUPP)"]),
+        ],
+        interface_traffic: vec![
+            InterfaceTraffic { name: "eth0".into(), fast: 998_000, slow: 2_000 },
+            InterfaceTraffic { name: "eth1".into(), fast: 0, slow: 0 },
         ],
         allocations: Allocations {
             active: 12,
@@ -251,6 +255,8 @@ fn metrics_are_open_metrics_with_bounded_labels() {
         r#"turnpike_relayed_packets_total{direction="to_peer",datapath="xdp"} 598000"#,
         r#"turnpike_relayed_packets_total{direction="to_client",datapath="userspace"} 0"#,
         r#"turnpike_relayed_bytes_total{direction="to_client",datapath="xdp"} 80000000"#,
+        r#"turnpike_interface_packets_total{interface="eth0",path="fast"} 998000"#,
+        r#"turnpike_interface_packets_total{interface="eth0",path="slow"} 2000"#,
         "# TYPE turnpike_packets counter",
         "turnpike_allocations 12",
         "turnpike_ready 1",
@@ -387,4 +393,20 @@ fn a_reload_that_hangs_holds_up_neither_the_pages_nor_a_drain_nor_the_end() {
     assert_eq!(ask(admin.address(), &drain).0, "HTTP/1.1 200 OK");
     assert!(calls.try_recv().is_err(), "one at a time");
     drop(admin);
+}
+
+#[test]
+fn the_operators_page_lists_every_metric_and_no_other() {
+    let text = super::metrics::encode(busy_status()).unwrap();
+    let mut names: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let page = include_str!("../../../docs/operations.md");
+    let table = page.lines().skip_while(|line| !line.starts_with("| metric |")).take_while(|l| !l.is_empty());
+    let mut listed: Vec<&str> = table
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|cell| cell.split('`').filter(|name| name.starts_with("turnpike_")))
+        .collect();
+    names.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(listed, names);
 }

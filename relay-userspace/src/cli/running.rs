@@ -19,7 +19,7 @@ use crate::admin::{
 };
 use crate::auth::printable;
 use crate::config::{Change, Changes, Host, Settings};
-use crate::datapath::Datapath;
+use crate::datapath::{Datapath, InterfaceTraffic};
 use crate::net::{Reconfigured, Selection, Server, SessionQuery};
 use crate::turn::Shared;
 
@@ -180,6 +180,7 @@ impl Source for Running {
             reload: held.reload.clone(),
             datapath: settings.datapath,
             interfaces: Vec::new(),
+            interface_traffic: Vec::new(),
             allocations: Allocations::default(),
             bindings: Bindings::default(),
             traffic: Vec::new(),
@@ -225,6 +226,10 @@ fn count(status: &mut Status, server: &Server, datapath: &Datapath, shared: &Sha
     let stats = server.stats();
     let table = datapath.occupancy();
     status.interfaces = datapath.interfaces();
+    let counted = status.interfaces.iter().filter_map(|interface| {
+        Some(InterfaceTraffic::new(interface.name.clone(), &datapath.counters_of(interface.index)?))
+    });
+    status.interface_traffic = counted.collect();
     status.allocations = Allocations {
         active: stats.allocations(),
         created: stats.allocations_created,

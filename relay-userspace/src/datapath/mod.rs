@@ -35,7 +35,7 @@ pub use next_hop::{NEXT_HOPS, NextHopStatus, NextHops};
 pub use object::object;
 pub use shared_map::SharedWords;
 pub use start::{DEFAULT_BINDINGS, Datapath, DatapathConfig, DatapathError};
-pub use status::{InterfaceStatus, Mode, Request};
+pub use status::{InterfaceStatus, InterfaceTraffic, Mode, Request};
 
 /// Takes a shard's bindings into the tables that the data path reads. One per shard, so nothing is locked.
 pub trait FastPath: Send {

@@ -61,13 +61,13 @@ fn a_session_that_is_ended_is_gone_from_the_fast_path_and_the_others_stay() {
     let victim = clients[7].socket.local_addr().unwrap();
     let id = sessions.iter().find(|s| s.session.five_tuple.client.0 == victim).unwrap().id;
     assert_eq!((ended(&Selection::One(id)), ended(&Selection::One(id))), (1, 0));
-    assert_eq!(recorder.unbound.lock().unwrap().len(), 1);
+    assert_eq!(recorder.unbound.lock().unwrap().len(), 2, "its channel and its permission");
     assert_eq!(clients[7].refresh(), Err(ErrorCode::ALLOCATION_MISMATCH));
     assert_eq!(clients[8].refresh(), Ok(()));
 
     assert_eq!(ended(&Selection::User("nobody".into())), 0);
     assert_eq!(ended(&Selection::User(USER.into())), CLIENTS as u64 - 1);
-    assert_eq!(recorder.unbound.lock().unwrap().len(), CLIENTS);
+    assert_eq!(recorder.unbound.lock().unwrap().len(), 2 * CLIENTS);
     assert!(clients.iter_mut().all(|client| client.refresh() == Err(ErrorCode::ALLOCATION_MISMATCH)));
     assert_eq!(wait_for(&server, "all ends", |s| s.allocations() == 0).allocations_ended, CLIENTS as u64);
 }
