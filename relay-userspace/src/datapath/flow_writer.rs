@@ -19,6 +19,9 @@ pub trait NextHopSource: Send + Sync {
     /// Sets the record's next hop for packets to `destination` from our address `source`, now and whenever it
     /// changes, until [`detach`](NextHopSource::detach). The record is written but not published.
     fn attach(&self, record: u32, destination: IpAddr, source: IpAddr);
+    /// Says that two attached records are the two directions of one binding: the next hop of each is the other's way back,
+    /// now and whenever it changes, until one of them is detached.
+    fn pair(&self, records: [u32; 2]);
     /// Forgets the record, which is withdrawn.
     fn detach(&self, record: u32);
 }
@@ -63,6 +66,7 @@ impl FlowWriter {
             self.table.refused.fetch_add(1, Ordering::Relaxed);
             return Err(NotInstalled::Full);
         };
+        self.hops.pair(both.map(|one| one.record));
         self.installed.insert(binding.id, both);
         self.table.bindings.fetch_add(1, Ordering::Relaxed);
         Ok(())
