@@ -11,6 +11,7 @@ pub mod bench;
 pub mod channel;
 pub mod checksum;
 pub mod flow;
+pub mod interface;
 pub mod next_hop;
 pub mod packet;
 pub mod reason;

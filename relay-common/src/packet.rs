@@ -4,6 +4,7 @@ use crate::addr::{Be16, NetIp};
 use crate::channel;
 use crate::checksum;
 use crate::flow::FlowKey;
+use crate::interface::Interface;
 use crate::reason::Reason;
 use crate::tables::Settings;
 use crate::wire::{
@@ -17,6 +18,8 @@ use crate::wire::{
 pub struct Packet {
     /// What the flow table is asked.
     pub key: FlowKey,
+    /// What it came in by.
+    pub interface: Interface,
     /// Bytes before the IP header.
     pub l2_len: u16,
     /// Bytes of the IP header: 20 or 40.
@@ -54,7 +57,7 @@ impl Packet {
     }
 }
 
-/// Reads a frame into `packet`. `None` when the flow table can be asked; otherwise why the packet goes up as it is.
+/// Reads a frame into `packet`, whose `interface` alone is set before. `None` when the flow table can be asked; otherwise why the packet goes up as it is.
 /// `packet.key` holds what is known of the addresses and ports even then, zeros for the rest.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F, settings: &Settings, packet: &mut Packet) -> Option<Reason> {

@@ -7,16 +7,16 @@ use crate::addr::{Be16, NetIp};
 use crate::channel;
 use crate::checksum;
 use crate::flow::FlowRecord;
+use crate::interface::Interface;
 use crate::next_hop::NextHop;
 use crate::packet::Packet;
 use crate::reason::Reason;
-use crate::tables::Settings;
 use crate::wire::{ChannelData, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
 
 /// Decides on a packet whose key is the record's, before its first byte is changed; [`Reason::verdict`] says what the
 /// reason means. `now` is in the unit of [`FlowRecord::deadline`].
 #[inline(always)]
-pub fn decide(packet: &Packet, settings: &Settings, record: &FlowRecord, hop: &NextHop, now: u64) -> Reason {
+pub fn decide(packet: &Packet, record: &FlowRecord, hop: &NextHop, now: u64) -> Reason {
     let to_peer = record.to_peer();
     if now >= record.deadline {
         return if to_peer { Reason::Expired } else { Reason::PeerExpired };
@@ -38,7 +38,7 @@ pub fn decide(packet: &Packet, settings: &Settings, record: &FlowRecord, hop: &N
     if packet.udp_checksum == 0 && !(packet.is_v4() && record.dst.is_v4()) {
         return Reason::NoChecksum;
     }
-    if settings.virtual_cards != 0
+    if packet.interface.has(Interface::VIRTUAL)
         && packet.udp_checksum
             == checksum::fold(u64::from(record.pseudo_sum) + u64::from(Be16::new(packet.udp_len).0))
     {

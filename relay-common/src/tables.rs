@@ -19,7 +19,9 @@ pub const NEXT_HOPS: &str = "NEXT_HOPS";
 pub const LOCALS: &str = "LOCALS";
 /// Hash of devices by interface index: where packets may be redirected.
 pub const DEVICES: &str = "DEVICES";
-/// Per-CPU array of [`Count`], indexed by [`Reason`](crate::reason::Reason).
+/// Array of [`Interface`](crate::interface::Interface): the interfaces that the program is attached to.
+pub const INTERFACES: &str = "INTERFACES";
+/// Per-CPU array of [`Count`], indexed by [`counter`](crate::interface::counter).
 pub const COUNTERS: &str = "COUNTERS";
 /// Name of the `.rodata` global of type [`Settings`].
 pub const SETTINGS: &str = "SETTINGS";
@@ -37,11 +39,6 @@ pub struct Settings {
     pub first_port: u16,
     /// The last relayed port, host order.
     pub last_port: u16,
-    /// Not zero where packets may come from a virtual card, with a UDP checksum that nobody has finished: see
-    /// [`Reason::UnfinishedChecksum`](crate::reason::Reason::UnfinishedChecksum).
-    pub virtual_cards: u32,
-    /// Always zero: fills the word.
-    pub fill: u32,
 }
 
 /// The key of [`LOCALS`].
@@ -94,8 +91,10 @@ unsafe impl Plain for crate::flow::Bucket {}
 unsafe impl Plain for crate::flow::FlowRecord {}
 // SAFETY: as above.
 unsafe impl Plain for crate::next_hop::NextHop {}
+// SAFETY: as above.
+unsafe impl Plain for crate::interface::Interface {}
 
-const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 16);
+const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 8);
 const _: () = assert!(size_of::<LocalKey>() == 20);
 
 /// The bytes of a value, as a table holds them.

@@ -5,8 +5,8 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMapHash, HashMap, PerCpuArray};
 use relay_common::flow::{Bucket, FlowRecord, KEY_WORDS};
+use relay_common::interface::{self, Interface};
 use relay_common::next_hop::NextHop;
-use relay_common::reason::Reason;
 use relay_common::tables::{Count, Local, LocalKey, Settings};
 
 #[map]
@@ -25,18 +25,16 @@ pub(crate) static LOCALS: HashMap<LocalKey, Local> = HashMap::with_max_entries(1
 pub(crate) static DEVICES: DevMapHash = DevMapHash::with_max_entries(64, 0);
 
 #[map]
-pub(crate) static COUNTERS: PerCpuArray<Count> = PerCpuArray::with_max_entries(Reason::COUNT as u32, 0);
+pub(crate) static INTERFACES: Array<Interface> = Array::with_max_entries(interface::ENTRIES, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<Count> =
+    PerCpuArray::with_max_entries(interface::SLOTS * interface::REASONS, 0);
 
 /// Written by the loader before the program is verified.
 #[unsafe(no_mangle)]
-static SETTINGS: Settings = Settings {
-    seed: [0; KEY_WORDS + 1],
-    bucket_mask: 0,
-    first_port: 0,
-    last_port: 0,
-    virtual_cards: 0,
-    fill: 0,
-};
+static SETTINGS: Settings =
+    Settings { seed: [0; KEY_WORDS + 1], bucket_mask: 0, first_port: 0, last_port: 0 };
 
 /// The settings as loaded. Read word by word and volatile, or the compiler would fold in the zeros above.
 #[inline(always)]
@@ -64,7 +62,5 @@ pub(crate) fn settings() -> Settings {
         bucket_mask: load!(bucket_mask),
         first_port: load!(first_port),
         last_port: load!(last_port),
-        virtual_cards: load!(virtual_cards),
-        fill: 0,
     }
 }

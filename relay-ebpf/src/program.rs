@@ -6,6 +6,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use relay_common::addr::Be16;
 use relay_common::flow::{self, FlowRecord};
+use relay_common::interface::{self, Interface};
 use relay_common::packet::{self, Packet};
 use relay_common::reason::{Reason, Verdict};
 use relay_common::rewrite;
@@ -18,7 +19,7 @@ use crate::maps;
 #[xdp]
 pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
     let settings = maps::settings();
-    let mut packet = Packet::default();
+    let mut packet = Packet { interface: ingress(&ctx), ..Packet::default() };
     if let Some(reason) = packet::parse(&Linear::new(&ctx), &settings, &mut packet) {
         return pass_unmatched(&packet, &settings, reason);
     }
@@ -30,7 +31,17 @@ pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
     if unsafe { (*record).key } != packet.key {
         return miss(&packet, &settings);
     }
-    forward(&ctx, &packet, &settings, record, generation)
+    forward(&ctx, &packet, record, generation)
+}
+
+/// What is known of the interface that the packet came in by.
+#[inline(always)]
+fn ingress(ctx: &XdpContext) -> Interface {
+    let ifindex = ctx.ingress_ifindex() as u32;
+    match maps::INTERFACES.get(Interface::entry(ifindex)) {
+        Some(interface) if interface.ifindex == ifindex => *interface,
+        _ => Interface::UNKNOWN,
+    }
 }
 
 /// The record that the index names for the packet. Its key is still to be compared.
@@ -46,13 +57,7 @@ fn find(packet: &Packet, settings: &Settings) -> Option<*mut FlowRecord> {
 }
 
 #[inline(always)]
-fn forward(
-    ctx: &XdpContext,
-    packet: &Packet,
-    settings: &Settings,
-    record: *mut FlowRecord,
-    generation: u32,
-) -> u32 {
+fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generation: u32) -> u32 {
     // SAFETY: an element of FLOWS. Userspace may be writing it: the generation is looked at again at the end.
     let flow = unsafe { &*record };
     let Some(hop) = maps::NEXT_HOPS.get(flow.next_hop) else { return pass(packet, Reason::NextHop) };
@@ -63,7 +68,7 @@ fn forward(
     }
 
     // SAFETY: a helper without arguments.
-    let reason = rewrite::decide(packet, settings, flow, hop, unsafe { bpf_ktime_get_coarse_ns() });
+    let reason = rewrite::decide(packet, flow, hop, unsafe { bpf_ktime_get_coarse_ns() });
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
@@ -151,7 +156,7 @@ fn drop(packet: &Packet, reason: Reason) -> u32 {
 
 #[inline(always)]
 fn count(packet: &Packet, reason: Reason) {
-    if let Some(count) = maps::COUNTERS.get_ptr_mut(reason as u32) {
+    if let Some(count) = maps::COUNTERS.get_ptr_mut(interface::counter(packet.interface.slot, reason)) {
         // SAFETY: this CPU's own element of COUNTERS.
         unsafe {
             (*count).packets += 1;

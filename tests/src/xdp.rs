@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use relay_common::addr::{Be16, Endpoint};
 use relay_common::flow::{self, Bucket, FlowRecord, HashSeed, Path};
+use relay_common::interface::{self, Interface};
 use relay_common::next_hop::NextHop;
 use relay_common::reason::{self, Reason};
 use relay_common::tables::{self, Count, Local, LocalKey, Settings, bytes_of};
@@ -60,26 +61,20 @@ impl Program {
 
     /// The same with tables of these sizes; `buckets` is a power of two.
     pub fn load_with(buckets: u32, records: u32) -> Self {
-        Self::load_for(buckets, records, true)
+        Self::load_on(buckets, records, Interface::VIRTUAL)
     }
 
-    /// The same for network cards of hardware, which deliver no unfinished checksums.
+    /// The same where packets come by a network card of hardware, which delivers no unfinished checksums.
     pub fn load_for_hardware() -> Self {
-        Self::load_for(256, 4096, false)
+        Self::load_on(256, 4096, 0)
     }
 
-    fn load_for(buckets: u32, records: u32, virtual_cards: bool) -> Self {
+    /// Packets come by an interface with these flags, whose counters are of slot 1.
+    fn load_on(buckets: u32, records: u32, flags: u32) -> Self {
         let object = turnpike::datapath::object().expect("an eBPF object: cargo xtask build-ebpf");
         let mut random = StdRng::seed_from_u64(1);
         let seed: HashSeed = std::array::from_fn(|_| random.random());
-        let settings = Settings {
-            seed,
-            bucket_mask: buckets - 1,
-            first_port: 49152,
-            last_port: 65535,
-            virtual_cards: virtual_cards.into(),
-            fill: 0,
-        };
+        let settings = Settings { seed, bucket_mask: buckets - 1, first_port: 49152, last_port: 65535 };
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(tables::FLOW_INDEX, buckets)
             .map_max_entries(tables::FLOWS, records)
@@ -90,7 +85,9 @@ impl Program {
         let program: &mut Xdp =
             ebpf.program_mut("turnpike_xdp").expect("in the object").try_into().expect("XDP");
         program.load().expect("the verifier takes the program");
-        Self { ebpf, settings, next_record: 1 }
+        let mut program = Self { ebpf, settings, next_record: 1 };
+        program.interface(Interface { ifindex: INGRESS, slot: 1, flags, fill: 0 });
+        program
     }
 
     /// The loaded program.
@@ -115,6 +112,12 @@ impl Program {
         let map = self.ebpf.map_mut(tables::LOCALS).expect("in the object");
         let mut map = HashMap::<_, [u8; size_of::<LocalKey>()], u32>::try_from(map).expect("a hash");
         map.insert(key, Local { present: 1 }.present, 0).expect("room");
+    }
+
+    /// Says what is known of an interface.
+    pub fn interface(&mut self, interface: Interface) {
+        let bytes: [u8; size_of::<Interface>()] = bytes_of(&interface).try_into().expect("its size");
+        self.set(tables::INTERFACES, Interface::entry(interface.ifindex), bytes);
     }
 
     /// Says where a next hop is.
@@ -206,14 +209,26 @@ impl Program {
         run
     }
 
+    /// Over all slots that tests use.
     fn counters(&self) -> [Count; Reason::COUNT] {
+        let slots: [_; 3] = std::array::from_fn(|slot| self.counters_of(slot as u32));
+        std::array::from_fn(|i| {
+            slots.iter().fold(Count::default(), |sum, slot| Count {
+                packets: sum.packets + slot[i].packets,
+                bytes: sum.bytes + slot[i].bytes,
+            })
+        })
+    }
+
+    /// The counters of one slot.
+    pub fn counters_of(&self, slot: u32) -> [Count; Reason::COUNT] {
         let map = self.ebpf.map(tables::COUNTERS).expect("in the object");
         let map = PerCpuArray::<_, [u64; 2]>::try_from(map).expect("a per-CPU array");
-        std::array::from_fn(|i| {
-            map.get(&(i as u32), 0).expect("in range").iter().fold(Count::default(), |sum, cpu| Count {
-                packets: sum.packets + cpu[0],
-                bytes: sum.bytes + cpu[1],
-            })
+        Reason::ALL.map(|reason| {
+            map.get(&interface::counter(slot, reason), 0).expect("in range").iter().fold(
+                Count::default(),
+                |sum, cpu| Count { packets: sum.packets + cpu[0], bytes: sum.bytes + cpu[1] },
+            )
         })
     }
 

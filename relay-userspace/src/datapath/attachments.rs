@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aya::programs::XdpMode;
+use relay_common::interface::Interface;
 
 use super::hop_table::Attached;
 use super::interfaces::{Network, Wanted, is_virtual};
@@ -27,8 +28,6 @@ const KEEP: Duration = Duration::from_secs(5);
 pub(super) struct Attachments {
     request: Request,
     wanted: Wanted,
-    /// Whether the program expects what virtual cards leave to others to finish.
-    virtual_cards: bool,
     // Dropped before the next hops: no packet sees any that nobody follows.
     loaded: Result<Loaded, String>,
     present: BTreeMap<u32, Present>,
@@ -80,16 +79,10 @@ struct Circumstances {
 
 impl Attachments {
     /// Attached nowhere yet. Without a program, for the reason given, everything relays in userspace.
-    pub(super) fn new(
-        request: Request,
-        wanted: Wanted,
-        virtual_cards: bool,
-        loaded: Result<Loaded, String>,
-    ) -> Self {
+    pub(super) fn new(request: Request, wanted: Wanted, loaded: Result<Loaded, String>) -> Self {
         Self {
             request,
             wanted,
-            virtual_cards,
             loaded,
             present: BTreeMap::new(),
             absent: BTreeMap::new(),
@@ -183,25 +176,26 @@ impl Attachments {
 
     /// Attaches to one interface on the highest rung that holds.
     fn raise(&mut self, link: &Link, deaf: bool) -> Climbed {
-        let (request, virtual_cards) = (self.request, self.virtual_cards);
+        let request = self.request;
         let mut climbed = climb(request, |mode| {
             if link.loopback {
                 return Err("what is sent over the loopback never comes to a network card".into());
             }
             let Loaded { program, .. } = self.loaded.as_mut().map_err(|reason| reason.clone())?;
-            if is_virtual(&link.name) && !virtual_cards {
-                return Err("the program was made for hardware cards alone: start Turnpike again".into());
-            }
             if request == Request::Auto && mode == Mode::Xdp && deaf {
                 return Err(deaf_reason(link) + ", or insist with --datapath xdp");
             }
             let xdp_mode = if mode == Mode::Xdp { XdpMode::Driver } else { XdpMode::Skb };
+            program.describe(link.index, flags(link));
             program.attach(link.index, xdp_mode).map_err(|e| attach_reason(mode, link, &e))?;
             program.add_device(link.index).map_err(|e| {
                 program.detach(link.index);
                 format!("the device table cannot be filled: {e}")
             })
         });
+        if let (Mode::Userspace, Ok(Loaded { program, .. })) = (climbed.mode, &self.loaded) {
+            program.forget(link.index);
+        }
         if climbed.mode == Mode::Xdp && deaf {
             climbed.reasons.push(deaf_reason(link));
         }
@@ -220,11 +214,17 @@ impl Attachments {
         if link.connected != present.link.connected {
             self.log.write(&link.name, if link.connected { "is up" } else { "is down" }, None);
         }
+        if let (true, Ok(Loaded { program, .. })) = (has_program(present.climbed.mode), &self.loaded) {
+            program.describe(link.index, flags(&link));
+        }
         self.present.insert(link.index, Present { link, ..present });
     }
 
     fn leave(&mut self, index: u32, wanted: bool, network: &Network) {
         self.detach(index);
+        if let Ok(Loaded { program, .. }) = &self.loaded {
+            program.forget(index);
+        }
         let Some(Present { link, mut carried, .. }) = self.present.remove(&index) else { return };
         let what = if wanted {
             "has lost the program"
@@ -303,11 +303,19 @@ fn absent_reason(carried: &BTreeSet<IpAddr>) -> String {
 /// The interfaces with the program. Generic mode beside driver mode cannot take redirected packets: see
 /// [`NextHop::redirect`](relay_common::next_hop::NextHop::redirect).
 fn attached(modes: impl Iterator<Item = (u32, Mode)>) -> BTreeMap<u32, Attached> {
-    let with_program: Vec<_> =
-        modes.filter(|(_, mode)| matches!(mode, Mode::Xdp | Mode::XdpGeneric)).collect();
+    let with_program: Vec<_> = modes.filter(|(_, mode)| has_program(*mode)).collect();
     let mixed = with_program.iter().any(|(_, mode)| *mode == Mode::Xdp);
     let redirect = |mode| Attached { redirect: !mixed || mode == Mode::Xdp };
     with_program.into_iter().map(|(index, mode)| (index, redirect(mode))).collect()
+}
+
+fn has_program(mode: Mode) -> bool {
+    matches!(mode, Mode::Xdp | Mode::XdpGeneric)
+}
+
+/// What the program is told of an interface.
+fn flags(link: &Link) -> u32 {
+    if is_virtual(&link.name) { Interface::VIRTUAL } else { 0 }
 }
 
 fn deaf_reason(link: &Link) -> String {

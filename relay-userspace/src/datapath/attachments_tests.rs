@@ -12,7 +12,7 @@ fn without_program(request: Request, names: Option<&[&str]>) -> Attachments {
         listeners: vec![format!("{ETH0}:3478").parse().unwrap()],
         relay: Vec::new(),
     };
-    Attachments::new(request, wanted, true, Err("there is no program".into()))
+    Attachments::new(request, wanted, Err("there is no program".into()))
 }
 
 fn shown(attachments: &Attachments) -> Vec<(String, u32, Mode, Vec<String>)> {

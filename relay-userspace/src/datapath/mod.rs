@@ -6,6 +6,7 @@ pub mod doctor;
 mod flow_table;
 mod flow_writer;
 mod hop_table;
+mod interface_table;
 mod interfaces;
 mod ladder;
 mod monitor;

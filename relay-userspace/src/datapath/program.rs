@@ -11,13 +11,15 @@ use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use relay_common::flow::{Bucket, FlowRecord};
+use relay_common::interface::{self, Interface};
 use relay_common::next_hop::NextHop;
 use relay_common::tables::{
-    COUNTERS, DEVICES, FLOW_INDEX, FLOWS, LOCALS, Local, LocalKey, NEXT_HOPS, SETTINGS, Settings,
+    COUNTERS, DEVICES, FLOW_INDEX, FLOWS, INTERFACES, LOCALS, Local, LocalKey, NEXT_HOPS, SETTINGS, Settings,
 };
 
 use super::counters::Counters;
 use super::flow_table::{FlowTable, TableSize};
+use super::interface_table::InterfaceTable;
 use super::interfaces::local_key;
 use super::next_hop::NEXT_HOPS as NEXT_HOP_ROWS;
 use super::shared_map::{Pod, SharedWords};
@@ -32,6 +34,7 @@ pub(super) struct Program {
     ebpf: Ebpf,
     id: u32,
     devices: DevMapHash<MapData>,
+    interfaces: InterfaceTable,
     locals: HashMap<MapData, Pod<LocalKey>, Pod<Local>>,
     /// What `locals` holds.
     present: BTreeSet<(IpAddr, u16)>,
@@ -43,7 +46,7 @@ pub(super) struct Program {
 pub(super) struct Tables {
     pub(super) flows: FlowTable,
     pub(super) next_hops: Arc<SharedWords>,
-    pub(super) counters: Counters,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// What is fixed when the object is loaded.
@@ -95,12 +98,14 @@ impl Program {
                 plan.settings.seed,
             ),
             next_hops: Arc::new(array::<NextHop>(&mut ebpf, NEXT_HOPS, NEXT_HOP_ROWS)?),
-            counters: Counters::new(PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)?),
+            counters: Arc::new(Counters::new(PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)?)),
         };
+        let entries = array::<Interface>(&mut ebpf, INTERFACES, interface::ENTRIES)?;
+        let interfaces = InterfaceTable::new(entries, tables.counters.clone());
         let devices = DevMapHash::try_from(take(&mut ebpf, DEVICES)?)?;
         let locals = HashMap::try_from(take(&mut ebpf, LOCALS)?)?;
         let (present, links) = Default::default();
-        let mut program = Self { ebpf, id, devices, locals, present, links };
+        let mut program = Self { ebpf, id, devices, interfaces, locals, present, links };
         program.set_locals(&plan.locals)?;
         Ok((program, tables))
     }
@@ -124,6 +129,16 @@ impl Program {
             }
         }
         Ok(())
+    }
+
+    /// Tells the program what an interface is like ([`Interface::flags`]): before it is attached there, or later.
+    pub(super) fn describe(&self, ifindex: u32, flags: u32) {
+        self.interfaces.set(ifindex, flags);
+    }
+
+    /// Has the program know an interface no longer, once it is detached from it.
+    pub(super) fn forget(&self, ifindex: u32) {
+        self.interfaces.clear(ifindex);
     }
 
     /// Attaches to an interface in exactly this mode.

@@ -11,7 +11,7 @@ use super::attachments::{Attachments, Board, Loaded};
 use super::counters::{Counters, Totals};
 use super::flow_table::{FlowTable, Occupancy, TableSize};
 use super::flow_writer::FlowWriter;
-use super::interfaces::{Network, Wanted, is_virtual};
+use super::interfaces::{Network, Wanted};
 use super::ladder::{load_reason, rungs};
 use super::monitor::Monitor;
 use super::netlink::Netlink;
@@ -72,7 +72,7 @@ pub struct Datapath {
 
 struct RunningXdp {
     _monitor: Monitor,
-    counters: Counters,
+    counters: Arc<Counters>,
     flows: Arc<FlowTable>,
     next_hops: Arc<NextHops>,
     /// Taken by the shards.
@@ -97,12 +97,11 @@ impl Datapath {
         if let Some(name) = missing.filter(|_| config.request != Request::Auto) {
             return Err(DatapathError::NoSuchInterface(name));
         }
-        let virtual_cards = has_virtual_cards(&wanted, &network);
-        let (xdp, loaded) = match RunningXdp::start(config, &wanted, &network, virtual_cards) {
+        let (xdp, loaded) = match RunningXdp::start(config, &wanted, &network) {
             Ok((xdp, loaded)) => (Some(xdp), Ok(loaded)),
             Err(reason) => (None, Err(reason)),
         };
-        let mut attachments = Attachments::new(config.request, wanted, virtual_cards, loaded);
+        let mut attachments = Attachments::new(config.request, wanted, loaded);
         let interfaces = attachments.board();
         attachments.follow(&network);
         insist(config.request, &interfaces.read())?;
@@ -123,6 +122,12 @@ impl Datapath {
     /// What became of the packets that XDP saw, by reason; zeros without XDP.
     pub fn counters(&self) -> Totals {
         self.xdp.as_ref().map_or([Count::default(); _], |xdp| xdp.counters.read())
+    }
+
+    /// The same for one interface, by its index, since the program was attached to it; `None` where that is not attached, or
+    /// runs on more interfaces than have counters of their own.
+    pub fn counters_of(&self, ifindex: u32) -> Option<Totals> {
+        self.xdp.as_ref()?.counters.of(ifindex)
     }
 
     /// How full the binding table is; zeros without XDP.
@@ -150,12 +155,7 @@ impl Datapath {
 
 impl RunningXdp {
     /// The program, loaded with its tables filled in but attached nowhere; or why not.
-    fn start(
-        config: &DatapathConfig,
-        wanted: &Wanted,
-        network: &Network,
-        virtual_cards: bool,
-    ) -> Result<(Self, Loaded), String> {
+    fn start(config: &DatapathConfig, wanted: &Wanted, network: &Network) -> Result<(Self, Loaded), String> {
         let links = wanted.links(network);
         let only_loopback = !links.is_empty() && links.iter().all(|link| link.loopback);
         if rungs(config.request).is_empty() || (only_loopback && wanted.missing(network).is_empty()) {
@@ -173,8 +173,6 @@ impl RunningXdp {
             bucket_mask: size.buckets - 1,
             first_port: *config.relay_ports.start(),
             last_port: *config.relay_ports.end(),
-            virtual_cards: virtual_cards.into(),
-            fill: 0,
         };
         let locals = wanted.locals(network);
         let (program, tables) =
@@ -196,13 +194,6 @@ impl RunningXdp {
         let loaded = Loaded { program, next_hops: next_hops.clone() };
         Ok((Self { _monitor: monitor, counters: tables.counters, flows, next_hops, writers }, loaded))
     }
-}
-
-/// Whether packets may come by a virtual card. What is not there yet may be one.
-fn has_virtual_cards(wanted: &Wanted, network: &Network) -> bool {
-    let links = wanted.links(network);
-    let all_there = wanted.missing(network).is_empty() && !links.is_empty();
-    !all_there || links.iter().any(|link| is_virtual(&link.name))
 }
 
 /// Refuses to run otherwise than the operator insists.

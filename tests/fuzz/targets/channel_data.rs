@@ -80,8 +80,6 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
         bucket_mask: 0,
         first_port: 50_000,
         last_port: 50_063,
-        virtual_cards: 0,
-        fill: 0,
     };
     let frame = frame(client, datagram);
     let mut packet = Packet::default();
@@ -89,7 +87,7 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
         return None;
     }
     let hop = NextHop { ifindex: 1, mtu: u16::MAX, l2_len: 14, ..NextHop::default() };
-    if rewrite::decide(&packet, &settings, &record, &hop, 0) != Reason::ToPeer {
+    if rewrite::decide(&packet, &record, &hop, 0) != Reason::ToPeer {
         return None;
     }
     let grown = rewrite::growth(&packet, &record, &hop);

@@ -6,6 +6,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use relay_common::addr::{Be16, Endpoint, NetIp};
 use relay_common::flow::{FlowRecord, KEY_WORDS, Path};
+use relay_common::interface::Interface;
 use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::Reason;
@@ -17,8 +18,6 @@ const SETTINGS: Settings = Settings {
     bucket_mask: 0,
     first_port: 0,
     last_port: u16::MAX,
-    virtual_cards: 0,
-    fill: 0,
 };
 
 #[derive(Arbitrary, Debug)]
@@ -26,7 +25,7 @@ struct Input {
     frame: Vec<u8>,
     mended: Option<Mended>,
     other: Side,
-    virtual_cards: bool,
+    virtual_card: bool,
     tags: u8,
     mtu: u16,
     now: u8,
@@ -117,10 +116,10 @@ fuzz_target!(|input: Input| {
     let settings = Settings {
         first_port: 40_000,
         last_port: 60_000,
-        virtual_cards: input.virtual_cards.into(),
         ..SETTINGS
     };
-    let mut packet = Packet::default();
+    let flags = if input.virtual_card { Interface::VIRTUAL } else { 0 };
+    let mut packet = Packet { interface: Interface { flags, ..Interface::default() }, ..Packet::default() };
     if packet::parse(frame, &settings, &mut packet).is_some() {
         return;
     }
@@ -142,7 +141,7 @@ fuzz_target!(|input: Input| {
     let tags = u16::from(input.tags % 3);
     let mut hop = NextHop { ifindex: 1, mtu: input.mtu, l2_len: 14 + 4 * tags, ..NextHop::default() };
     hop.l2 = ethernet(tags, record.dst.is_v4());
-    match rewrite::decide(&packet, &settings, &record, &hop, input.now.into()) {
+    match rewrite::decide(&packet, &record, &hop, input.now.into()) {
         Reason::ToPeer | Reason::ToClient => {}
         _ => return,
     }

@@ -1,6 +1,7 @@
 //! Packets that go up or end, byte for byte as they came.
 
 use relay_common::flow::FlowRecord;
+use relay_common::interface::{self, Interface};
 use relay_common::reason::Reason;
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::xdp::{INGRESS, Program, Verdict, next_hop, path};
@@ -50,6 +51,26 @@ fn cards_of_hardware_deliver_finished_checksums_only_and_all_of_them_are_forward
     let frame = unfinished(&s.client_sends(b"one in 65,536"));
     let run = s.program.run(&frame);
     assert_eq!((run.verdict, &run.counted[..]), (Verdict::Tx, &[(Reason::ToPeer, 1)][..]));
+}
+
+#[test]
+fn a_packet_moves_the_counters_of_the_interface_it_came_in_by() {
+    let mut s = Scene::v4();
+    let frame = s.client_sends(b"media").frame();
+    for slot in [1, 2] {
+        s.program.interface(Interface { ifindex: INGRESS, slot, ..Interface::default() });
+        assert_eq!(s.program.run(&frame).counted, [(Reason::ToPeer, 1)]);
+        let counted = s.program.counters_of(slot)[Reason::ToPeer as usize];
+        assert_eq!((counted.packets, counted.bytes), (1, frame.len() as u64 - 14));
+    }
+}
+
+#[test]
+fn of_an_interface_whose_entry_is_anothers_nothing_is_taken_for_granted() {
+    let mut s = Scene::v4_on(Program::load_for_hardware());
+    s.program.interface(Interface { ifindex: INGRESS + interface::ENTRIES, slot: 2, ..Interface::default() });
+    s.passed(&unfinished(&s.client_sends(b"data")), Reason::UnfinishedChecksum);
+    assert_eq!(s.program.counters_of(0)[Reason::UnfinishedChecksum as usize].packets, 1);
 }
 
 #[test]

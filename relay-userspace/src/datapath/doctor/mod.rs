@@ -117,8 +117,6 @@ fn load(config: &DatapathConfig) -> Result<(), String> {
         bucket_mask: size.buckets - 1,
         first_port: *config.relay_ports.start(),
         last_port: *config.relay_ports.end(),
-        virtual_cards: 1,
-        fill: 0,
     };
     let plan = Plan { size, settings, locals: Default::default() };
     Program::load(object, &plan).map(drop).map_err(|e| load_reason(&e))
