@@ -20,10 +20,11 @@ pub struct Interface {
     pub ifindex: u32,
     /// Its set of counters, less than [`SLOTS`].
     pub slot: u32,
-    /// [`VIRTUAL`](Interface::VIRTUAL), [`STRICT`](Interface::STRICT).
+    /// [`VIRTUAL`](Interface::VIRTUAL), [`STRICT`](Interface::STRICT), [`VLANS`](Interface::VLANS).
     pub flags: u32,
-    /// Always zero: fills the word.
-    pub fill: u32,
+    /// The kernel's index of the bond that it is a member of, zero for none. Routes and next hops name the bond, but a
+    /// packet comes in by a member.
+    pub bond: u32,
 }
 
 impl Interface {
@@ -34,9 +35,12 @@ impl Interface {
     /// The kernel takes a packet only if its sender is reached by this interface (`rp_filter` 1).
     pub const STRICT: u32 = 2;
 
+    /// VLANs stand on it, so that it matters whether a packet has a tag.
+    pub const VLANS: u32 = 4;
+
     /// An interface without an entry of its own. Each flag makes the program more careful, so it has them all.
     pub const UNKNOWN: Interface =
-        Interface { ifindex: 0, slot: 0, flags: Self::VIRTUAL | Self::STRICT, fill: 0 };
+        Interface { ifindex: 0, slot: 0, flags: Self::VIRTUAL | Self::STRICT | Self::VLANS, bond: 0 };
 
     /// The number of the only entry that can be an interface's.
     #[inline(always)]

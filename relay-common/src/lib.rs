@@ -17,4 +17,5 @@ pub mod packet;
 pub mod reason;
 pub mod rewrite;
 pub mod tables;
+pub mod way_back;
 pub mod wire;

@@ -11,6 +11,7 @@ use relay_common::packet::{self, Packet};
 use relay_common::reason::{Reason, Verdict};
 use relay_common::rewrite;
 use relay_common::tables::{LocalKey, Settings};
+use relay_common::way_back;
 
 use crate::frame::Linear;
 use crate::maps;
@@ -74,8 +75,16 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generatio
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
     }
+    let ingress = match packet.interface.bond {
+        0 => ctx.ingress_ifindex() as u32,
+        bond => bond,
+    };
+    if way_back::matters(packet) && !came_by(ctx, packet, ingress, flow.way_back) {
+        return pass(packet, Reason::ReversePath);
+    }
     let out = hop.ifindex;
-    let returns = out as usize == ctx.ingress_ifindex();
+    // Of a bond, the kernel picks the member by which it leaves.
+    let returns = out == ingress;
     if !returns && hop.redirect == 0 {
         return pass(packet, Reason::NextHop);
     }
@@ -112,6 +121,15 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generatio
         (*record).bytes = (*record).bytes.wrapping_add(u64::from(packet.udp_len));
     }
     verdict
+}
+
+/// Whether the packet came in by the next hop of this number. A function of its own, because few packets are asked.
+#[inline(never)]
+fn came_by(ctx: &XdpContext, packet: &Packet, ingress: u32, way_back: u32) -> bool {
+    match maps::NEXT_HOPS.get(way_back) {
+        Some(way) => way_back::is_way_back(&Linear::new(ctx), packet, ingress, way),
+        None => false,
+    }
 }
 
 #[inline(always)]

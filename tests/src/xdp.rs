@@ -86,7 +86,7 @@ impl Program {
             ebpf.program_mut("turnpike_xdp").expect("in the object").try_into().expect("XDP");
         program.load().expect("the verifier takes the program");
         let mut program = Self { ebpf, settings, next_record: 1 };
-        program.interface(Interface { ifindex: INGRESS, slot: 1, flags, fill: 0 });
+        program.interface(Interface { ifindex: INGRESS, slot: 1, flags, bond: 0 });
         program
     }
 

@@ -10,7 +10,7 @@ use aya::programs::XdpMode;
 use relay_common::interface::Interface;
 
 use super::hop_table::Attached;
-use super::interfaces::{Network, Wanted, is_virtual};
+use super::interfaces::{Network, Wanted, has_strict_rp_filter, is_virtual};
 use super::ladder::{Climbed, attach_reason, climb, rungs};
 use super::netlink::{Link, Netlink};
 use super::next_hop::NextHops;
@@ -135,6 +135,7 @@ impl Attachments {
                 }
             }
         }
+        self.describe(network);
         self.announce(|_| true);
         self.publish(network);
         self.log.silent = false;
@@ -186,7 +187,8 @@ impl Attachments {
                 return Err(deaf_reason(link) + ", or insist with --datapath xdp");
             }
             let xdp_mode = if mode == Mode::Xdp { XdpMode::Driver } else { XdpMode::Skb };
-            program.describe(link.index, flags(link));
+            // Until `describe`, with the care that VLANs ask for.
+            program.describe(link.index, flags(link) | Interface::VLANS);
             program.attach(link.index, xdp_mode).map_err(|e| attach_reason(mode, link, &e))?;
             program.add_device(link.index).map_err(|e| {
                 program.detach(link.index);
@@ -213,9 +215,6 @@ impl Attachments {
         }
         if link.connected != present.link.connected {
             self.log.write(&link.name, if link.connected { "is up" } else { "is down" }, None);
-        }
-        if let (true, Ok(Loaded { program, .. })) = (has_program(present.climbed.mode), &self.loaded) {
-            program.describe(link.index, flags(&link));
         }
         self.present.insert(link.index, Present { link, ..present });
     }
@@ -251,6 +250,17 @@ impl Attachments {
             self.log.warn(format_args!(
                 "some addresses of this host are served in userspace: the table of addresses cannot be changed: {error}"
             ));
+        }
+    }
+
+    /// Tells the program what its interfaces are like now.
+    fn describe(&self, network: &Network) {
+        let Ok(Loaded { program, .. }) = &self.loaded else { return };
+        for Present { link, .. } in self.present.values().filter(|p| has_program(p.climbed.mode)) {
+            let vlans = if network.carries_vlans(link.index) { Interface::VLANS } else { 0 };
+            let flags = flags(link) | vlans;
+            program.describe(link.index, flags);
+            program.describe_members(link.index, &network.members(link), flags);
         }
     }
 
@@ -313,9 +323,11 @@ fn has_program(mode: Mode) -> bool {
     matches!(mode, Mode::Xdp | Mode::XdpGeneric)
 }
 
-/// What the program is told of an interface.
+/// What the program is told of an interface, whatever stands on it.
 fn flags(link: &Link) -> u32 {
-    if is_virtual(&link.name) { Interface::VIRTUAL } else { 0 }
+    let virtual_card = if is_virtual(&link.name) { Interface::VIRTUAL } else { 0 };
+    let strict = if has_strict_rp_filter(&link.name) { Interface::STRICT } else { 0 };
+    virtual_card | strict
 }
 
 fn deaf_reason(link: &Link) -> String {

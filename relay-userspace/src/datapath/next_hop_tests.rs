@@ -56,6 +56,7 @@ fn link(index: u32) -> Link {
         up: true,
         connected: true,
         loopback: false,
+        master: None,
         vlan: None,
         far_end: None,
         programs: BTreeSet::new(),

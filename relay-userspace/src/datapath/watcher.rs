@@ -21,8 +21,9 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// How often to look without an announcement: there is none of programs that come and go at the other end of a veth.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Groups of rtnetlink (`enum rtnetlink_groups`).
-const GROUPS: [u32; 3] = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
+/// Groups of rtnetlink (`enum rtnetlink_groups`). That of settings announces a change of `rp_filter`.
+const GROUPS: [u32; 4] =
+    [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR, libc::RTNLGRP_IPV4_NETCONF];
 
 /// The watching thread; ended on drop, and the program detached with it.
 pub(super) struct Watcher {

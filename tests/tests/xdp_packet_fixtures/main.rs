@@ -4,3 +4,4 @@
 mod forwarded;
 mod passed_up;
 mod scene;
+mod way_back;
