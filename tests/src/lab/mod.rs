@@ -26,7 +26,7 @@ pub use namespace::Namespace;
 pub use net::{Net, OneNic, TwoNic, veth};
 pub use pass::PassProgram;
 pub use process::Process;
-pub use requirements::{lacks, skipped};
+pub use requirements::{kernel_lacks, lacks, skipped, xdp_mode};
 pub use server::{ADMIN, PASSWORD, Server, ServerOptions, USER, turnpike};
 pub use uclient::{Echo, Load, Totals, Uclient};
 pub use wire::Wire;

@@ -47,10 +47,11 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// On this data path, relaying from a hundred ports of the listener's address to the lab's peers.
+    /// On this data path, relaying from a hundred ports of the listener's address to the lab's peers. `xdp` is
+    /// [the suite's XDP mode](super::xdp_mode).
     pub fn new(datapath: &'static str) -> Self {
         Self {
-            datapath,
+            datapath: if datapath == "xdp" { super::xdp_mode() } else { datapath },
             relay_addresses: Vec::new(),
             relay_ports: "50000-50099",
             flags: Vec::new(),
