@@ -1,1 +1,3 @@
-//! Benchmarks: see `benches/`, each with the command that runs it.
+//! What the benchmarks share; they are in `benches/` and `examples/`, each with the command that runs it.
+
+pub mod templates;

@@ -37,6 +37,13 @@ impl NetIp {
         Self([0, 0, Self::V4_MARK, be])
     }
 
+    /// The two addresses XORed word by word: with one of them it gives the other back.
+    #[inline(always)]
+    pub const fn xor(&self, other: &Self) -> Self {
+        let (a, b) = (&self.0, &other.0);
+        Self([a[0] ^ b[0], a[1] ^ b[1], a[2] ^ b[2], a[3] ^ b[3]])
+    }
+
     /// Whether the address is IPv4.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {

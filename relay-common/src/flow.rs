@@ -1,5 +1,12 @@
 //! The flow table: what a packet is recognised by and what becomes of it, one record a direction of a binding.
 //!
+//! | a packet that is | has the key |
+//! |---|---|
+//! | ChannelData | client, listener, both ports, channel number |
+//! | a datagram of a peer with a channel | peer, relayed address, both ports |
+//! | a Send indication | client, listener XOR the peer's address, both ports, [`channel::INDICATION`] |
+//! | a datagram of a peer with a permission | peer, relayed address, port 0 and the relayed port |
+//!
 //! A *bucket* is one cache line of eight entries. An entry holds 40 bits of the key's keyed hash and the number of the
 //! record. A packet costs two cache lines of the index and record however many bindings there are; see
 //! `docs/decisions/0001-flow-table.md` for the figures against the kernel's hash map.
@@ -9,21 +16,25 @@
 //! before it uses it again; [`FlowRecord::generation`] shows a reader that was overtaken all the same.
 
 use crate::addr::{Be16, Endpoint, NetIp};
+use crate::channel;
 use crate::checksum;
 
-/// What a packet is recognised by: its addresses and ports as they arrive and, from a client, its channel number.
+/// What a packet is recognised by: its addresses and ports as they arrive and, from a client, its channel number. What
+/// travels in indications has a key for each address of a peer, as permissions are for an address (RFC 8656 section 9).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct FlowKey {
     /// IP source.
     pub src: NetIp,
-    /// IP destination: a listener's address or a relayed address.
+    /// IP destination: a listener's address or a relayed address. For a Send indication the listener's address XORed with
+    /// that of the peer: comparing the key proves both, as the record's own [`FlowRecord::dst`] is the peer.
     pub dst: NetIp,
-    /// UDP source port.
+    /// UDP source port. Zero in the key of a permission, which is for every port of the peer.
     pub src_port: Be16,
     /// UDP destination port.
     pub dst_port: Be16,
-    /// The channel number at the start of the UDP payload; zero at a relayed address, where the payload is opaque.
+    /// The channel number at the start of the UDP payload, or [`channel::INDICATION`]; zero at a relayed address, where
+    /// the payload is opaque.
     pub channel: Be16,
     /// Always zero, so that keys compare and hash by their bytes.
     pub zero: u16,
@@ -36,6 +47,24 @@ pub const KEY_WORDS: usize = size_of::<FlowKey>() / 4;
 pub type HashSeed = [u64; KEY_WORDS + 1];
 
 impl FlowKey {
+    /// The key of a client's Send indications to any port of a peer.
+    #[inline(always)]
+    pub const fn send(client: Endpoint, listener: Endpoint, peer: &NetIp) -> Self {
+        Self {
+            src: client.ip,
+            dst: listener.ip.xor(peer),
+            src_port: client.port,
+            dst_port: listener.port,
+            channel: channel::INDICATION,
+            zero: 0,
+        }
+    }
+
+    /// The key of ChannelData, or of a peer's datagrams where `channel` is zero.
+    const fn plain(from: Endpoint, at: Endpoint, channel: Be16) -> Self {
+        Self { src: from.ip, dst: at.ip, src_port: from.port, dst_port: at.port, channel, zero: 0 }
+    }
+
     /// The key's hash: multilinear hashing, strongly universal in its upper 32 bits (Lemire and Kaser, "Strongly
     /// universal string hashing is fast", 2014). A client that does not know the seed cannot choose keys that collide
     /// more often than by chance.
@@ -117,7 +146,7 @@ pub fn find(bucket: &Bucket, hash: u64) -> u32 {
     0
 }
 
-/// One direction of a channel binding: who may pass and the complete rewrite. Two cache lines, the first to decide,
+/// One direction of a channel binding or of a permission: who may pass and the complete rewrite. Two cache lines, the first to decide,
 /// the second to write.
 #[repr(C, align(128))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -128,7 +157,7 @@ pub struct FlowRecord {
     pub deadline: u64,
     /// Packets forwarded. Written by XDP.
     pub packets: u64,
-    /// Bytes forwarded, of UDP header and payload as they arrived. Written by XDP.
+    /// Bytes of data forwarded, without the headers of TURN, UDP and IP: what quotas and rates count too. Written by XDP.
     pub bytes: u64,
     /// New IP source.
     pub src: NetIp,
@@ -136,12 +165,12 @@ pub struct FlowRecord {
     pub dst: NetIp,
     /// New UDP source port.
     pub src_port: Be16,
-    /// New UDP destination port.
+    /// New UDP destination port; zero for the one that the Send indication names.
     pub dst_port: Be16,
-    /// The channel number put before the payload; zero puts none.
+    /// The channel number put before the payload; zero puts none, and [`channel::INDICATION`] makes it a Data indication.
     pub channel: Be16,
-    /// What the rewrite adds to the UDP checksum's sum, all but the ChannelData length, which differs from
-    /// packet to packet.
+    /// What the rewrite adds to the UDP checksum's sum: addresses and ports. Lengths, what is put before and taken from
+    /// around the payload, and the port of a peer where it is zero here, differ from packet to packet.
     pub udp_delta: u16,
     /// What the new addresses add to an IPv4 header's sum.
     pub ip_sum: u16,
@@ -165,7 +194,7 @@ const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<FlowRecord>() == 128);
 const _: () = assert!(size_of::<Bucket>() == 64);
 
-/// The five names of a channel binding, as packets carry them.
+/// The five names of a binding, as packets carry them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Path {
     /// The client's address.
@@ -174,33 +203,33 @@ pub struct Path {
     pub listener: Endpoint,
     /// The relayed transport address, as bound on this host.
     pub relayed: Endpoint,
-    /// The peer's address.
+    /// The peer's address; its port is zero for a permission.
     pub peer: Endpoint,
-    /// The channel number.
+    /// The channel number, or [`channel::INDICATION`] for a permission.
     pub channel: Be16,
 }
 
 impl FlowRecord {
-    /// The record that carries ChannelData of the client to the peer. Deadline and next hop are still to be set.
+    /// The record that carries the client's ChannelData or Send indications to the peer. Deadline and next hop are still to
+    /// be set.
     pub fn client_to_peer(path: &Path) -> Self {
-        Self::new(path.client, path.listener, path.channel, path.relayed, path.peer, Be16(0))
+        let key = if path.channel == channel::INDICATION {
+            FlowKey::send(path.client, path.listener, &path.peer.ip)
+        } else {
+            FlowKey::plain(path.client, path.listener, path.channel)
+        };
+        Self::new(key, path.relayed, path.peer, Be16(0))
     }
 
     /// The record that carries the peer's datagrams to the client. Deadline and next hop are still to be set.
     pub fn peer_to_client(path: &Path) -> Self {
-        Self::new(path.peer, path.relayed, Be16(0), path.listener, path.client, path.channel)
+        let key = FlowKey::plain(path.peer, path.relayed, Be16(0));
+        Self::new(key, path.listener, path.client, path.channel)
     }
 
-    fn new(from: Endpoint, at: Endpoint, key: Be16, src: Endpoint, dst: Endpoint, channel: Be16) -> Self {
+    fn new(key: FlowKey, src: Endpoint, dst: Endpoint, channel: Be16) -> Self {
         let mut record = Self {
-            key: FlowKey {
-                src: from.ip,
-                dst: at.ip,
-                src_port: from.port,
-                dst_port: at.port,
-                channel: key,
-                zero: 0,
-            },
+            key,
             src: src.ip,
             dst: dst.ip,
             src_port: src.port,
@@ -212,31 +241,22 @@ impl FlowRecord {
         record
     }
 
-    /// Whether packets of this flow arrive as ChannelData, from a client.
+    /// Whether packets of this flow arrive from a client.
     #[inline(always)]
     pub const fn to_peer(&self) -> bool {
         self.key.channel.0 != 0
     }
 
-    /// Fills in the checksum constants from the key and the new addresses.
-    ///
-    /// The UDP checksum covers addresses, ports, the UDP length twice (header and pseudo header) and the payload
-    /// (RFC 768). Taking the ChannelData header off removes its two words and takes 4 from each length; putting one
-    /// on does the opposite. Only the ChannelData length differs from packet to packet and is left to the rewrite.
+    /// Fills in the checksum constants from the key and the new addresses: of what the UDP checksum covers (RFC 768), the
+    /// addresses and ports.
     fn seal(&mut self) {
-        let old = sum(&self.key.src, &self.key.dst, self.key.src_port, self.key.dst_port);
+        let key = &self.key;
+        let at = if key.channel == channel::INDICATION { key.dst.xor(&self.dst) } else { key.dst };
+        let old = sum(&key.src, &at, key.src_port, key.dst_port);
         let new = sum(&self.src, &self.dst, self.src_port, self.dst_port);
-        let mut delta = u64::from(new) + checksum::removed(old);
-        let header = Be16::new(crate::channel::HEADER_LEN as u16).0;
-        if self.key.channel.0 != 0 {
-            delta += checksum::removed(self.key.channel.0) + 2 * checksum::removed(header);
-        }
-        if self.channel.0 != 0 {
-            delta += u64::from(self.channel.0) + 2 * u64::from(header);
-        }
-        self.udp_delta = checksum::fold(delta);
+        self.udp_delta = checksum::fold(u64::from(new) + checksum::removed(old));
         let protocol = Be16::new(u16::from(crate::wire::protocol::UDP));
-        self.pseudo_sum = checksum::fold(addresses(&self.key.src, &self.key.dst) + u64::from(protocol.0));
+        self.pseudo_sum = checksum::fold(addresses(&key.src, &at) + u64::from(protocol.0));
         self.ip_sum = checksum::fold(checksum::word(self.src.0[3]) + checksum::word(self.dst.0[3]));
     }
 }

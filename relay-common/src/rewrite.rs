@@ -53,6 +53,12 @@ pub fn decide(packet: &Packet, record: &FlowRecord, hop: &NextHop, now: u64) -> 
     if to_peer { Reason::ToPeer } else { Reason::ToClient }
 }
 
+/// Bytes of data in a packet that [`decide`] has forwarded: what the user sent, without any header.
+#[inline(always)]
+pub const fn data_len(packet: &Packet, record: &FlowRecord) -> u16 {
+    if record.to_peer() { packet.channel_len } else { packet.udp_len.wrapping_sub(size_of::<Udp>() as u16) }
+}
+
 /// How many bytes longer the headers become; negative when they shrink.
 #[inline(always)]
 pub fn growth(packet: &Packet, record: &FlowRecord, hop: &NextHop) -> i32 {
@@ -85,16 +91,18 @@ pub fn write<F: FrameMut + ?Sized>(
     }
 
     let at = at + ip_len;
-    let mut delta = u64::from(record.udp_delta);
+    // The UDP length counts twice, in the header and in the pseudo header (RFC 768).
+    let lengths = u64::from(Be16::new(udp_len).0) + checksum::removed(Be16::new(packet.udp_len).0);
+    let mut delta = u64::from(record.udp_delta) + 2 * lengths;
     if record.key.channel.0 != 0 {
-        delta += checksum::removed(Be16::new(packet.channel_len).0);
+        delta += checksum::removed(packet.key.channel.0) + checksum::removed(Be16::new(packet.channel_len).0);
     }
     if record.channel.0 != 0 {
         let len = Be16::new(packet.udp_len.wrapping_sub(size_of::<Udp>() as u16));
         let Some(header) = frame.header_mut::<ChannelData>(at + size_of::<Udp>()) else { return false };
         header.number = record.channel;
         header.len = len;
-        delta += u64::from(len.0);
+        delta += u64::from(record.channel.0) + u64::from(len.0);
     }
     let Some(udp) = frame.header_mut::<Udp>(at) else { return false };
     udp.src_port = record.src_port;

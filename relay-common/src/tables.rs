@@ -3,6 +3,8 @@
 //! Every table but the counters and the device map is an array that userspace maps into its memory
 //! (`BPF_F_MMAPABLE`, kernel 5.5): installing a binding costs no system call.
 
+use core::ops::AddAssign;
+
 use crate::addr::{Be16, NetIp};
 use crate::flow::HashSeed;
 
@@ -67,8 +69,16 @@ pub struct Local {
 pub struct Count {
     /// Packets.
     pub packets: u64,
-    /// Bytes of the IP packets as they arrived (zero where the length is not known).
+    /// Bytes of the IP packets as they arrived (zero where the length is not known), in [`COUNTERS`]; bytes of data where an
+    /// allocation or a flow is counted.
     pub bytes: u64,
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.bytes += more.bytes;
+    }
 }
 
 /// A type whose value is its bytes: no padding, no pointers.

@@ -118,7 +118,7 @@ fn forward(ctx: &XdpContext, packet: &Packet, record: *mut FlowRecord, generatio
     // SAFETY: an element of FLOWS. A flow's packets come by one receive queue, so one CPU counts them.
     unsafe {
         (*record).packets = (*record).packets.wrapping_add(1);
-        (*record).bytes = (*record).bytes.wrapping_add(u64::from(packet.udp_len));
+        (*record).bytes = (*record).bytes.wrapping_add(u64::from(rewrite::data_len(packet, flow)));
     }
     verdict
 }

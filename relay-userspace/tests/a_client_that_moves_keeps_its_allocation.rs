@@ -45,11 +45,17 @@ fn media_follows_with_the_first_data_from_the_new_address() {
 
     let seen = new.channel_data(&mut sim, CHANNEL, b"new");
     assert_eq!(to_peer(&seen), Some((peer(PEER), &b"new"[..])));
-    let [Seen::Other(Output::Unbind { binding }), Seen::Other(Output::Bind(bound)), Seen::ToPeer(..)] =
-        &seen[..]
+    let [
+        Seen::Other(Output::Unbind { binding }),
+        Seen::Other(Output::Bind(bound)),
+        permissions @ ..,
+        Seen::ToPeer(..),
+    ] = &seen[..]
     else {
         panic!("{seen:?}")
     };
+    assert_eq!(permissions.len(), 2 * 2, "{permissions:?}");
+    assert!(sim.datapath.bindings.values().all(|b| b.five_tuple == new.five_tuple));
     assert_eq!(*binding, before.id);
     let expected = turnpike::turn::Binding { id: bound.id, five_tuple: new.five_tuple, ..before };
     assert_eq!(*bound, expected, "peer, channel, relayed address and deadline stay");

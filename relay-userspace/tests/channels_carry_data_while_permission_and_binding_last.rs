@@ -66,9 +66,16 @@ fn the_binding_reaches_the_data_path_before_the_success_response_leaves() {
         b.channel_number(0x4000).xor_peer_address(addr(PEER));
     });
     let seen = sim.client_sends(client.five_tuple, &request);
-    let [Seen::Other(Output::Bind(binding)), Seen::ToClient(..), Seen::Event(_)] = &seen[..] else {
+    let [
+        Seen::Other(Output::Bind(binding)),
+        Seen::Other(Output::Bind(permission)),
+        Seen::ToClient(..),
+        Seen::Event(_),
+    ] = &seen[..]
+    else {
         panic!("{seen:?}");
     };
+    assert_eq!(permission.peer, peer("203.0.113.1:0"));
     assert_eq!((binding.five_tuple, binding.relayed.0), (client.five_tuple, relayed));
     assert_eq!((common::channel_of(binding), binding.peer), (Some(0x4000), peer(PEER)));
     assert_eq!(seconds_left(&sim, 0x4000), Some(300));
@@ -114,7 +121,9 @@ fn a_channel_refreshed_after_its_permission_or_itself_expired_is_back_in_the_tab
     let (mut sim, mut client, relayed) = bound();
     // The permission expires, the channel lives.
     let seen = sim.wait(300.0);
-    assert!(matches!(seen[..], [Seen::Other(Output::Unbind { .. })]), "{seen:?}");
+    let [Seen::Other(Output::Unbind { .. }), Seen::Other(Output::Unbind { .. })] = seen[..] else {
+        panic!("permission and channel: {seen:?}")
+    };
     assert_eq!(dropped(&client.channel_data(&mut sim, 0x4000, b"x")), Some(Reason::NoPermission));
     assert_eq!(dropped(&sim.peer_sends(relayed, peer(PEER), b"x")), Some(Reason::NoPermission));
     // CreatePermission brings it back, until the channel expires.
@@ -145,7 +154,7 @@ fn one_permission_holds_all_channels_to_its_address() {
     client.bind(&mut sim, 0x4001, addr(OTHER));
     assert_eq!((seconds_left(&sim, 0x4000), seconds_left(&sim, 0x4001)), (Some(300), Some(300)));
     let seen = sim.wait(300.0);
-    assert_eq!(seen.len(), 2, "both are unbound: {seen:?}");
+    assert_eq!(seen.len(), 3, "they and it are unbound: {seen:?}");
     assert!(sim.datapath.bindings.is_empty());
 }
 
@@ -173,7 +182,7 @@ fn a_refreshed_channel_lives_for_hours_without_a_gap() {
         assert_eq!(client.refresh(&mut sim, 600).code(), 0);
         assert!(to_client(&sim.peer_sends(relayed, peer(PEER), b"x")).is_some());
     }
-    assert_eq!(sim.datapath.ids.len(), 1, "it was extended, never taken down");
+    assert_eq!(sim.datapath.ids.len(), 2, "channel and permission were extended, never taken down");
 }
 
 /// RFC 8656 section 12.6: only requests prolong.

@@ -183,7 +183,7 @@ fn an_allocation_whose_data_is_limited_never_takes_the_fast_path() {
     let new_peers = per_second(1_000);
     let mut sim = Sim::new(with(Rates { new_peers, ..Rates::default() }), [1; 32]);
     connected(&mut sim, Client::new(1));
-    assert_eq!(sim.core.bindings().count(), 1, "a limit on new peers is kept by the requests");
+    assert_eq!(sim.core.bindings().count(), 2, "a limit on new peers is kept by the requests");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn an_allocation_keeps_the_limits_that_it_was_made_with() {
     sim.core.reconfigure(limited);
     let (held, _) = connected(&mut sim, Client::new(2));
     assert_eq!((by_channel(&mut sim, &free, 1, 100), by_channel(&mut sim, &held, 1, 100)), (100, 10));
-    assert_eq!(sim.core.bindings().count(), 1);
+    assert_eq!(sim.core.bindings().count(), 2, "the channel and the permission of one");
     sim.core.reconfigure(Arc::new(config()));
     sim.sleep(1.0);
     assert_eq!(by_channel(&mut sim, &held, 1, 100), 10);
@@ -250,7 +250,7 @@ fn a_move_or_a_reload_changes_nothing_of_what_takes_the_fast_path() {
     assert_eq!(by_channel(&mut sim, &free, 1, 100), 100);
     sim.sleep(2.0);
     moves(&mut sim, &limited, &ticket, 4);
-    assert_eq!(sim.datapath.bindings.len(), 1);
+    assert_eq!(sim.datapath.bindings.len(), 2, "of the one that is free");
     sim.datapath.assert_agrees_with(&sim.core);
     sim.wait(1300.0);
     sim.assert_empty();

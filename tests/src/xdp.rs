@@ -4,7 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use aya::maps::{Array, DevMapHash, HashMap, PerCpuArray};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::xdp::XdpLinkId;
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -93,6 +94,20 @@ impl Program {
     /// The loaded program.
     pub fn xdp(&self) -> &Xdp {
         self.ebpf.program("turnpike_xdp").expect("in the object").try_into().expect("XDP")
+    }
+
+    /// Attaches it in driver mode to an interface of the thread's namespace.
+    pub fn attach(&mut self, interface: &str) -> XdpLinkId {
+        self.xdp_mut().attach(interface, XdpMode::Driver).expect("native XDP")
+    }
+
+    /// Detaches it again.
+    pub fn detach(&mut self, link: XdpLinkId) -> Result<(), ProgramError> {
+        self.xdp_mut().detach(link)
+    }
+
+    fn xdp_mut(&mut self) -> &mut Xdp {
+        self.ebpf.program_mut("turnpike_xdp").expect("in the object").try_into().expect("XDP")
     }
 
     /// Says that this address and port is a listener.

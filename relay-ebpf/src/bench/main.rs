@@ -1,5 +1,6 @@
 //! Programs for the benchmarks: one that makes a packet whole again before the program under test runs on it, and one
-//! that does nothing, to be taken off.
+//! that does nothing, to be taken off; for frames that really travel, a generator, a sink, and the least that a program
+//! can do that sends a frame back: swap its MAC addresses.
 //!
 //! `BPF_PROG_TEST_RUN` repeats a program on whatever packet the last run left. `restore` runs first every time: it
 //! writes the next template over the headers and tail-calls the program under test.
@@ -66,6 +67,44 @@ mod program {
             unsafe { ((data + i * 8) as *mut u64).write_unaligned(template.words[i]) };
         }
         Some(())
+    }
+
+    /// Frames that arrived at the sink.
+    #[map]
+    static ARRIVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+    /// Sends the next template. For live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`): their memory is reused and holds what the
+    /// last owner wrote.
+    #[xdp]
+    fn generate(ctx: XdpContext) -> u32 {
+        match write_next(&ctx) {
+            Some(()) => xdp_action::XDP_TX,
+            None => xdp_action::XDP_ABORTED,
+        }
+    }
+
+    #[xdp]
+    fn sink(_: XdpContext) -> u32 {
+        if let Some(arrived) = ARRIVED.get_ptr_mut(0) {
+            // SAFETY: this CPU's own element.
+            unsafe { *arrived = (*arrived).wrapping_add(1) };
+        }
+        xdp_action::XDP_DROP
+    }
+
+    #[xdp]
+    fn swap_macs(ctx: XdpContext) -> u32 {
+        let data = ctx.data();
+        if data + 12 > ctx.data_end() {
+            return xdp_action::XDP_ABORTED;
+        }
+        let macs = data as *mut [u16; 6];
+        // SAFETY: compared with the packet's end above; packets bear misaligned accesses.
+        unsafe {
+            let [a, b, c, d, e, f] = macs.read_unaligned();
+            macs.write_unaligned([d, e, f, a, b, c]);
+        }
+        xdp_action::XDP_TX
     }
 
     #[xdp]

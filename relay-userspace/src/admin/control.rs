@@ -1,4 +1,4 @@
-//! Requests that change something: who may make them.
+//! Requests that change something, or tell of users: who may make them.
 //!
 //! There is no password, so the address must do: changes are taken from this host only. What a browser on it can be
 //! talked into by a page from elsewhere is kept out by three rules, each of which would do against today's browsers: a header
@@ -22,7 +22,7 @@ pub(super) struct Ends {
     pub(super) server: SocketAddr,
 }
 
-/// A request that may change something. To be the first argument of every handler that does.
+/// A request that may change something, or be told of users. To be the first argument of every handler that does.
 #[derive(Debug)]
 pub(super) struct Operator;
 
@@ -34,7 +34,7 @@ impl<S: Sync> FromRequestParts<S> for Operator {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let ends = parts.extensions.get::<Ends>();
         if !ends.is_some_and(Ends::are_of_this_host) {
-            return Err((StatusCode::FORBIDDEN, "changes are taken from this host only\n"));
+            return Err((StatusCode::FORBIDDEN, "this is for clients on this host only\n"));
         }
         check(&parts.headers)?;
         Ok(Self)
@@ -51,10 +51,10 @@ impl Ends {
 
 fn check(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.contains_key(header::ORIGIN) {
-        return Err((StatusCode::FORBIDDEN, "changes are not taken from browsers\n"));
+        return Err((StatusCode::FORBIDDEN, "this is not for browsers\n"));
     }
     if !headers.contains_key(HEADER) {
-        return Err((StatusCode::FORBIDDEN, "changes need the header X-Turnpike: 1\n"));
+        return Err((StatusCode::FORBIDDEN, "this needs the header X-Turnpike: 1\n"));
     }
     let mut hosts = headers.get_all(header::HOST).iter();
     let (host, other) = (hosts.next(), hosts.next());

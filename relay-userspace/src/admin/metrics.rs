@@ -9,7 +9,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::status::{State, Status};
+use relay_common::reason::Reason;
+
+use super::status::{RELAYED, State, Status, Where};
 
 /// The Content-Type of [`encode`]'s text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -122,6 +124,22 @@ impl Collector for Snapshot {
             "bytes",
             "Bytes of IP packets by what became of them",
             traffic.iter().map(|t| (fate(t), t.bytes)),
+        )?;
+
+        let ways = || RELAYED.iter().flat_map(|&way| [Where::Xdp, Where::Userspace].map(|path| (way, path)));
+        let labels = |way: Reason, path: Where| [("direction", way.name()), ("datapath", path.name())];
+        let relayed = |(way, path)| (labels(way, path), self.0.relayed_by(path, way));
+        counter(
+            e,
+            "relayed_packets",
+            "Packets relayed, by direction and by whom",
+            ways().map(relayed).map(|(labels, count)| (labels, count.packets)),
+        )?;
+        counter(
+            e,
+            "relayed_bytes",
+            "Bytes of the IP packets relayed, as they arrived",
+            ways().map(relayed).map(|(labels, count)| (labels, count.bytes)),
         )?;
 
         let responses = self.0.responses.iter().map(|r| {

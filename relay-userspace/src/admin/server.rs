@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,8 +20,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::control::{Ends, Operator};
-use super::metrics;
+use super::sessions::{EndedSessions, Sessions};
 use super::status::{Drained, Reloaded, State, Status};
+use super::{metrics, sessions};
+use crate::net::{Selection, SessionQuery};
 
 /// Longest life of a connection: it carries one small answer.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
@@ -42,6 +44,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// Begins or ends draining, or says why it cannot. May take seconds.
     fn drain(&self, begin: bool) -> Result<Drained, String>;
+
+    /// The sessions, or why they cannot be told. May take a second.
+    fn sessions(&self, query: &SessionQuery) -> Result<Sessions, String>;
+
+    /// Ends sessions, or says why it cannot. May take seconds.
+    fn end_sessions(&self, which: &Selection) -> Result<EndedSessions, String>;
 }
 
 /// A running admin server; it ends when this is dropped.
@@ -91,11 +99,12 @@ impl Drop for Admin {
 
 /// What the pages come from.
 #[derive(Clone)]
-struct Pages {
-    source: Arc<dyn Source>,
+pub(super) struct Pages {
+    pub(super) source: Arc<dyn Source>,
     /// One of each kind at a time: whoever waits holds a connection, of which there are few.
     reloading: Arc<Semaphore>,
     draining: Arc<Semaphore>,
+    pub(super) walking: Arc<Semaphore>,
 }
 
 fn router(source: Arc<dyn Source>) -> Router {
@@ -107,7 +116,9 @@ fn router(source: Arc<dyn Source>) -> Router {
         .route("/v1/status", get(|Shared(pages): Shared<Pages>| async move { Json(pages.source.status()) }))
         .route("/v1/reload", post(reload))
         .route("/v1/drain", post(drain).delete(undo_drain))
-        .with_state(Pages { source, reloading: one(), draining: one() })
+        .route("/v1/sessions", get(sessions::list).delete(sessions::end_of_user))
+        .route("/v1/sessions/{id}", delete(sessions::end_one))
+        .with_state(Pages { source, reloading: one(), draining: one(), walking: one() })
 }
 
 async fn reload(_: Operator, Shared(pages): Shared<Pages>) -> Response {
@@ -122,8 +133,8 @@ async fn undo_drain(_: Operator, Shared(pages): Shared<Pages>) -> Response {
     change(pages.draining, StatusCode::SERVICE_UNAVAILABLE, move || pages.source.drain(false)).await
 }
 
-/// Makes a change on a thread that may wait for it. It goes on when the client has gone away meanwhile.
-async fn change<T: Serialize + Send + 'static>(
+/// Makes a change, or asks what takes as long, on a thread that may wait for it. It goes on when the client has gone away meanwhile.
+pub(super) async fn change<T: Serialize + Send + 'static>(
     turns: Arc<Semaphore>,
     failure: StatusCode,
     make: impl FnOnce() -> Result<T, String> + Send + 'static,

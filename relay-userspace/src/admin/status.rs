@@ -219,17 +219,23 @@ pub struct Drops {
     pub relay: u64,
 }
 
+/// The reasons of what was relayed, which are its directions.
+pub(crate) const RELAYED: [Reason; 3] = [Reason::ToPeer, Reason::ToClient, Reason::RelayToRelay];
+
 impl Status {
-    /// Packets relayed, and those of them that never left the kernel's driver or receive path.
-    pub fn relayed(&self) -> (u64, u64) {
-        let relayed = self.traffic.iter().filter(|t| is_relayed(&t.reason));
-        relayed.fold((0, 0), |(all, fast), t| {
-            (all + t.packets, if t.datapath == Where::Xdp { fast + t.packets } else { fast })
+    /// What was relayed in a direction (one of [`RELAYED`]) by a data path: packets, and bytes of IP packets as they arrived.
+    pub fn relayed_by(&self, datapath: Where, direction: Reason) -> Count {
+        let one = self.traffic.iter().filter(|t| t.datapath == datapath && t.reason == direction.name());
+        one.fold(Count::default(), |mut sum, t| {
+            sum += Count { packets: t.packets, bytes: t.bytes };
+            sum
         })
     }
-}
 
-fn is_relayed(reason: &str) -> bool {
-    use relay_common::reason::Reason;
-    [Reason::ToPeer, Reason::ToClient].iter().any(|r| r.name() == reason)
+    /// Packets relayed, and those of them that never left the kernel's driver or receive path.
+    pub fn relayed(&self) -> (u64, u64) {
+        let [fast, slow] = [Where::Xdp, Where::Userspace]
+            .map(|datapath| RELAYED.iter().map(|&way| self.relayed_by(datapath, way).packets).sum::<u64>());
+        (fast + slow, fast)
+    }
 }

@@ -7,6 +7,8 @@ use relay_common::tables::Count;
 
 use super::*;
 use crate::datapath::{InterfaceStatus, Mode, Request};
+use crate::net::{Selection, SessionId, SessionQuery};
+use crate::turn::AllocationId;
 
 /// A server in the middle of its work.
 pub(crate) fn busy_status() -> Status {
@@ -96,6 +98,89 @@ impl Source for Fixed {
         self.1.lock().unwrap().push(if begin { "drain" } else { "undo" });
         Ok(Drained { draining: begin, allocations: 12 })
     }
+
+    fn sessions(&self, query: &SessionQuery) -> Result<Sessions, String> {
+        let SessionQuery { user, most } = query;
+        self.1.lock().unwrap().push("sessions");
+        match user.as_deref() {
+            Some("nobody & co") => Ok(Sessions::default()),
+            Some("slow") => Err("ask again".into()),
+            _ => Ok(Sessions { total: *most as u64, sessions: vec![busy_session()] }),
+        }
+    }
+
+    fn end_sessions(&self, which: &Selection) -> Result<EndedSessions, String> {
+        self.1.lock().unwrap().push("end");
+        let ended = match which {
+            Selection::One(SessionId { shard: 1, allocation: AllocationId(17) }) => 1,
+            Selection::User(user) if user == "alice" => 3,
+            _ => 0,
+        };
+        Ok(EndedSessions { ended })
+    }
+}
+
+fn busy_session() -> Session {
+    Session {
+        id: "1-17".into(),
+        user: "1700000000:alice".into(),
+        realm: "example.org".into(),
+        client: "203.0.113.9:5000".into(),
+        listener: "10.0.0.2:3478".into(),
+        transport: "udp".into(),
+        relayed: vec!["10.0.0.2:50000".into()],
+        age_seconds: 61,
+        expires_in_seconds: 599,
+        permissions: 2,
+        channels: 1,
+        to_peer: Carried { packets: 10, bytes: 1000, xdp_packets: 9, xdp_bytes: 900, dropped: 1 },
+        to_client: Carried::default(),
+    }
+}
+
+#[test]
+fn sessions_are_told_to_clients_of_this_host() {
+    let (admin, source) = serve();
+    let at = admin.address();
+    let list = |query: &str| ask(at, &format!("GET /v1/sessions{query} HTTP/1.1\r\n{OPERATOR}\r\n"));
+    let (first, body) = list("");
+    assert_eq!(first, "HTTP/1.1 200 OK");
+    let told: Sessions = serde_json::from_str(&body).unwrap();
+    assert_eq!(told, Sessions { total: 1000, sessions: vec![busy_session()] });
+    for (limit, most) in [("0", 0), ("7", 7), ("1000000", 10_000)] {
+        let told: Sessions = serde_json::from_str(&list(&format!("?limit={limit}")).1).unwrap();
+        assert_eq!(told.total, most);
+    }
+    assert_eq!(list("?user=nobody%20%26%20co").1, r#"{"total":0,"sessions":[]}"#);
+    assert_eq!(list("?user=slow"), ("HTTP/1.1 503 Service Unavailable".into(), "ask again\n".into()));
+    assert_eq!(list("?limit=-1").0, "HTTP/1.1 400 Bad Request");
+    source.changes();
+
+    // They name users: no page in a browser gets them, by whatever trick.
+    for head in ["Host: 127.0.0.1:9641", "Host: evil.example\r\nX-Turnpike: 1"] {
+        let (first, body) = ask(at, &format!("GET /v1/sessions HTTP/1.1\r\n{head}\r\n\r\n"));
+        assert_eq!(first, "HTTP/1.1 403 Forbidden", "{head}");
+        assert!(!body.contains("alice"), "{body}");
+    }
+    assert_eq!(source.changes(), [] as [&str; 0]);
+}
+
+#[test]
+fn sessions_are_ended_by_name_and_by_user() {
+    let (admin, source) = serve();
+    let at = admin.address();
+    let end = |path: &str| ask(at, &format!("DELETE /v1/sessions{path} HTTP/1.1\r\n{OPERATOR}\r\n"));
+    for (path, ended) in [("/1-17", 1), ("/0-17", 0), ("?user=alice", 3), ("?user=bob", 0)] {
+        let (first, body) = end(path);
+        assert_eq!((first.as_str(), body), ("HTTP/1.1 200 OK", format!("{{\"ended\":{ended}}}")), "{path}");
+    }
+    source.changes();
+    for path in ["", "?users=alice", "/17", "/all", "/1-", "/1-+17", "/99999-1", "/1-17-1"] {
+        assert_eq!(end(path).0, "HTTP/1.1 400 Bad Request", "{path}");
+    }
+    let unasked = "DELETE /v1/sessions?user=alice HTTP/1.1\r\nHost: 127.0.0.1:9641\r\n\r\n";
+    assert_eq!(ask(at, unasked).0, "HTTP/1.1 403 Forbidden");
+    assert_eq!(source.changes(), [] as [&str; 0]);
 }
 
 fn serve() -> (Admin, Arc<Fixed>) {
@@ -161,6 +246,9 @@ fn metrics_are_open_metrics_with_bounded_labels() {
     for line in [
         r#"turnpike_packets_total{datapath="xdp",verdict="forwarded",reason="to_peer"} 598000"#,
         r#"turnpike_bytes_total{datapath="userspace",verdict="forwarded",reason="to_peer"} 400000"#,
+        r#"turnpike_relayed_packets_total{direction="to_peer",datapath="xdp"} 598000"#,
+        r#"turnpike_relayed_packets_total{direction="to_client",datapath="userspace"} 0"#,
+        r#"turnpike_relayed_bytes_total{direction="to_client",datapath="xdp"} 80000000"#,
         "# TYPE turnpike_packets counter",
         "turnpike_allocations 12",
         "turnpike_ready 1",
@@ -268,6 +356,14 @@ impl Source for Stuck {
 
     fn drain(&self, begin: bool) -> Result<Drained, String> {
         Ok(Drained { draining: begin, allocations: 0 })
+    }
+
+    fn sessions(&self, _: &SessionQuery) -> Result<Sessions, String> {
+        Ok(Sessions::default())
+    }
+
+    fn end_sessions(&self, _: &Selection) -> Result<EndedSessions, String> {
+        Ok(EndedSessions { ended: 0 })
     }
 }
 

@@ -15,7 +15,7 @@ const TIME: Duration = Duration::from_secs(5);
 const CHANGE_TIME: Duration = Duration::from_secs(12);
 
 /// Most bytes of an answer.
-const SIZE: usize = 4 << 20;
+const SIZE: usize = 16 << 20;
 
 /// Which server to talk to.
 #[derive(Debug, clap::Args)]
@@ -41,14 +41,17 @@ pub(super) fn get(authority: &str, path: &str) -> Result<String> {
     }
 }
 
-/// Asks for a change. When it is refused, the error is what the server says.
+/// Asks for a change, or for what the server tells to its own host only. When it is refused, the error is what the server
+/// says.
 pub(super) fn change(authority: &str, method: &str, path: &str) -> Result<String> {
     let (first, body) = ask(authority, method, path, CHANGE_TIME)?;
     // It ends up on a terminal.
     let said: String = body.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match status(&first) {
         Some("200") => Ok(body),
-        Some("404" | "405") => bail!("{authority} knows nothing of {path}: it is another version"),
+        Some("404" | "405") if said.is_empty() => {
+            bail!("{authority} knows nothing of {path}: it is another version")
+        }
         _ if said.is_empty() => bail!("{authority} answers {path} with {first:?}"),
         _ => bail!("{said}"),
     }

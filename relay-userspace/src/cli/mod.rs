@@ -13,6 +13,7 @@ mod reload;
 mod run;
 mod running;
 mod screen;
+mod sessions;
 mod signals;
 mod status;
 mod welcome;
@@ -50,6 +51,10 @@ enum Command {
     Doctor(doctor::Args),
     /// Show what a running server does: interfaces, allocations, packets by fate
     Status(status::Args),
+    /// List the sessions (allocations) of a running server with what each has relayed so far, or end some
+    ///
+    /// Those with the most data come first. To be run on the server's own host: the list names users and addresses.
+    Sessions(sessions::Args),
     /// Have a running server read its settings again, without ending a call
     ///
     /// It reads its configuration file and the files of users and secrets that are named there or by its flags, with the
@@ -79,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(args),
         Command::Doctor(args) => doctor::main(args),
         Command::Status(args) => status::main(args),
+        Command::Sessions(args) => sessions::main(args),
         Command::Reload(args) => reload::main(args),
         Command::Drain(args) => drain::main(args),
         Command::Creds(args) => creds::main(args),

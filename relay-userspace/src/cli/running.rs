@@ -12,12 +12,15 @@ use relay_common::tables::Count;
 
 use super::creds::unix_now;
 use super::origin::{Origin, Reading, core_config};
+use super::sessions;
 use crate::admin::{
-    Allocations, Bindings, Drained, Drops, Reload, Reloaded, Responses, Source, State, Status, Traffic, Where,
+    Allocations, Bindings, Drained, Drops, EndedSessions, Reload, Reloaded, Responses, Sessions, Source,
+    State, Status, Traffic, Where,
 };
+use crate::auth::printable;
 use crate::config::{Change, Changes, Host, Settings};
 use crate::datapath::Datapath;
-use crate::net::{Reconfigured, Server};
+use crate::net::{Reconfigured, Selection, Server, SessionQuery};
 use crate::turn::Shared;
 
 /// How long a change waits for the shards, which need no more than a turn of their loop.
@@ -198,6 +201,26 @@ impl Source for Running {
     fn drain(&self, begin: bool) -> Result<Drained, String> {
         self.set_draining(begin).map_err(|error| format!("{error:#}"))
     }
+
+    fn sessions(&self, query: &SessionQuery) -> Result<Sessions, String> {
+        let asked = match &*self.phase() {
+            Phase::Ready(parts) => parts.0.sessions(query),
+            _ => return Err(NOT_READY.into()),
+        };
+        Ok(sessions::told(asked.wait(SESSIONS_TIME).ok_or(SLOW)?, query.most))
+    }
+
+    fn end_sessions(&self, which: &Selection) -> Result<EndedSessions, String> {
+        let asked = match &*self.phase() {
+            Phase::Ready(parts) => parts.0.end_sessions(which),
+            _ => return Err(NOT_READY.into()),
+        };
+        let ended: Option<u64> = asked.wait(SHARDS_TIME).map(|counts| counts.iter().sum());
+        if let (Selection::User(user), ended) = (which, ended.unwrap_or_default()) {
+            tracing::info!(user = %printable(user), ended, "ended the sessions of a user");
+        }
+        Ok(EndedSessions { ended: ended.ok_or(LATE)? })
+    }
 }
 
 impl Running {
@@ -236,6 +259,11 @@ fn traffic(datapath: Where, counts: &[Count; Reason::COUNT]) -> Vec<Traffic> {
 }
 
 const NOT_READY: &str = "the server is starting or stopping";
+
+/// How long the shards may take to tell of their allocations: see `net::walk`.
+const SESSIONS_TIME: Duration = Duration::from_secs(1);
+
+const SLOW: &str = "not every shard has answered within a second: the server is overloaded; ask again";
 
 const LATE: &str =
     "not every shard has taken this up yet: the server is overloaded, or broken (its log says more)";

@@ -50,6 +50,19 @@ impl Display for Screen {
     }
 }
 
+/// Columns as wide as their longest text, two blanks between them.
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: [usize; N] =
+        std::array::from_fn(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or_default());
+    let mut screen = Screen::default();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        screen.line(cells.join("  "));
+    }
+    screen.to_string()
+}
+
 /// `1,234,567`.
 pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();

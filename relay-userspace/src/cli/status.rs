@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use relay_common::reason::Reason;
 
 use super::http;
 use super::screen::{Screen, bytes, print, thousands, uptime};
-use crate::admin::{Bindings, Reload, State, Status, Traffic, Where};
+use crate::admin::{Bindings, RELAYED, Reload, State, Status, Traffic, Where};
 use crate::auth::printable;
 use crate::datapath::{InterfaceStatus, Mode};
 
@@ -94,7 +95,7 @@ fn render(status: &Status) -> Screen {
             screen.row("", format_args!("{} {what}", thousands(count)));
         }
     }
-    screen.row("relayed", relayed(status));
+    screen.rows("relayed", relayed(status));
     for (count, what) in [(status.drops.listener, "from clients"), (status.drops.relay, "from peers")] {
         if count > 0 {
             screen.row(
@@ -138,14 +139,32 @@ fn fast_path(bindings: &Bindings, interfaces: &[InterfaceStatus]) -> String {
     }
 }
 
-fn relayed(status: &Status) -> String {
-    match status.relayed() {
-        (0, _) => "nothing yet".into(),
-        (all, fast) => {
-            let share = fast as f64 * 100.0 / all as f64;
-            format!("{} packets, {share:.1} % of them on the fast path", thousands(all))
+/// In all, and in each direction by whom.
+fn relayed(status: &Status) -> Vec<String> {
+    let (all, fast) = status.relayed();
+    if all == 0 {
+        return vec!["nothing yet".into()];
+    }
+    let share = fast as f64 * 100.0 / all as f64;
+    let mut rows = vec![format!("{} packets, {share:.1} % of them on the fast path", thousands(all))];
+    for way in RELAYED {
+        let [xdp, process] = [Where::Xdp, Where::Userspace].map(|path| status.relayed_by(path, way));
+        if xdp.packets + process.packets > 0 {
+            let what = match way {
+                Reason::ToPeer => "to peers",
+                Reason::ToClient => "to clients",
+                _ => "within this relay",
+            };
+            rows.push(format!(
+                "{what:<18}{:>12} packets  {:>10}: {} by XDP, {} by userspace",
+                thousands(xdp.packets + process.packets),
+                bytes(xdp.bytes + process.bytes),
+                thousands(xdp.packets),
+                thousands(process.packets)
+            ));
         }
     }
+    rows
 }
 
 /// A table of reasons, by where the packets were handled.
@@ -217,6 +236,8 @@ ports        16,372 free
 channels     20 on the fast path, which has room for 65,536; 24 since the start
              2 left on the slow path: the tables were full
 relayed      1,000,000 packets, 99.8 % of them on the fast path
+             to peers               600,000 packets   114.4 MiB: 598,000 by XDP, 2,000 by userspace
+             to clients             400,000 packets    76.3 MiB: 400,000 by XDP, 0 by userspace
 lost         5 datagrams from peers: a receive buffer was full
 
 packets in XDP                            packets         bytes

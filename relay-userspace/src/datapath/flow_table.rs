@@ -197,7 +197,7 @@ impl FlowTable {
         word.store(u64::from_ne_bytes(bytes), Ordering::Release);
     }
 
-    /// What XDP has forwarded by a record: packets, and bytes of UDP payload.
+    /// What XDP has forwarded by a record: packets, and bytes of data.
     pub(super) fn forwarded(&self, record: u32) -> Count {
         let words = self.record(record);
         Count { packets: words[PACKETS].load(Ordering::Relaxed), bytes: words[BYTES].load(Ordering::Relaxed) }
@@ -275,6 +275,13 @@ pub(super) mod testing {
                 return Seen::Changed;
             }
             if value.key != *key { Seen::Nothing } else { Seen::Record(Box::new(value)) }
+        }
+
+        /// Counts a packet as XDP does.
+        pub(in crate::datapath) fn count(&self, record: u32, bytes: u64) {
+            let words = self.record(record);
+            words[PACKETS].fetch_add(1, Ordering::Relaxed);
+            words[BYTES].fetch_add(bytes, Ordering::Relaxed);
         }
 
         /// Every record that an entry names.

@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 
 use relay_common::flow::{FlowRecord, Path};
 
+use super::carried::{self, Carried};
 use super::flow_table::{FlowTable, Position};
 use super::numbers::Numbers;
 use super::{FastPath, Forwarded, NotInstalled};
 use crate::time::Timestamp;
-use crate::turn::{Binding, BindingId};
+use crate::turn::{AllocationId, Binding, BindingId};
 
 /// Who fills in a record's next hop and keeps it up to date.
 pub trait NextHopSource: Send + Sync {
@@ -32,7 +33,14 @@ pub struct FlowWriter {
     table: Arc<FlowTable>,
     hops: Arc<dyn NextHopSource>,
     numbers: Numbers,
-    installed: HashMap<BindingId, [Installed; 2]>,
+    installed: HashMap<BindingId, Held>,
+    carried: Carried,
+}
+
+/// A binding in the table.
+struct Held {
+    allocation: AllocationId,
+    directions: [Installed; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -45,12 +53,20 @@ impl FlowWriter {
     /// A writer that holds no bindings. No other writer may have a record of `records`, which must not hold 0.
     pub fn new(table: Arc<FlowTable>, hops: Arc<dyn NextHopSource>, records: Range<u32>) -> Self {
         assert!(records.start > 0 && records.end <= table.len(), "{records:?} of {} records", table.len());
-        Self { table, hops, numbers: Numbers::new(records), installed: HashMap::new() }
+        Self {
+            table,
+            hops,
+            numbers: Numbers::new(records),
+            installed: HashMap::new(),
+            carried: Carried::default(),
+        }
     }
 
     /// [`FastPath::bind`] at a given time. Both directions or none.
     pub fn bind_at(&mut self, binding: &Binding, now: Timestamp) -> Result<(), NotInstalled> {
         self.unbind_at(binding.id, now);
+        // Before any of their records is used again.
+        self.carried.count_late(&self.table, now);
         let path = Path::from(binding);
         let directions = [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)];
         let both = self.install(&directions[0], binding.deadline, now).and_then(|to_peer| {
@@ -67,15 +83,16 @@ impl FlowWriter {
             return Err(NotInstalled::Full);
         };
         self.hops.pair(both.map(|one| one.record));
-        self.installed.insert(binding.id, both);
+        self.installed.insert(binding.id, Held { allocation: binding.allocation, directions: both });
         self.table.bindings.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     /// [`FastPath::unbind`] at a given time.
     pub fn unbind_at(&mut self, binding: BindingId, now: Timestamp) {
-        if let Some(both) = self.installed.remove(&binding) {
-            both.into_iter().for_each(|one| self.remove(one, now));
+        if let Some(Held { allocation, directions }) = self.installed.remove(&binding) {
+            directions.into_iter().for_each(|one| self.remove(one, now));
+            self.carried.removed(&self.table, allocation, directions.map(|one| one.record), now);
             self.table.bindings.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -105,7 +122,7 @@ impl FastPath for FlowWriter {
     }
 
     fn extend(&mut self, binding: &Binding) {
-        for one in self.installed.get(&binding.id).into_iter().flatten() {
+        for one in self.installed.get(&binding.id).into_iter().flat_map(|held| held.directions) {
             self.table.set_deadline(one.record, binding.deadline);
         }
     }
@@ -115,8 +132,17 @@ impl FastPath for FlowWriter {
     }
 
     fn forwarded(&self, binding: BindingId) -> Option<Forwarded> {
-        let [to_peer, to_client] = self.installed.get(&binding)?.map(|one| self.table.forwarded(one.record));
-        Some(Forwarded { to_peer, to_client })
+        let held = self.installed.get(&binding)?;
+        Some(carried::read(&self.table, held.directions.map(|one| one.record)))
+    }
+
+    fn forwarded_before(&mut self, allocation: AllocationId) -> Forwarded {
+        self.carried.count_late(&self.table, Timestamp::now());
+        self.carried.of(allocation)
+    }
+
+    fn close(&mut self, allocation: AllocationId) -> Forwarded {
+        self.carried.close(allocation)
     }
 }
 

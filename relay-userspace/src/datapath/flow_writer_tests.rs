@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use relay_common::flow::FlowKey;
+use relay_common::tables::Count;
 
 use super::super::flow_table::testing::{Seen, private_table};
 use super::super::numbers::REST;
@@ -46,6 +47,7 @@ fn binding(shard: u8, n: u16) -> Binding {
     let at = |a, b, c, d, port| SocketAddr::from(([a, b, c, d], port));
     Binding {
         id: BindingId(u64::from(n)),
+        allocation: AllocationId(u64::from(n % 100)),
         five_tuple: FiveTuple {
             client: ClientAddr(at(10, shard, hi, lo, 4000 + n % 7)),
             listener: at(192, 0, 2, 1, 3478),
@@ -260,4 +262,39 @@ fn a_reader_beside_busy_writers_never_sees_another_keys_record_or_half_of_one() 
             "{whole} whole, {changed} changed: the reader never met a writer"
         );
     });
+}
+
+#[test]
+fn what_removed_bindings_carried_is_kept_for_their_allocation_until_it_ends() {
+    let table = Arc::new(private_table(16));
+    let mut writer = writers(&table, &Arc::default(), 1).remove(0);
+    let a = Binding { allocation: AllocationId(7), ..binding(0, 1) };
+    let other = Binding { allocation: AllocationId(8), ..binding(0, 2) };
+    let now = Timestamp::now();
+    writer.bind_at(&a, now).unwrap();
+    writer.bind_at(&other, now).unwrap();
+    let [to_peer, to_client] = writer.installed[&a.id].directions.map(|one| one.record);
+    table.count(to_peer, 100);
+    table.count(to_client, 30);
+    assert_eq!(writer.forwarded_before(a.allocation), Forwarded::default(), "it is installed");
+    writer.unbind_at(a.id, now);
+    // A program that found the record before counts at its end.
+    table.count(to_peer, 11);
+    writer.bind_at(&Binding { id: BindingId(3), ..a }, now).unwrap();
+    assert_eq!(writer.forwarded(BindingId(3)), Some(Forwarded::default()), "another record");
+
+    // Used again after its rest, by another allocation.
+    let later = now + 2 * REST;
+    let b = Binding { allocation: AllocationId(9), ..binding(0, 4) };
+    writer.bind_at(&b, later).unwrap();
+    assert_eq!(writer.installed[&b.id].directions[0].record, to_peer);
+    let count = |packets, bytes| Count { packets, bytes };
+    let carried = Forwarded { to_peer: count(2, 111), to_client: count(1, 30) };
+    assert_eq!(writer.forwarded_before(a.allocation), carried);
+    assert_eq!(writer.forwarded(b.id), Some(Forwarded::default()));
+    assert_eq!(writer.forwarded_before(other.allocation), Forwarded::default());
+
+    writer.unbind_at(BindingId(3), later);
+    assert_eq!(writer.close(a.allocation), carried);
+    assert_eq!(writer.forwarded_before(a.allocation), Forwarded::default(), "it is forgotten");
 }

@@ -1,6 +1,7 @@
 //! Where media runs: the XDP programs and their tables, or this process.
 
 mod attachments;
+mod carried;
 mod counters;
 pub mod doctor;
 mod flow_table;
@@ -20,9 +21,11 @@ mod start;
 mod status;
 mod watcher;
 
+use std::ops::AddAssign;
+
 use relay_common::tables::Count;
 
-use crate::turn::{Binding, BindingId};
+use crate::turn::{AllocationId, Binding, BindingId};
 
 pub use counters::Totals;
 pub use flow_table::{FlowTable, MOST_BINDINGS, Occupancy, TableSize};
@@ -43,15 +46,31 @@ pub trait FastPath: Send {
     fn unbind(&mut self, binding: BindingId);
     /// What the fast path has carried for a binding; `None` when it is not installed.
     fn forwarded(&self, binding: BindingId) -> Option<Forwarded>;
+    /// What it has carried for an allocation by bindings that were removed; with [`forwarded`](FastPath::forwarded) of those
+    /// that are installed, that is all.
+    fn forwarded_before(&mut self, _: AllocationId) -> Forwarded {
+        Forwarded::default()
+    }
+    /// The same for an allocation that has ended, with all of its bindings; it is forgotten.
+    fn close(&mut self, _: AllocationId) -> Forwarded {
+        Forwarded::default()
+    }
 }
 
-/// What the fast path has carried for a binding since it was installed: packets, and bytes of UDP payload.
+/// What the fast path has carried: packets, and bytes of data without the headers of TURN, UDP and IP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Forwarded {
     /// From the client to the peer.
     pub to_peer: Count,
     /// From the peer to the client.
     pub to_client: Count,
+}
+
+impl AddAssign for Forwarded {
+    fn add_assign(&mut self, more: Self) {
+        self.to_peer += more.to_peer;
+        self.to_client += more.to_client;
+    }
 }
 
 /// Why a binding stays on the slow path.

@@ -8,6 +8,7 @@ use relay_common::reason::Reason;
 
 use super::batch::{Arrival, Origin, Route};
 use super::control::IpFields;
+use super::log::Ended;
 use super::mailbox::{HandOn, Steering};
 use super::shard::{Shard, readable};
 use super::token::Token;
@@ -148,7 +149,13 @@ impl Shard {
     fn event(&mut self, now: Timestamp, event: &Event) {
         match event {
             Event::AllocationCreated { .. } => self.counters.allocations_created.add(1),
-            Event::AllocationEnded { .. } => self.counters.allocations_ended.add(1),
+            Event::AllocationEnded { allocation, username, cause, summary } => {
+                self.counters.allocations_ended.add(1);
+                // Its bindings were removed before: outputs are in order.
+                let fast = self.fast_path.close(*allocation);
+                let ended = Ended { allocation: *allocation, username, cause: *cause, summary };
+                self.log.ended(now, &ended, fast);
+            }
             Event::AllocationMoved { .. } => {}
             Event::Refused { method, code } => self.counters.response(*method, Some(*code)),
             Event::Answered { method } => self.counters.response(*method, None),

@@ -3,9 +3,18 @@
 use std::io;
 
 use crate::auth::printable;
+use crate::datapath::Forwarded;
 use crate::throttle::Throttle;
 use crate::time::Timestamp;
-use crate::turn::{Binding, EndCause, Event, FiveTuple, RelayAddr};
+use crate::turn::{AllocationId, Binding, EndCause, Event, FiveTuple, RelayAddr, Summary};
+
+/// An [`Event::AllocationEnded`].
+pub(super) struct Ended<'a> {
+    pub(super) allocation: AllocationId,
+    pub(super) username: &'a str,
+    pub(super) cause: EndCause,
+    pub(super) summary: &'a Summary,
+}
 
 /// The log of one shard, with a limit for each kind of message: a stranger, or a fleet's busy hour, must not fill a
 /// disk.
@@ -52,20 +61,33 @@ impl Log {
                     );
                 }
             }
-            Event::AllocationEnded { allocation, username, cause } => {
-                if let Some(suppressed) = self.ended.pass(now) {
-                    let cause = match cause {
-                        EndCause::Expired => "expired",
-                        EndCause::Deleted => "deleted",
-                    };
-                    tracing::info!(
-                        shard, allocation = allocation.0, user = %printable(username), cause, suppressed,
-                        "allocation ended"
-                    );
-                }
-            }
-            Event::Refused { .. } | Event::Answered { .. } => {}
+            Event::AllocationEnded { .. } | Event::Refused { .. } | Event::Answered { .. } => {}
         }
+    }
+
+    /// What an allocation came to at its end, with what the fast path carried for it: who used the relay, from where, for
+    /// how long and for how much.
+    pub(super) fn ended(&mut self, now: Timestamp, ended: &Ended<'_>, fast: Forwarded) {
+        let Some(suppressed) = self.ended.pass(now) else { return };
+        let Ended { allocation, username, cause, summary } = ended;
+        let Summary { realm, five_tuple: FiveTuple { client, .. }, relayed, age, usage } = summary;
+        let cause = match cause {
+            EndCause::Expired => "expired",
+            EndCause::Deleted => "deleted",
+            EndCause::Operator => "ended by the operator",
+        };
+        let (mut to_peer, mut to_client) = (usage.to_peer.relayed, usage.to_client.relayed);
+        to_peer += fast.to_peer;
+        to_client += fast.to_client;
+        tracing::info!(
+            shard = self.shard, allocation = allocation.0, user = %printable(username), realm = %printable(&**realm),
+            client = %client.0, %relayed, cause, seconds = age.as_secs(),
+            to_peer_packets = to_peer.packets, to_peer_bytes = to_peer.bytes,
+            to_client_packets = to_client.packets, to_client_bytes = to_client.bytes,
+            fast_packets = fast.to_peer.packets + fast.to_client.packets,
+            dropped = usage.to_peer.dropped + usage.to_client.dropped, suppressed,
+            "allocation ended"
+        );
     }
 
     /// A relayed transport address could not be opened, for a reason other than that its port is in use.

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::control::IpFields;
+use super::walk::Walk;
 use crate::turn::{CoreConfig, FiveTuple};
 
 /// One thing to tell a shard.
@@ -18,6 +19,8 @@ use crate::turn::{CoreConfig, FiveTuple};
 pub(super) enum Letter {
     /// Other settings of the protocol hold from now on. What comes along is dropped once they do.
     Configure(Arc<CoreConfig>, Sender<()>),
+    /// Somebody wants to know of the allocations, or to end some.
+    Walk(Walk),
     /// The server stops.
     Stop,
 }

@@ -23,7 +23,9 @@ mod sockets;
 mod sys;
 mod token;
 mod ttl;
+mod walk;
 
 pub use counters::{ByReason, Responses, Stats};
-pub use server::{Reconfigured, Server, ServerConfig};
+pub use server::{Asked, Reconfigured, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;
+pub use walk::{Found, FoundSession, NoSessionId, Selection, SessionId, SessionQuery};

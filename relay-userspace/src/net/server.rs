@@ -3,15 +3,16 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use super::counters::{Counters, Stats};
 use super::mailbox::{Letter, Mailbox};
 use super::shard::{Parts, Shard};
+use super::walk::{Found, Selection, SessionQuery, Walk};
 use super::{limits, listeners};
 use crate::datapath::FastPath;
 use crate::turn::{Core, CoreConfig, Shared};
@@ -93,6 +94,22 @@ impl Server {
         Reconfigured(all_taken)
     }
 
+    /// Asks all shards for their allocations. Nobody waits until [`Asked::wait`].
+    pub fn sessions(&self, query: &SessionQuery) -> Asked<Found> {
+        self.ask(|reply| Walk::find(query.clone(), reply))
+    }
+
+    /// Has the allocations ended that `which` names. Each shard answers how many it ended.
+    pub fn end_sessions(&self, which: &Selection) -> Asked<u64> {
+        self.ask(|reply| Walk::end(which.clone(), reply))
+    }
+
+    fn ask<T>(&self, walk: impl Fn(Sender<T>) -> Walk) -> Asked<T> {
+        let (reply, replies) = channel();
+        self.mailboxes.iter().for_each(|mailbox| mailbox.post(Letter::Walk(walk(reply.clone()))));
+        Asked { replies, shards: self.mailboxes.len() }
+    }
+
     /// What all shards have counted so far.
     pub fn stats(&self) -> Stats {
         let mut sums = Stats::default();
@@ -103,6 +120,22 @@ impl Server {
     /// Stops all shards: their sockets are closed when this returns. Entries of the fast path stay; they end by their
     /// deadlines or with the program.
     pub fn stop(self) {}
+}
+
+/// A question that all shards are to answer.
+#[derive(Debug)]
+pub struct Asked<T> {
+    replies: Receiver<T>,
+    shards: usize,
+}
+
+impl<T> Asked<T> {
+    /// All answers, unless one is missing after `limit`.
+    pub fn wait(self, limit: Duration) -> Option<Vec<T>> {
+        let deadline = Instant::now() + limit;
+        let next = || self.replies.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
+        (0..self.shards).map(|_| next()).collect()
+    }
 }
 
 /// Settings on their way to the shards.

@@ -17,6 +17,7 @@ use super::log::Log;
 use super::mailbox::{HandOn, HandedOn, Letter, Mailbox, Steering};
 use super::relays::Relays;
 use super::token::{RelayToken, Token};
+use super::walk::Walks;
 use crate::datapath::FastPath;
 use crate::time::Timestamp;
 use crate::turn::{
@@ -45,6 +46,7 @@ pub(super) struct Shard {
     /// Of all shards.
     pub(super) mailboxes: Arc<[Mailbox]>,
     handed_on: HandedOn,
+    pub(super) walks: Walks,
     wall_clock_told: Option<Timestamp>,
 }
 
@@ -80,6 +82,7 @@ impl Shard {
             number: parts.number,
             mailboxes: parts.mailboxes,
             handed_on: HandedOn::default(),
+            walks: Walks::default(),
             wall_clock_told: None,
         })
     }
@@ -104,6 +107,7 @@ impl Shard {
                                     self.core.reconfigure(config);
                                     drop(taken);
                                 }
+                                Letter::Walk(walk) => self.walks.add(walk),
                                 Letter::Stop => return Ok(()),
                             }
                         }
@@ -125,12 +129,16 @@ impl Shard {
             self.flush();
             self.wake_core(now);
             self.tell_errors(now);
+            self.walk_on(now);
         }
     }
 
     /// Until the core's next wake-up, rounded up: a millisecond late is harmless, a millisecond early is a busy loop.
     /// The fast path checks deadlines by itself, and so does the core with every input.
     fn timeout(&self, now: Timestamp) -> EpollTimeout {
+        if !self.walks.is_empty() {
+            return EpollTimeout::ZERO;
+        }
         let Some(wakeup) = self.core.next_wakeup() else { return EpollTimeout::NONE };
         let wait = wakeup.since(now) + Duration::from_nanos(999_999);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)

@@ -96,8 +96,18 @@ impl PeerRules {
     /// A relayed address that an `allow` rule names alone is open at every port.
     /// To be asked wherever a peer's port comes in, ChannelBind and Send; cheap enough for each packet.
     pub fn permits_port(&self, peer: SocketAddr) -> bool {
-        let closed = |ip| self.host.relay.contains(&ip) && !self.levels.iter().any(|l| l.names(ip));
-        self.host.relay_ports.contains(&peer.port()) || !faces(peer.ip()).any(closed)
+        self.host.relay_ports.contains(&peer.port()) || !self.closes_ports_of(peer.ip())
+    }
+
+    /// Whether data may go to a permitted address without [`permits_port`](Self::permits_port) being asked for each
+    /// datagram: by XDP, which sends to no port of our relayed addresses that is not relayed, but does not know the
+    /// addresses that lead to them through a translator or tunnel.
+    pub fn permits_ports_unseen(&self, peer: IpAddr) -> bool {
+        self.host.relay.contains(&peer) || !self.closes_ports_of(peer)
+    }
+
+    fn closes_ports_of(&self, peer: IpAddr) -> bool {
+        faces(peer).any(|ip| self.host.relay.contains(&ip) && !self.levels.iter().any(|l| l.names(ip)))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::accounts::{Account, Quotas};
-use super::allocations::{Allocation, Lease};
+use super::allocations::{Allocation, Lease, Opened};
 use super::authenticate::Signer;
 use super::core::Core;
 use super::family::{Family, PerFamily, Relayed};
@@ -20,6 +20,7 @@ use super::reservations::{self, Reservation, Token};
 use super::sorted_map::SortedMap;
 use super::timers::Timer;
 use super::types::{AllocationId, FiveTuple, RelayAddr};
+use super::usage::Usage;
 use crate::policy::Bucket;
 use crate::stun::{AddressFamily, ErrorCode, Message};
 
@@ -276,6 +277,8 @@ impl Core {
             id: waiting.id,
             five_tuple,
             mobility: waiting.mobile.then(Box::default),
+            opened: Opened { at: self.now, relayed },
+            usage: Usage::default(),
             leases,
             username: waiting.username,
             rules: self.config.rules_for(&waiting.realm, &waiting.account),

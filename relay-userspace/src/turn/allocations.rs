@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::accounts::Account;
-use super::family::{Family, PerFamily};
+use super::bindings::Installed;
+use super::family::{Family, PerFamily, Relayed};
 use super::icmp::IcmpTold;
-use super::io::{Binding, Output, Outputs, Via};
+use super::io::Outputs;
 use super::metering::{Direction, Metered};
 use super::mobility::Mobility;
 use super::sorted_map::SortedMap;
 use super::timers::{Timer, Timers};
-use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use super::types::{AllocationId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use super::usage::Usage;
 use crate::policy::{Bucket, PeerRules};
 use crate::time::Timestamp;
 
@@ -28,6 +30,10 @@ pub(super) struct Allocation {
     pub(super) five_tuple: FiveTuple,
     /// If its client asked for a ticket.
     pub(super) mobility: Option<Box<Mobility>>,
+    /// How it began.
+    pub(super) opened: Opened,
+    /// What the core relayed for it.
+    pub(super) usage: Usage,
     /// Never empty.
     pub(super) leases: PerFamily<Lease>,
     /// USERNAME of the request that made it: only this one may use it (RFC 8656 section 5).
@@ -47,11 +53,17 @@ pub(super) struct Allocation {
     /// The digest of the Allocate request, and the answer that its retransmissions get.
     pub(super) request: u64,
     pub(super) answer: Box<[u8]>,
-    /// Peer address to expiry.
-    pub(super) permissions: SortedMap<IpAddr, Timestamp>,
+    pub(super) permissions: SortedMap<IpAddr, Permission>,
     pub(super) channels: SortedMap<ChannelNumber, Channel>,
     /// The same channels by peer.
     pub(super) numbers: SortedMap<PeerAddr, ChannelNumber>,
+}
+
+/// When an allocation was made, and with which relayed transport addresses: one of two may end before the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened {
+    pub(super) at: Timestamp,
+    pub(super) relayed: Relayed,
 }
 
 /// A relayed transport address and how long it is the allocation's: each has a time-to-expiry of its own (RFC 8656
@@ -62,6 +74,14 @@ pub(super) struct Lease {
     pub(super) expires: Timestamp,
 }
 
+/// That data of a peer address may come in, from any of its ports (RFC 8656 section 9).
+#[derive(Debug)]
+pub(super) struct Permission {
+    pub(super) expires: Timestamp,
+    /// The binding that the data path knows of.
+    pub(super) installed: Installed,
+}
+
 /// A channel number and its peer.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -70,7 +90,7 @@ pub(super) struct Channel {
     /// When the state ends.
     pub(super) expires: Timestamp,
     /// The binding that the data path knows of.
-    pub(super) installed: Option<Installed>,
+    pub(super) installed: Installed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,13 +99,6 @@ pub(super) enum ChannelState {
     Bound,
     /// The binding expired; number and peer are not yet free for others (RFC 8656 section 12).
     Resting,
-}
-
-/// A binding between its Bind and its Unbind.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Installed {
-    pub(super) id: BindingId,
-    pub(super) deadline: Timestamp,
 }
 
 impl Allocation {
@@ -104,10 +117,11 @@ impl Allocation {
     pub(super) fn permit(&mut self, slot: Slot, peer: IpAddr, until: Timestamp, timers: &mut Timers) -> bool {
         let timer = Timer::Permission(slot, peer);
         match self.permissions.get_mut(&peer) {
-            Some(expires) if *expires == until => return false,
-            Some(expires) => timers.restart(expires, until, timer),
+            Some(permission) if permission.expires == until => return false,
+            Some(permission) => timers.restart(&mut permission.expires, until, timer),
             None => {
-                self.permissions.insert(peer, until);
+                let installed = Installed::default();
+                self.permissions.insert(peer, Permission { expires: until, installed });
                 timers.start(until, timer);
             }
         }
@@ -131,7 +145,8 @@ impl Allocation {
             }
             None => {
                 let state = ChannelState::Bound;
-                self.channels.insert(number, Channel { peer, state, expires: until, installed: None });
+                self.channels
+                    .insert(number, Channel { peer, state, expires: until, installed: Installed::default() });
                 self.numbers.insert(peer, number);
                 timers.start(until, timer);
             }
@@ -144,79 +159,9 @@ impl Allocation {
         (self.channels.get(number)?.state == ChannelState::Bound).then_some(*number)
     }
 
-    /// Tells the data path what became of a channel: the one place where bindings come, move and go.
-    ///
-    /// A binding lives while the channel, the permission for its peer and the allocation all do. An allocation whose
-    /// data is limited has none.
-    pub(super) fn settle(&mut self, number: ChannelNumber, next_id: &mut u64, out: &mut Outputs) {
-        if !self.may_take_fast_path() {
-            return;
-        }
-        let Some(channel) = self.channels.get_mut(&number) else { return };
-        let lease = self.leases.get(channel.peer.family());
-        let permission = self.permissions.get(&channel.peer.0.ip()).copied();
-        let alive = lease
-            .zip(permission)
-            .filter(|_| channel.state == ChannelState::Bound)
-            .map(|(lease, permitted)| (lease.relayed, permitted.min(channel.expires).min(lease.expires)));
-        let (five_tuple, peer, via) = (self.five_tuple, channel.peer, Via::Channel(number));
-        let binding =
-            |id, relayed, deadline| Binding { id, five_tuple, relayed, peer, via, deadline, meter: 0 };
-        let effect = match (&mut channel.installed, alive) {
-            (None, None) => return,
-            (None, Some((relayed, deadline))) => {
-                let id = BindingId(*next_id);
-                *next_id += 1;
-                channel.installed = Some(Installed { id, deadline });
-                Output::Bind(binding(id, relayed, deadline))
-            }
-            (Some(installed), Some((_, deadline))) if installed.deadline == deadline => return,
-            (Some(installed), Some((relayed, deadline))) => {
-                installed.deadline = deadline;
-                Output::Extend(binding(installed.id, relayed, deadline))
-            }
-            (Some(installed), None) => {
-                let binding = installed.id;
-                channel.installed = None;
-                Output::Unbind { binding }
-            }
-        };
-        out.items.push(effect);
-    }
-
-    /// [`Self::settle`] for every channel to an address, after its permission changed.
-    pub(super) fn settle_peer(&mut self, peer: IpAddr, next_id: &mut u64, out: &mut Outputs) {
-        let (from, to) = self.numbers.position(|p| p.0.ip() < peer, |p| p.0.ip() > peer);
-        for i in from..to {
-            self.settle(*self.numbers.at(i), next_id, out);
-        }
-    }
-
-    /// [`Self::settle`] for every channel, after the allocation's lifetime changed.
-    pub(super) fn settle_all(&mut self, next_id: &mut u64, out: &mut Outputs) {
-        for i in 0..self.numbers.len() {
-            self.settle(*self.numbers.at(i), next_id, out);
-        }
-    }
-
-    /// Whether the data path may forward for this allocation by itself.
-    fn may_take_fast_path(&self) -> bool {
-        self.metered.is_none()
-    }
-
     /// Whether the limits on its data, if there are any, leave room for one more datagram.
     pub(super) fn has_room(&self, direction: Direction, now: Timestamp, bytes: usize) -> bool {
         self.metered.as_ref().is_none_or(|m| m.pass(&self.account.meters, direction, now, bytes))
-    }
-
-    /// The bindings that the data path knows of.
-    pub(super) fn bindings(&self) -> impl Iterator<Item = Binding> {
-        self.channels.iter().filter_map(|(&number, c)| {
-            let Installed { id, deadline } = c.installed?;
-            let relayed = self.relayed_to(c.peer.0.ip())?;
-            let (five_tuple, peer, via) = (self.five_tuple, c.peer, Via::Channel(number));
-            Some(Binding { id, five_tuple, relayed, peer, via, deadline, meter: 0 })
-        })
     }
 
     /// Removes the permissions and channels of one family's peers: they end with its relayed transport address, and
@@ -228,10 +173,11 @@ impl Allocation {
         timers: &mut Timers,
         out: &mut Outputs,
     ) {
-        self.permissions.retain(|&peer, &expires| {
+        self.permissions.retain(|&peer, permission| {
             let stays = Family::of(peer) != family;
             if !stays {
-                timers.cancel(expires, Timer::Permission(slot, peer));
+                timers.cancel(permission.expires, Timer::Permission(slot, peer));
+                permission.installed.remove(out);
             }
             stays
         });
@@ -239,7 +185,7 @@ impl Allocation {
             let stays = channel.peer.family() != family;
             if !stays {
                 timers.cancel(channel.expires, Timer::Channel(slot, number));
-                out.items.extend(channel.installed.map(|i| Output::Unbind { binding: i.id }));
+                channel.installed.remove(out);
             }
             stays
         });
@@ -255,8 +201,7 @@ pub(super) struct Allocations {
     vacant: Vec<Slot>,
     by_five_tuple: HashMap<FiveTuple, Slot>,
     by_relayed: HashMap<RelayAddr, Slot>,
-    /// Those whose clients have a ticket.
-    mobile: HashMap<AllocationId, Slot>,
+    by_id: HashMap<AllocationId, Slot>,
 }
 
 impl Allocations {
@@ -267,9 +212,7 @@ impl Allocations {
         });
         self.by_five_tuple.insert(allocation.five_tuple, slot);
         self.by_relayed.extend(allocation.relayed().map(|relayed| (relayed, slot)));
-        if allocation.mobility.is_some() {
-            self.mobile.insert(allocation.id, slot);
-        }
+        self.by_id.insert(allocation.id, slot);
         self.slots[slot.0 as usize] = Some(allocation);
         slot
     }
@@ -289,7 +232,7 @@ impl Allocations {
         for place in allocation.places() {
             self.by_five_tuple.remove(&place.five_tuple);
         }
-        self.mobile.remove(&allocation.id);
+        self.by_id.remove(&allocation.id);
         allocation
     }
 
@@ -297,9 +240,8 @@ impl Allocations {
         self.by_five_tuple.get(five_tuple).copied()
     }
 
-    /// The allocation of this name, if its client has a ticket.
-    pub(super) fn mobile(&self, id: AllocationId) -> Option<Slot> {
-        self.mobile.get(&id).copied()
+    pub(super) fn by_id(&self, id: AllocationId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
     }
 
     /// Has one more 5-tuple lead to an allocation; it led to none.
@@ -328,6 +270,16 @@ impl Allocations {
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> &mut Allocation {
         self.slots[slot.0 as usize].as_mut().expect("a slot in use")
+    }
+
+    /// How many there were at most at a time, and so how many places to look at for all of them.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The allocation in a place, if one is there now.
+    pub(super) fn at(&self, place: usize) -> Option<&Allocation> {
+        self.slots.get(place)?.as_ref()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -115,6 +115,7 @@ impl Core {
             Input::FromPeer { relayed, peer, datagram } => self.peer_datagram(relayed, peer, datagram, out),
             Input::IcmpError { relayed, peer, icmp } => self.icmp_error(relayed, peer, icmp, out),
             Input::RelayOpened { allocation, outcome } => self.relay_opened(allocation, outcome, out),
+            Input::End(allocation) => self.end_by_operator(allocation, out),
             Input::Wakeup => {}
         }
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::allocations::{ChannelState, Lease, Slot};
 use super::answers::RequestKey;
+use super::bindings::Bound;
 use super::core::Core;
 use super::family::Family;
 use super::io::{EndCause, Event, Output, Outputs};
 use super::mobility::forget;
 use super::timers::Timer;
-use super::types::ChannelNumber;
+use super::types::{AllocationId, ChannelNumber};
 
 /// How long the number and the peer of an expired channel binding stay together. RFC 8656 section 12 has the client
 /// wait as long before it binds either elsewhere, so that no packet under way is taken for the new peer's.
@@ -71,9 +72,17 @@ impl Core {
         self.shared.accounts.give_back(&ended.account, 1, self.now);
         out.items.push(Output::Event(Event::AllocationEnded {
             allocation: ended.id,
+            summary: Box::new(ended.summary(self.now)),
             username: ended.username.into(),
             cause,
         }));
+    }
+
+    /// Ends an allocation because the operator says so.
+    pub(super) fn end_by_operator(&mut self, id: AllocationId, out: &mut Outputs) {
+        if let Some(slot) = self.allocations.by_id(id) {
+            self.end(slot, |_| true, EndCause::Operator, out);
+        }
     }
 
     /// Keeps an answer for retransmissions of its request.
@@ -93,7 +102,9 @@ impl Core {
 
     fn permission_expired(&mut self, slot: Slot, peer: IpAddr, out: &mut Outputs) {
         let allocation = self.allocations.get_mut(slot);
-        allocation.permissions.remove(&peer);
+        if let Some(mut permission) = allocation.permissions.remove(&peer) {
+            permission.installed.remove(out);
+        }
         allocation.settle_peer(peer, &mut self.next_binding, out);
     }
 
@@ -105,7 +116,7 @@ impl Core {
                 channel.state = ChannelState::Resting;
                 channel.expires = channel.expires + CHANNEL_REST;
                 self.timers.start(channel.expires, Timer::Channel(slot, number));
-                allocation.settle(number, &mut self.next_binding, out);
+                allocation.settle(Bound::Channel(number), &mut self.next_binding, out);
             }
             ChannelState::Resting => {
                 let peer = channel.peer;

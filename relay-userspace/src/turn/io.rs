@@ -9,6 +9,7 @@ use relay_common::reason::Reason;
 
 use super::family::Relayed;
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
+use super::usage::Summary;
 use crate::stun::Icmp;
 use crate::time::Timestamp;
 
@@ -66,6 +67,8 @@ pub enum Input<'a> {
         /// Whether the port is now ours. The core tries another port after a refusal.
         outcome: Result<(), RelayRefused>,
     },
+    /// The operator ends an allocation; one that has ended is left alone.
+    End(AllocationId),
     /// Time passed: [`Core::next_wakeup`](super::Core::next_wakeup) was reached.
     Wakeup,
 }
@@ -131,7 +134,7 @@ pub enum Output {
         /// The address given up.
         relayed: RelayAddr,
     },
-    /// A channel binding came to life: both directions may take the fast path until its deadline.
+    /// A channel or a permission came to life: both directions may take the fast path until its deadline.
     Bind(Binding),
     /// The binding lives on until a new deadline.
     Extend(Binding),
@@ -151,6 +154,8 @@ pub enum Output {
 pub struct Binding {
     /// Its name in later [`Output::Extend`] and [`Output::Unbind`].
     pub id: BindingId,
+    /// Whose data it carries.
+    pub allocation: AllocationId,
     /// The client's side.
     pub five_tuple: FiveTuple,
     /// The relayed transport address (as bound here).
@@ -220,6 +225,8 @@ pub enum Event {
         username: String,
         /// How.
         cause: EndCause,
+        /// What it was. In a box: every output has room for the largest.
+        summary: Box<Summary>,
     },
     /// A request was refused with this error code.
     Refused {
@@ -242,6 +249,8 @@ pub enum EndCause {
     Expired,
     /// The client refreshed it with a lifetime of zero.
     Deleted,
+    /// The operator ended it.
+    Operator,
 }
 
 /// The effects of one input, and the bytes they refer to. Reused from input to input so that relaying a packet

@@ -61,18 +61,6 @@ impl Allocation {
         let first = Place { five_tuple: self.five_tuple, via: mobility.and_then(|m| m.via) };
         [Some(first), mobility.and_then(|m| m.next)].into_iter().flatten()
     }
-
-    /// Has the data path forget every binding and learn it anew, for the 5-tuple that holds now. One after the other: a
-    /// peer's packets find the new binding where the old one was.
-    fn rebind(&mut self, next_id: &mut u64, out: &mut Outputs) {
-        for i in 0..self.numbers.len() {
-            let number = *self.numbers.at(i);
-            if let Some(installed) = self.channels.get_mut(&number).and_then(|c| c.installed.take()) {
-                out.items.push(Output::Unbind { binding: installed.id });
-                self.settle(number, next_id, out);
-            }
-        }
-    }
 }
 
 impl Core {
@@ -108,7 +96,8 @@ impl Core {
                 Err(ErrorCode::ALLOCATION_MISMATCH.into())
             };
         }
-        let slot = self.allocations.mobile(AllocationId(ticket.allocation));
+        let slot = self.allocations.by_id(AllocationId(ticket.allocation));
+        let slot = slot.filter(|&slot| self.allocations.get(slot).mobility.is_some());
         let slot = slot.ok_or(ErrorCode::ALLOCATION_MISMATCH)?;
         self.check_owner(slot, request)?;
         if own.is_some_and(|own| own != slot) {

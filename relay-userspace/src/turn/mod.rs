@@ -8,6 +8,7 @@ mod allocate;
 mod allocations;
 mod answers;
 mod authenticate;
+mod bindings;
 mod channel;
 mod config;
 mod core;
@@ -32,6 +33,7 @@ mod steering;
 mod strangers;
 mod timers;
 mod types;
+mod usage;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};
@@ -46,3 +48,4 @@ pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,
     Transport,
 };
+pub use usage::{Look, Session, Summary, Usage, Way};

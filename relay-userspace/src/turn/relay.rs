@@ -58,6 +58,17 @@ impl Core {
     ) -> Result<Output, Reason> {
         let (number, payload) = read_channel_data(datagram)?;
         let slot = self.data_from(five_tuple, out)?;
+        let bytes = payload.len();
+        let effect = self.to_peer_by_channel(slot, number, payload);
+        self.counted(slot, Direction::ToPeer, bytes, effect)
+    }
+
+    fn to_peer_by_channel(
+        &self,
+        slot: Slot,
+        number: ChannelNumber,
+        payload: Range<usize>,
+    ) -> Result<Output, Reason> {
         let allocation = self.allocations.get(slot);
         let channel = allocation.channels.get(&number).ok_or(Reason::NoBinding)?;
         allocation.permissions.get(&channel.peer.0.ip()).ok_or(Reason::NoPermission)?;
@@ -71,6 +82,18 @@ impl Core {
         Ok(Output::ToPeer { relayed, peer: channel.peer, payload, dont_fragment: false })
     }
 
+    /// Writes down for the allocation what becomes of its data.
+    fn counted(
+        &mut self,
+        slot: Slot,
+        direction: Direction,
+        bytes: usize,
+        effect: Result<Output, Reason>,
+    ) -> Result<Output, Reason> {
+        self.allocations.get_mut(slot).usage.of(direction).note(effect.is_ok(), bytes);
+        effect
+    }
+
     fn relay_send(
         &mut self,
         five_tuple: &FiveTuple,
@@ -82,9 +105,21 @@ impl Core {
             return Err(Reason::Unexpected);
         }
         let slot = self.data_from(five_tuple, out)?;
+        let data = message.data().ok_or(Reason::Malformed);
+        let bytes = data.map_or(0, <[u8]>::len);
+        let effect = data.and_then(|data| self.to_peer_by_send(slot, five_tuple, message, data));
+        self.counted(slot, Direction::ToPeer, bytes, effect)
+    }
+
+    fn to_peer_by_send(
+        &self,
+        slot: Slot,
+        five_tuple: &FiveTuple,
+        message: &Message<'_>,
+        data: &[u8],
+    ) -> Result<Output, Reason> {
         let allocation = self.allocations.get(slot);
         let peer = message.xor_peer_address().ok().flatten().ok_or(Reason::Malformed)?;
-        let data = message.data().ok_or(Reason::Malformed)?;
         let peer = self.canonical(peer);
         allocation.permissions.get(&peer.0.ip()).ok_or(Reason::NoPermission)?;
         if !may_send_to(&allocation.rules, peer) {
@@ -110,6 +145,17 @@ impl Core {
         bytes: &mut Vec<u8>,
     ) -> Result<Output, Reason> {
         let slot = self.allocations.of_relayed(&relayed).ok_or(Reason::NoAllocation)?;
+        let effect = self.relay_from_peer(slot, peer, datagram, bytes);
+        self.counted(slot, Direction::ToClient, datagram.len(), effect)
+    }
+
+    fn relay_from_peer(
+        &mut self,
+        slot: Slot,
+        peer: PeerAddr,
+        datagram: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<Output, Reason> {
         let allocation = self.allocations.get(slot);
         // RFC 8656 section 9: by address, whatever the port.
         allocation.permissions.get(&peer.0.ip()).ok_or(Reason::NoPermission)?;

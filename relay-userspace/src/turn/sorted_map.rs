@@ -38,8 +38,8 @@ impl<K: Ord, V> SortedMap<K, V> {
     }
 
     /// Removes the entries that `keep` says no to.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
-        self.0.retain(|(key, value)| keep(key, value));
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        self.0.retain_mut(|(key, value)| keep(key, value));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,6 +59,11 @@ impl<K: Ord, V> SortedMap<K, V> {
     /// The value at a position.
     pub(super) fn at(&self, position: usize) -> &V {
         &self.0[position].1
+    }
+
+    /// The key at a position.
+    pub(super) fn key_at(&self, position: usize) -> &K {
+        &self.0[position].0
     }
 
     fn find(&self, key: &K) -> Result<usize, usize> {

@@ -7,4 +7,5 @@ mod drain;
 mod probe;
 mod reload;
 mod run;
+mod sessions;
 mod settings;

@@ -1,6 +1,7 @@
 //! What a data path would know, and the rules that effects must keep.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 use turnpike::time::Timestamp;
 use turnpike::turn::{Binding, BindingId, Core, FiveTuple, Output, RelayAddr, Via};
@@ -33,9 +34,10 @@ impl Datapath {
                 assert!(self.ids.insert(binding.id), "{:?} was used before", binding.id);
                 assert!(self.open.contains(&binding.relayed));
                 assert!(binding.deadline > now);
+                assert_eq!(binding.via == Via::Indications, binding.peer.0.port() == 0, "{binding:?}");
                 let same = self.bindings.values().find(|b| {
-                    let client = (b.five_tuple, b.via) == (binding.five_tuple, binding.via);
-                    client || (b.relayed, b.peer) == (binding.relayed, binding.peer)
+                    from_client(b) == from_client(binding)
+                        || (b.relayed, b.peer) == (binding.relayed, binding.peer)
                 });
                 assert_eq!(same, None, "two bindings answer to the same packet");
                 self.bindings.insert(binding.id, *binding);
@@ -63,12 +65,30 @@ impl Datapath {
         let believed: HashMap<_, _> = core.bindings().map(|binding| (binding.id, binding)).collect();
         assert_eq!(self.bindings, believed);
         assert_eq!(self.open.len(), core.occupancy().relayed);
+        for channel in self.bindings.values().filter(|b| channel_of(b).is_some()) {
+            let permission = self.permission(channel.five_tuple, channel.peer.0.ip());
+            let permission = permission.expect("no data passes without a permission");
+            assert_eq!(permission.relayed, channel.relayed);
+            assert!(permission.deadline >= channel.deadline, "{permission:?} ends before {channel:?}");
+        }
     }
 
     /// The binding of a client's channel.
     pub fn binding(&self, five_tuple: FiveTuple, channel: u16) -> Option<&Binding> {
         self.bindings.values().find(|b| b.five_tuple == five_tuple && channel_of(b) == Some(channel))
     }
+
+    /// The binding of a client's permission.
+    pub fn permission(&self, five_tuple: FiveTuple, peer: IpAddr) -> Option<&Binding> {
+        let wanted = (five_tuple, Via::Indications, Some(peer));
+        self.bindings.values().find(|b| from_client(b) == wanted)
+    }
+}
+
+/// What a client's packet is recognised by: its channel number, or the address that the indication names.
+fn from_client(binding: &Binding) -> (FiveTuple, Via, Option<IpAddr>) {
+    let named = (binding.via == Via::Indications).then_some(binding.peer.0.ip());
+    (binding.five_tuple, binding.via, named)
 }
 
 /// The number of the channel that a binding is for.

@@ -274,10 +274,11 @@ pub fn to_client(seen: &[Seen]) -> Option<&[u8]> {
     first
 }
 
-/// The reason a datagram was dropped for, when that is all that happened.
+/// The reason a datagram was dropped for, when that is all that happened but for bindings that had expired.
 pub fn dropped(seen: &[Seen]) -> Option<Reason> {
-    match seen {
-        [Seen::Dropped(reason)] => Some(*reason),
+    let mut seen = seen.iter().filter(|s| !matches!(s, Seen::Other(Output::Unbind { .. })));
+    match (seen.next(), seen.next()) {
+        (Some(Seen::Dropped(reason)), None) => Some(*reason),
         _ => None,
     }
 }

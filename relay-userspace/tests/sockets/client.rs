@@ -74,6 +74,11 @@ impl Client {
         Message::parse(&answer).unwrap().mobility_ticket().unwrap().to_vec()
     }
 
+    /// Prolongs the allocation.
+    pub(crate) fn refresh(&mut self) -> Result<(), ErrorCode> {
+        self.request(Method::REFRESH, |_| {}).map(drop)
+    }
+
     /// Ends the allocation.
     pub(crate) fn release(&mut self) {
         self.request(Method::REFRESH, |b| _ = b.lifetime(Duration::ZERO)).unwrap();

@@ -44,7 +44,7 @@ fn a_released_port_serves_the_next_client_and_only_that_one() {
     old.bind_channel(0x4000, peer.local_addr().unwrap());
     assert_eq!(new.allocate(), Err(ErrorCode::INSUFFICIENT_CAPACITY));
     old.release();
-    assert_eq!(recorder.unbound.lock().unwrap().len(), 1);
+    assert_eq!(recorder.unbound.lock().unwrap().len(), 2, "channel and permission");
 
     assert_eq!(new.allocate(), Ok(relayed));
     new.bind_channel(0x4001, peer.local_addr().unwrap());

@@ -9,3 +9,4 @@ mod load;
 mod mobility;
 mod relaying;
 mod server;
+mod sessions;

@@ -12,8 +12,8 @@ use relay_common::reason::Reason;
 use turnpike::datapath::{Datapath, DatapathConfig, Mode, NextHopStatus, Request};
 use turnpike::time::Timestamp;
 use turnpike::turn::{
-    Binding, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress, Transport,
-    Via,
+    AllocationId, Binding, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr,
+    RelayAddress, Transport, Via,
 };
 use turnpike_tests::lab::{self, Namespace};
 
@@ -39,6 +39,7 @@ fn binding(peer: &str) -> Binding {
     let relay: IpAddr = RELAY.parse().unwrap();
     Binding {
         id: BindingId(1),
+        allocation: AllocationId(1),
         five_tuple: FiveTuple {
             client: ClientAddr(CLIENT.parse().unwrap()),
             listener: SocketAddr::new(relay, 3478),

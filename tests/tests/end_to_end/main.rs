@@ -37,6 +37,7 @@ mod other_traffic_of_the_host_is_undisturbed;
 mod padded_channel_data_makes_no_noise;
 mod policy_routing_is_followed;
 mod probe_says_which_step_failed;
+mod sessions_are_counted_while_they_run;
 mod sigterm_leaves_nothing_behind;
 mod the_doctor_names_what_keeps_xdp_away;
 mod the_ladder_says_why_it_went_down;

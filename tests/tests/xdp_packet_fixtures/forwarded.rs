@@ -101,14 +101,17 @@ fn a_udp_checksum_that_comes_to_zero_is_sent_as_all_ones() {
 }
 
 #[test]
-fn a_flow_counts_its_packets_and_bytes() {
+fn a_flow_counts_its_packets_and_the_bytes_of_their_data() {
     let mut s = Scene::v4();
     for _ in 0..3 {
         let frame = s.client_sends(b"12345").frame();
         s.program.run(&frame);
     }
-    assert_eq!(s.program.counted_by(s.to_peer), (3, 3 * (8 + 4 + 5)));
+    assert_eq!(s.program.counted_by(s.to_peer), (3, 3 * 5));
     assert_eq!(s.program.counted_by(s.to_client), (0, 0));
+    let frame = s.peer_sends(b"seven b").frame();
+    s.program.run(&frame);
+    assert_eq!(s.program.counted_by(s.to_client), (1, 7));
 }
 
 #[test]

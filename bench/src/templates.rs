@@ -1,0 +1,90 @@
+//! Many flows: their records in the tables of the program under test, their frames in those of the bench programs.
+
+use std::net::SocketAddr;
+
+use aya::maps::Array;
+use aya::{Ebpf, EbpfLoader};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use relay_common::bench::Template;
+use relay_common::flow::{FlowRecord, Path};
+use relay_common::tables::bytes_of;
+use turnpike_tests::frames::{Datagram, channel_data};
+use turnpike_tests::xdp::{Program, next_hop, path};
+
+const CHANNEL: u16 = 0x4001;
+
+/// Client, listener, relayed transport address and peer of the first flow.
+pub type Ends = (&'static str, &'static str, &'static str, &'static str);
+
+/// Ends over IPv4.
+pub const V4: Ends = ("198.51.100.7:5000", "192.0.2.1:3478", "192.0.2.1:50000", "203.0.113.9:6000");
+
+/// Ends over IPv6.
+pub const V6: Ends =
+    ("[2001:db8::7]:5000", "[2001:db8:1::1]:3478", "[2001:db8:1::1]:50000", "[2001:db8:2::9]:6000");
+
+/// The program with this many channels (a power of two, up to [`FLOWS`](relay_common::bench::FLOWS)), all of whose packets
+/// leave by one interface, and the frames that its clients (or its peers) send, in random order.
+pub fn channels(ends: Ends, to_peer: bool, flows: u32, ifindex: u32, data: &[u8]) -> (Program, Vec<Vec<u8>>) {
+    let mut program = Program::load_with(2 * flows.max(64), 2 * flows + 2);
+    let macs = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    program.next_hop(1, next_hop(ifindex, 1500, macs.0, macs.1, &[], 0x0800));
+    program.next_hop(2, next_hop(ifindex, 1500, macs.0, macs.1, &[], 0x86dd));
+    let mut order: Vec<u32> = (0..flows).collect();
+    order.shuffle(&mut StdRng::seed_from_u64(1));
+    let frames = order.into_iter().map(|flow| {
+        let path = path_of(ends, flow);
+        for record in [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)] {
+            let next_hop = if record.dst.is_v4() { 1 } else { 2 };
+            program.insert(FlowRecord { deadline: u64::MAX, next_hop, ..record });
+        }
+        let datagram = if to_peer {
+            Datagram::new(path.client.into(), path.listener.into(), channel_data(CHANNEL, data, 0))
+        } else {
+            Datagram::new(path.peer.into(), path.relayed.into(), data)
+        };
+        datagram.frame()
+    });
+    let frames = frames.collect();
+    (program, frames)
+}
+
+/// The `flow`th client and peer: addresses and ports differ as a fleet's do.
+pub fn path_of((client, listener, relayed, peer): Ends, flow: u32) -> Path {
+    let shift = |text: &str, by: u16| {
+        let mut addr: SocketAddr = text.parse().expect("an address");
+        addr.set_port(addr.port().wrapping_add(by));
+        addr
+    };
+    let (low, high) = ((flow % 8192) as u16, (flow / 8192) as u16);
+    path(
+        shift(client, low),
+        listener.parse().expect("an address"),
+        shift(relayed, low),
+        shift(peer, flow as u16),
+        CHANNEL + high,
+    )
+}
+
+/// Loads the bench programs over these frames, all of one length, whose headers they write.
+pub fn bench_programs(frames: &[Vec<u8>]) -> Ebpf {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/turnpike-bench-xdp.o");
+    let object =
+        std::fs::read(path).unwrap_or_else(|e| panic!("{path}: {e}; make it with `cargo xtask build-ebpf`"));
+    let mut ebpf = EbpfLoader::new().load(&object).expect("the kernel takes the maps (needs CAP_BPF)");
+    let map = ebpf.map_mut("TEMPLATES").expect("there");
+    let mut map = Array::<_, [u8; size_of::<Template>()]>::try_from(map).expect("an array");
+    for (i, frame) in frames.iter().enumerate() {
+        let mut template = Template { frame_len: frame.len() as u64, ..Template::default() };
+        for (word, bytes) in template.words.iter_mut().zip(frame.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
+        }
+        let bytes: [u8; size_of::<Template>()] = bytes_of(&template).try_into().expect("its size");
+        map.set(i as u32, bytes, 0).expect("in range");
+    }
+    let mut mask = Array::<_, u32>::try_from(ebpf.map_mut("MASK").expect("there")).expect("an array");
+    mask.set(0, frames.len() as u32 - 1, 0).expect("in range");
+    ebpf
+}
