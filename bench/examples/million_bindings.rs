@@ -107,5 +107,7 @@ struct Nowhere;
 impl NextHopSource for Nowhere {
     fn attach(&self, _: u32, _: IpAddr, _: IpAddr) {}
 
+    fn pair(&self, _: [u32; 2]) {}
+
     fn detach(&self, _: u32) {}
 }

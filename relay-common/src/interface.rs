@@ -20,10 +20,12 @@ pub struct Interface {
     pub ifindex: u32,
     /// Its set of counters, less than [`SLOTS`].
     pub slot: u32,
-    /// [`VIRTUAL`](Interface::VIRTUAL), [`STRICT`](Interface::STRICT), [`WHOLE`](Interface::WHOLE).
+    /// [`VIRTUAL`](Interface::VIRTUAL), [`STRICT`](Interface::STRICT), [`WHOLE`](Interface::WHOLE),
+    /// [`VLANS`](Interface::VLANS).
     pub flags: u32,
-    /// Always zero: fills the word.
-    pub fill: u32,
+    /// The kernel's index of the bond that it is a member of, zero for none. Routes and next hops name the bond, but a
+    /// packet comes in by a member.
+    pub bond: u32,
 }
 
 impl Interface {
@@ -38,9 +40,16 @@ impl Interface {
     /// the kernel drops on the way there.
     pub const WHOLE: u32 = 4;
 
+    /// VLANs stand on it, so that it matters whether a packet has a tag.
+    pub const VLANS: u32 = 8;
+
     /// An interface without an entry of its own. Each flag makes the program more careful, so it has them all.
-    pub const UNKNOWN: Interface =
-        Interface { ifindex: 0, slot: 0, flags: Self::VIRTUAL | Self::STRICT | Self::WHOLE, fill: 0 };
+    pub const UNKNOWN: Interface = Interface {
+        ifindex: 0,
+        slot: 0,
+        flags: Self::VIRTUAL | Self::STRICT | Self::WHOLE | Self::VLANS,
+        bond: 0,
+    };
 
     /// The number of the only entry that can be an interface's.
     #[inline(always)]

@@ -19,4 +19,5 @@ pub mod reason;
 pub mod rewrite;
 pub mod send;
 pub mod tables;
+pub mod way_back;
 pub mod wire;

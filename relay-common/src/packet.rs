@@ -18,7 +18,8 @@ use crate::wire::{
 pub struct Packet {
     /// What the flow table is asked.
     pub key: FlowKey,
-    /// What it came in by; the program fills in slot and flags.
+    /// What it came in by; the program fills in flags, slot and the index by which routes name it: that of the bond where
+    /// it is a member of one.
     pub interface: Interface,
     /// Bytes before the IP header.
     pub l2_len: u16,

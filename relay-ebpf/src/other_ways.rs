@@ -23,7 +23,8 @@ use crate::frame::Linear;
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::program::{
-    count, drop, find_number, generation, hop_generation, is_in_pieces, leave, may_leave, pass, pass_unmatched,
+    count, drop, find_number, generation, hop_generation, is_in_pieces, leave, may_leave, pass,
+    pass_unmatched, way_back_agrees,
 };
 
 /// Why a packet is not on the hot path.
@@ -170,6 +171,9 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
     }
+    if !way_back_agrees(ctx, packet, first.way_back) {
+        return pass(packet, Reason::ReversePath);
+    }
     if is_in_pieces(ctx, packet) {
         return pass(packet, Reason::InPieces);
     }
@@ -193,7 +197,7 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
     {
         return drop(packet, Reason::Torn);
     }
-    let verdict = leave(ctx, hop);
+    let verdict = leave(packet, hop);
     if verdict == xdp_action::XDP_DROP {
         return drop(packet, Reason::NoDevice);
     }

@@ -15,6 +15,7 @@ use relay_common::packet::{self, Packet};
 use relay_common::reason::{Reason, Verdict};
 use relay_common::rewrite::{self, Way};
 use relay_common::tables::{LocalKey, Settings};
+use relay_common::way_back;
 use relay_common::wire::Frame;
 
 use crate::frame::Linear;
@@ -73,10 +74,11 @@ fn clear(desk: &mut Desk) {
     }
 }
 
-/// Notes what is known of the interface that the packet came in by. Field by field, for the same reason.
+/// Notes what is known of the interface that the packet came in by, under the index that routes name it by. Field by field,
+/// for the same reason.
 #[inline(always)]
 fn look_up_interface(ctx: &XdpContext, packet: &mut Packet) {
-    let ifindex = ctx.ingress_ifindex() as u32;
+    let mut ifindex = ctx.ingress_ifindex() as u32;
     // As of Interface::UNKNOWN, unless it is known.
     let (mut slot, mut flags) = (Interface::UNKNOWN.slot, Interface::UNKNOWN.flags);
     if let Some(interface) = maps::INTERFACES.get(Interface::entry(ifindex))
@@ -84,7 +86,11 @@ fn look_up_interface(ctx: &XdpContext, packet: &mut Packet) {
     {
         slot = interface.slot;
         flags = interface.flags;
+        if interface.bond != 0 {
+            ifindex = interface.bond;
+        }
     }
+    packet.interface.ifindex = ifindex;
     packet.interface.slot = slot;
     packet.interface.flags = flags;
 }
@@ -158,6 +164,9 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
     }
+    if !way_back_agrees(ctx, packet, flow.way_back) {
+        return pass(packet, Reason::ReversePath);
+    }
     if !may_leave(ctx, packet, hop) {
         return pass(packet, Reason::NextHop);
     }
@@ -176,7 +185,7 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     if generation(record) != generation_found || hop_generation(hop) != hop_generation_found {
         return drop(packet, Reason::Torn);
     }
-    let verdict = leave(ctx, hop);
+    let verdict = leave(packet, hop);
     if verdict == xdp_action::XDP_DROP {
         return drop(packet, Reason::NoDevice);
     }
@@ -189,10 +198,25 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     verdict
 }
 
+/// Whether the packet came in by the next hop of this number, where that matters.
+#[inline(always)]
+pub(crate) fn way_back_agrees(ctx: &XdpContext, packet: &Packet, way_back: u32) -> bool {
+    !way_back::matters(packet) || came_by(ctx, packet, way_back)
+}
+
+/// Whether it did. A function of its own, because few packets are asked.
+#[inline(never)]
+fn came_by(ctx: &XdpContext, packet: &Packet, way_back: u32) -> bool {
+    match maps::NEXT_HOPS.get(way_back) {
+        Some(way) => way_back::is_way_back(&Linear::new(ctx, false), packet, way),
+        None => false,
+    }
+}
+
 /// Whether the packet came in by the next hop's interface, or may be redirected to it.
 #[inline(always)]
 pub(crate) fn may_leave(ctx: &XdpContext, packet: &Packet, hop: &NextHop) -> bool {
-    hop.ifindex as usize == ctx.ingress_ifindex()
+    hop.ifindex == packet.interface.ifindex
         || (hop.redirect != 0 && (!is_in_pieces(ctx, packet) || takes_pieces(hop.ifindex)))
 }
 
@@ -204,9 +228,10 @@ pub(crate) fn is_in_pieces(ctx: &XdpContext, packet: &Packet) -> bool {
 
 /// The verdict that sends the packet to its next hop; XDP_DROP where there is no device for it.
 #[inline(always)]
-pub(crate) fn leave(ctx: &XdpContext, hop: &NextHop) -> u32 {
+pub(crate) fn leave(packet: &Packet, hop: &NextHop) -> u32 {
     let out = hop.ifindex;
-    if out as usize == ctx.ingress_ifindex() {
+    // Of a bond, the kernel picks the member by which it leaves.
+    if out == packet.interface.ifindex {
         return xdp_action::XDP_TX;
     }
     match maps::DEVICES.redirect(out, 0) {

@@ -98,7 +98,7 @@ impl Program {
         let program: &mut Xdp = ebpf.program_mut(entry).expect("in the object").try_into().expect("XDP");
         program.load().expect("the verifier takes the program");
         let mut program = Self { ebpf, entry, settings, next_record: 1 };
-        program.interface(Interface { ifindex: INGRESS, slot: 1, flags, fill: 0 });
+        program.interface(Interface { ifindex: INGRESS, slot: 1, flags, bond: 0 });
         program
     }
 

@@ -128,6 +128,8 @@ impl NextHopSource for Hops {
         word.store(u64::from(row_for(destination)) << 32 | beside, Ordering::Release);
     }
 
+    fn pair(&self, _: [u32; 2]) {}
+
     fn detach(&self, _: u32) {}
 }
 

@@ -15,6 +15,28 @@ use crate::{ebpf, packages};
 /// The package of the end-to-end tests.
 const E2E: &str = "turnpike-tests";
 
+/// The suite that runs what wants XDP a second time, in generic mode.
+const IN_GENERIC_MODE: &str = "end-to-end tests in generic mode";
+
+/// Parts of the names of end-to-end tests that would do the same in the second run: those of one mode, and those about
+/// the choice of a mode.
+const RUN_ALREADY: &[&str] = &[
+    "generic",
+    "userspace",
+    "by_the_process",
+    "the_ladder_says",
+    "the_doctor_names",
+    "sigterm_leaves",
+    "channels_go_by_xdp_and_the_process_sees_none_of_it::by_xdp",
+    // These have a test of generic mode beside each of driver mode.
+    "an_expired_permission_stops_media_while_the_server_is_stopped::in_driver_mode",
+    "an_interface_that_is_made_again_is_attached_again::in_driver_mode",
+    "clients_and_peers_may_be_of_either_family::by_channel_in_driver_mode",
+    "first_media_after_channel_bind_is_not_lost::in_driver_mode",
+    "other_traffic_of_the_host_is_undisturbed::in_driver_mode",
+    "two_clients_of_one_server_reach_each_other::in_driver_mode",
+];
+
 #[derive(clap::Args)]
 pub(crate) struct TestOptions {
     /// Which tests to run
@@ -78,6 +100,7 @@ pub(crate) fn test(options: &TestOptions) -> Result<()> {
         suites.push((
             "unit and integration tests",
             ["--workspace", "--exclude", "relay-ebpf", "--exclude", E2E].to_vec(),
+            [].as_slice(),
             None,
         ));
     }
@@ -85,14 +108,20 @@ pub(crate) fn test(options: &TestOptions) -> Result<()> {
         let threads = options
             .e2e_threads
             .unwrap_or_else(|| available_parallelism().map_or(1, |cpus| cpus.get().div_ceil(2)));
-        suites.push(("end-to-end tests", ["--package", E2E].to_vec(), Some(threads)));
+        suites.push(("end-to-end tests", ["--package", E2E].to_vec(), &[], Some(threads)));
+        let again = ["--package", E2E, "--test", "end_to_end"].to_vec();
+        suites.push((IN_GENERIC_MODE, again, RUN_ALREADY, Some(threads)));
     }
     let mut failed = Vec::new();
-    for (name, packages, threads) in suites {
+    for (name, packages, without, threads) in suites {
         let result = step(name, || {
             let mut cargo = cargo();
             cargo.args(["test", "--no-fail-fast"]).args(packages).arg("--").args(&options.args);
             cargo.args(threads.map(|threads| format!("--test-threads={threads}")));
+            cargo.args(without.iter().flat_map(|name| ["--skip", name]));
+            if name == IN_GENERIC_MODE {
+                cargo.env("TURNPIKE_TEST_DATAPATH", "xdp-generic");
+            }
             // The server that the tests start.
             cargo.env("TURNPIKE_BIN", &server);
             run_command(&mut cargo)

@@ -12,7 +12,7 @@ use super::doctor::sends_pieces;
 use super::headroom::{self, Headroom};
 use super::hop_table::Attached;
 use super::interface_log::Log;
-use super::interfaces::{Network, Wanted, is_virtual};
+use super::interfaces::{Network, Wanted, has_strict_rp_filter, is_virtual};
 use super::ladder::{Climbed, attach_reason, climb, driver, rungs};
 use super::netlink::{Link, Netlink};
 use super::next_hop::NextHops;
@@ -138,6 +138,7 @@ impl Attachments {
                 }
             }
         }
+        self.describe(network);
         self.announce(|_| true);
         self.publish(network);
         self.log.speak();
@@ -216,7 +217,8 @@ impl Attachments {
                 return Err(headroom::reason(link));
             }
             let xdp_mode = if mode == Mode::Xdp { XdpMode::Driver } else { XdpMode::Skb };
-            program.describe(link.index, flags(link));
+            // Until `describe`, with the care that VLANs ask for.
+            program.describe(link.index, flags(link) | Interface::VLANS);
             program.attach(link.index, xdp_mode).map_err(|e| attach_reason(mode, link, &e))?;
             program.add_device(link.index).map_err(|e| {
                 program.detach(link.index);
@@ -249,9 +251,6 @@ impl Attachments {
         }
         if link.connected != present.link.connected {
             self.log.write(&link.name, if link.connected { "is up" } else { "is down" }, None);
-        }
-        if let (true, Ok(Loaded { program, .. })) = (has_program(present.climbed.mode), &self.loaded) {
-            program.describe(link.index, flags(&link));
         }
         self.present.insert(link.index, Present { link, ..present });
     }
@@ -287,6 +286,17 @@ impl Attachments {
             self.log.warn(format_args!(
                 "some addresses of this host are served in userspace: the table of addresses cannot be changed: {error}"
             ));
+        }
+    }
+
+    /// Tells the program what its interfaces are like now.
+    fn describe(&self, network: &Network) {
+        let Ok(Loaded { program, .. }) = &self.loaded else { return };
+        for Present { link, .. } in self.present.values().filter(|p| has_program(p.climbed.mode)) {
+            let vlans = if network.carries_vlans(link.index) { Interface::VLANS } else { 0 };
+            let flags = flags(link) | vlans;
+            program.describe(link.index, flags);
+            program.describe_members(link.index, &network.members(link), flags);
         }
     }
 
@@ -349,11 +359,13 @@ fn has_program(mode: Mode) -> bool {
     matches!(mode, Mode::Xdp | Mode::XdpGeneric)
 }
 
-/// What the program is told of an interface.
+/// What the program is told of an interface, whatever stands on it.
 fn flags(link: &Link) -> u32 {
     let driver = driver(link).unwrap_or_default();
     let flag = |flag, is: bool| if is { flag } else { 0 };
-    flag(Interface::VIRTUAL, is_virtual(&link.name)) | flag(Interface::WHOLE, !sends_pieces(&driver))
+    flag(Interface::VIRTUAL, is_virtual(&link.name))
+        | flag(Interface::STRICT, has_strict_rp_filter(&link.name))
+        | flag(Interface::WHOLE, !sends_pieces(&driver))
 }
 
 fn deaf_reason(link: &Link) -> String {

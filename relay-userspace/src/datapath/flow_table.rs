@@ -20,6 +20,7 @@ const PACKETS: usize = offset_of!(FlowRecord, packets) / 8;
 const BYTES: usize = offset_of!(FlowRecord, bytes) / 8;
 const NEXT_HOP: usize = offset_of!(FlowRecord, next_hop) / 8;
 const GENERATION: usize = offset_of!(FlowRecord, generation) / 8;
+const WAY_BACK: usize = offset_of!(FlowRecord, way_back) / 8;
 
 /// How many bindings the tables can be made for: two records each, numbered in [`RECORD_BITS`] bits.
 pub const MOST_BINDINGS: u32 = (1 << (RECORD_BITS - 1)) - 1;
@@ -185,9 +186,19 @@ impl FlowTable {
     /// [`NextHops`](super::next_hop::NextHops) alone, under its lock.
     pub(super) fn set_next_hop(&self, record: u32, next_hop: u32) {
         const { assert!(offset_of!(FlowRecord, next_hop) % 8 == 4) };
-        let word = &self.record(record)[NEXT_HOP];
+        self.set_second_half(record, NEXT_HOP, next_hop);
+    }
+
+    /// Changes a living record's way back, as [`set_next_hop`](FlowTable::set_next_hop) does its next hop.
+    pub(super) fn set_way_back(&self, record: u32, next_hop: u32) {
+        const { assert!(offset_of!(FlowRecord, way_back) % 8 == 4) };
+        self.set_second_half(record, WAY_BACK, next_hop);
+    }
+
+    fn set_second_half(&self, record: u32, word: usize, value: u32) {
+        let word = &self.record(record)[word];
         let mut bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-        bytes[4..].copy_from_slice(&next_hop.to_ne_bytes());
+        bytes[4..].copy_from_slice(&value.to_ne_bytes());
         word.store(u64::from_ne_bytes(bytes), Ordering::Release);
     }
 
@@ -338,11 +349,12 @@ mod tests {
     }
 
     #[test]
-    fn changing_the_next_hop_leaves_the_rest_of_its_word() {
+    fn changing_the_next_hop_or_the_way_back_leaves_the_rest_of_its_word() {
         let table = private_table(4);
-        let record = FlowRecord { ip_sum: 0x1234, ..FlowRecord::default() };
+        let record = FlowRecord { ip_sum: 0x1234, meter: 9, ..FlowRecord::default() };
         table.write(1, &record);
         table.set_next_hop(1, 77);
-        assert_eq!(table.read(1), FlowRecord { next_hop: 77, generation: 2, ..record });
+        table.set_way_back(1, 78);
+        assert_eq!(table.read(1), FlowRecord { next_hop: 77, way_back: 78, generation: 2, ..record });
     }
 }

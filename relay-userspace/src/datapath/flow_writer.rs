@@ -22,6 +22,9 @@ pub trait NextHopSource: Send + Sync {
     /// Sets the record's next hop for packets to `destination` from our address `source`, now and whenever it
     /// changes, until [`detach`](NextHopSource::detach). The record is written but not published.
     fn attach(&self, record: u32, destination: IpAddr, source: IpAddr);
+    /// Says that two records are the two directions of one binding: the next hop of each that is attached is the other's way
+    /// back, now and whenever it changes, until it is detached.
+    fn pair(&self, records: [u32; 2]);
     /// Forgets the record, which is withdrawn.
     fn detach(&self, record: u32);
 }
@@ -131,6 +134,7 @@ impl FlowWriter {
             Some([to_peer, to_client?])
         });
         let directions = both.ok_or(NotInstalled::Full)?;
+        self.hops.pair(directions.map(|one| one.record));
         self.installed.insert(binding.id, Held { allocation: binding.allocation, directions });
         self.table.bindings.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -29,6 +29,14 @@ impl NextHopSource for Attached {
         assert!(self.0.lock().unwrap().insert(record), "record {record} attached twice");
     }
 
+    fn pair(&self, records: [u32; 2]) {
+        let attached = self.0.lock().unwrap();
+        assert!(
+            records.iter().any(|record| attached.contains(record)),
+            "{records:?} paired but not attached"
+        );
+    }
+
     fn detach(&self, record: u32) {
         assert!(self.0.lock().unwrap().remove(&record), "record {record} detached but not attached");
     }

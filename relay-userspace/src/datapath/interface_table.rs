@@ -26,6 +26,19 @@ impl InterfaceTable {
 
     /// Has an interface known by these flags, with counters of its own where a set is free.
     pub(super) fn set(&self, ifindex: u32, flags: u32) {
+        self.write(Interface { ifindex, slot: self.counters.open(ifindex), flags, bond: 0 });
+    }
+
+    /// Has the members of a bond known by the bond's flags, index and counters, and no others.
+    pub(super) fn set_members(&self, bond: u32, members: &[u32], flags: u32) {
+        for &ifindex in members {
+            self.write(Interface { ifindex, slot: self.counters.open(bond), flags, bond });
+        }
+        self.clear_members(bond, members);
+    }
+
+    fn write(&self, interface: Interface) {
+        let ifindex = interface.ifindex;
         let words = self.words(ifindex);
         let old = read(words);
         if old.ifindex != ifindex && old.ifindex != 0 {
@@ -35,19 +48,28 @@ impl InterfaceTable {
             );
             return;
         }
-        let new: [_; ENTRY_WORDS] =
-            to_words(&Interface { ifindex, slot: self.counters.open(ifindex), flags, fill: 0 });
+        let new: [_; ENTRY_WORDS] = to_words(&interface);
         // The index last: whoever finds it finds the rest.
         words[1].store(new[1], Ordering::Relaxed);
         words[0].store(new[0], Ordering::Release);
     }
 
-    /// Forgets an interface that the program has left.
+    fn clear_members(&self, bond: u32, except: &[u32]) {
+        for words in self.entries.chunks_exact(ENTRY_WORDS) {
+            let entry = read(words);
+            if entry.ifindex != 0 && entry.bond == bond && !except.contains(&entry.ifindex) {
+                words[0].store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Forgets an interface that the program has left, and its members if it was a bond.
     pub(super) fn clear(&self, ifindex: u32) {
         let words = self.words(ifindex);
         if read(words).ifindex == ifindex {
             words[0].store(0, Ordering::Relaxed);
         }
+        self.clear_members(ifindex, &[]);
         self.counters.close(ifindex);
     }
 
@@ -87,11 +109,24 @@ mod tests {
         let table = table();
         assert_eq!(found(&table, 7), Interface::UNKNOWN);
         table.set(7, Interface::STRICT);
-        assert_eq!(found(&table, 7), Interface { ifindex: 7, slot: 1, flags: Interface::STRICT, fill: 0 });
+        assert_eq!(found(&table, 7), Interface { ifindex: 7, slot: 1, flags: Interface::STRICT, bond: 0 });
         table.set(7, 0);
-        assert_eq!(found(&table, 7), Interface { ifindex: 7, slot: 1, flags: 0, fill: 0 });
+        assert_eq!(found(&table, 7), Interface { ifindex: 7, slot: 1, flags: 0, bond: 0 });
         table.clear(7);
         assert_eq!(found(&table, 7), Interface::UNKNOWN);
+    }
+
+    #[test]
+    fn members_of_a_bond_are_known_as_the_bond_until_they_leave_it() {
+        let table = table();
+        table.set(9, Interface::STRICT);
+        table.set_members(9, &[3, 4], Interface::STRICT);
+        let member = |ifindex| Interface { ifindex, slot: 1, flags: Interface::STRICT, bond: 9 };
+        assert_eq!((found(&table, 3), found(&table, 4)), (member(3), member(4)));
+        table.set_members(9, &[4], Interface::STRICT);
+        assert_eq!((found(&table, 3), found(&table, 4)), (Interface::UNKNOWN, member(4)));
+        table.clear(9);
+        assert_eq!((found(&table, 9), found(&table, 4)), (Interface::UNKNOWN, Interface::UNKNOWN));
     }
 
     #[test]

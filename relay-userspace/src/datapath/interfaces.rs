@@ -26,6 +26,15 @@ pub(super) fn driver(interface: &str) -> Option<String> {
 /// The addresses and ports that packets to us are known by, port 0 for relayed addresses; each with the address that
 /// clients know it by.
 pub(super) type Locals = BTreeMap<(IpAddr, u16), IpAddr>;
+/// Whether the kernel takes an IPv4 packet that came in by this interface only if its sender is reached by it (RFC 3704,
+/// strict): the larger of the interface's setting and that of all counts. IPv6 has no such setting.
+pub(super) fn has_strict_rp_filter(interface: &str) -> bool {
+    let setting = |scope: &str| -> u8 {
+        let path = format!("/proc/sys/net/ipv4/conf/{scope}/rp_filter");
+        std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    };
+    setting("all").max(setting(interface)) == 1
+}
 
 /// What decides which interfaces the data path runs on, and which packets are ours.
 #[derive(Clone, Debug)]
@@ -93,6 +102,18 @@ impl Network {
         self.addresses.iter().filter(|(index, _)| *index == ifindex).map(|&(_, ip)| ip).collect()
     }
 
+    /// Whether VLANs stand on an interface.
+    pub(super) fn carries_vlans(&self, ifindex: u32) -> bool {
+        self.links.iter().any(|link| link.vlan.is_some_and(|vlan| vlan.lower == ifindex))
+    }
+
+    /// The members of a bond; none of what is no bond.
+    pub(super) fn members(&self, bond: &Link) -> Vec<u32> {
+        let is_bond = bond.kind.as_deref() == Some("bond");
+        let members = self.links.iter().filter(|link| is_bond && link.master == Some(bond.index));
+        members.map(|link| link.index).collect()
+    }
+
     /// The interfaces that carry the listen and relay addresses. An unspecified address stands for all addresses of
     /// its family but the loopback's.
     pub(super) fn carrying(&self, listeners: &[SocketAddr], relay: &[RelayAddress]) -> Vec<Link> {
@@ -147,6 +168,7 @@ pub(super) mod testing {
             up: true,
             connected: true,
             loopback: name == "lo",
+            master: None,
             vlan: None,
             far_end: None,
             programs: BTreeSet::new(),

@@ -152,6 +152,7 @@ mod tests {
             up: true,
             connected: true,
             loopback: false,
+            master: None,
             vlan: None,
             far_end: None,
             programs: BTreeSet::new(),

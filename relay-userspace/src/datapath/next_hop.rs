@@ -65,6 +65,8 @@ struct Inner {
     free: Vec<u32>,
     /// The destination of each record, by number.
     of_record: Vec<u32>,
+    /// The record of the other direction, by number; 0 for none. It has this one's next hop as its way back.
+    partner: Vec<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -98,6 +100,7 @@ impl NextHops {
                 by_key: HashMap::new(),
                 free: Vec::new(),
                 of_record: vec![NO_DESTINATION; flows.len() as usize],
+                partner: vec![0; flows.len() as usize],
             }),
             flows,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
@@ -203,17 +206,29 @@ impl NextHopSource for NextHops {
         let id = inner.destination(DestinationKey { to: destination, from: source });
         inner.destinations[id as usize].records += 1;
         inner.of_record[record as usize] = id;
-        let row = inner.hops.row(inner.destinations[id as usize].hop);
         // Under the lock, so that a route change cannot come between looking up and writing.
-        self.flows.set_next_hop(record, row);
+        inner.point(record, &self.flows);
         if !inner.hops.kicks.is_empty() {
             // Fails only when the counter is at its end, and then the monitor is awake.
             let _ = self.wake.write(1);
         }
     }
 
+    fn pair(&self, [a, b]: [u32; 2]) {
+        let mut inner = self.lock();
+        (inner.partner[a as usize], inner.partner[b as usize]) = (b, a);
+        inner.point(a, &self.flows);
+        inner.point(b, &self.flows);
+    }
+
     fn detach(&self, record: u32) {
         let mut inner = self.lock();
+        let partner = std::mem::take(&mut inner.partner[record as usize]);
+        if partner != 0 {
+            inner.partner[partner as usize] = 0;
+            // The row may be another neighbour's soon.
+            self.flows.set_way_back(partner, 0);
+        }
         let id = std::mem::replace(&mut inner.of_record[record as usize], NO_DESTINATION);
         let destination = &mut inner.destinations[id as usize];
         destination.records -= 1;
@@ -248,6 +263,20 @@ impl Inner {
         id
     }
 
+    /// Points a record to its destination's row, and its partner's way back with it. One without a destination stays here.
+    fn point(&self, record: u32, flows: &FlowTable) {
+        let destination = self.of_record[record as usize];
+        if destination == NO_DESTINATION {
+            return;
+        }
+        let row = self.hops.row(self.destinations[destination as usize].hop);
+        flows.set_next_hop(record, row);
+        match self.partner[record as usize] {
+            0 => {}
+            partner => flows.set_way_back(partner, row),
+        }
+    }
+
     /// Gives destinations new hops and points their records there, before the old hops are let go.
     fn relocate(&mut self, moves: Vec<(u32, DestinationKey, Option<HopKey>)>, flows: &FlowTable) {
         let mut moved = HashSet::new();
@@ -265,7 +294,7 @@ impl Inner {
         }
         for (record, id) in self.of_record.iter().enumerate() {
             if moved.contains(id) {
-                flows.set_next_hop(record as u32, self.hops.row(self.destinations[*id as usize].hop));
+                self.point(record as u32, flows);
             }
         }
         left.into_iter().for_each(|hop| self.hops.release(hop));

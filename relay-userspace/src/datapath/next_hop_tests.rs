@@ -56,6 +56,7 @@ fn link(index: u32) -> Link {
         up: true,
         connected: true,
         loopback: false,
+        master: None,
         vlan: None,
         far_end: None,
         programs: BTreeSet::new(),
@@ -351,4 +352,70 @@ fn when_the_rows_run_out_the_rest_takes_the_slow_path() {
         bench.hops.detach(record);
     }
     assert_eq!(bench.hops.status(), []);
+}
+
+#[test]
+fn each_direction_of_a_binding_has_the_others_next_hop_as_its_way_back() {
+    let bench = Bench::new(16);
+    bench.route("192.0.2.7", NIC, None);
+    bench.route("198.51.100.7", SECOND_NIC, None);
+    bench.attach(1, "192.0.2.7");
+    bench.attach(2, "198.51.100.7");
+    bench.hops.pair([1, 2]);
+    let ways_back = || [1, 2].map(|record| bench.flows.read(record).way_back);
+    assert!(bench.row_of(1) != 0 && bench.row_of(2) != 0);
+    assert_eq!(ways_back(), [bench.row_of(2), bench.row_of(1)]);
+
+    let before = bench.row_of(1);
+    bench.route("192.0.2.7", SECOND_NIC, Some("198.51.100.254"));
+    bench.change(|c| c.routes.push(Prefix::new(ip("192.0.2.0"), 24)));
+    assert_ne!(bench.row_of(1), before);
+    assert_eq!(ways_back(), [bench.row_of(2), bench.row_of(1)], "they follow routes that move");
+
+    bench.hops.detach(1);
+    assert_eq!(bench.flows.read(2).way_back, 0, "a row that is free may be another neighbour's soon");
+    bench.hops.detach(2);
+}
+
+#[test]
+fn a_vlan_on_a_bond_leaves_by_the_bond_with_its_tag() {
+    let bench = Bench::new(16);
+    let kind = |kind: &str| Some(kind.to_owned());
+    let vlan = Some(Vlan { lower: NIC, ethertype: 0x8100, id: 42 });
+    let links = [Link { kind: kind("bond"), ..link(NIC) }, Link { kind: kind("vlan"), vlan, ..link(10) }];
+    for link in links {
+        bench.network.0.lock().unwrap().links.insert(link.index, link);
+    }
+    bench.route("192.0.2.7", 10, None);
+    bench.neighbour(10, "192.0.2.7", Neighbour::Known(mac(7)));
+    bench.attach(1, "192.0.2.7");
+    assert_eq!(bench.l2_of(1), header(mac(7), [2, 0, 0, 0, 0, 10], &[0x81, 0, 0, 42, 8, 0]));
+    assert_eq!(bench.hop_of(1).ifindex, NIC);
+}
+
+#[test]
+fn a_vlan_whose_card_is_down_or_that_has_one_tag_too_many_takes_the_slow_path() {
+    let bench = Bench::new(16);
+    let set = |link: Link| bench.network.0.lock().unwrap().links.insert(link.index, link);
+    let tag = |lower, id| Some(Vlan { lower, ethertype: 0x8100, id });
+    for (index, lower) in [(10, NIC), (11, 10), (12, 11)] {
+        set(Link { vlan: tag(lower, index as u16), ..link(index) });
+    }
+    for (record, to, oif) in [(1, "192.0.2.7", 11), (2, "198.51.100.7", 12)] {
+        bench.route(to, oif, None);
+        bench.neighbour(oif, to, Neighbour::Known(mac(7)));
+        bench.attach(record, to);
+    }
+    assert_eq!(bench.hop_of(1).l2_len, 22);
+    assert_eq!(bench.row_of(2), 0, "three tags");
+
+    for down in [NIC, 10, 11] {
+        let up = bench.network.0.lock().unwrap().links[&down].clone();
+        set(Link { up: false, ..up.clone() });
+        bench.change(|c| c.links.push(down));
+        assert_eq!(bench.row_of(1), 0, "interface {down} is down");
+        set(up);
+        bench.change(|c| c.links.push(down));
+        assert_eq!(bench.hop_of(1).ifindex, NIC);
+    }
 }

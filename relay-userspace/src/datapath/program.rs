@@ -156,6 +156,11 @@ impl Program {
         self.interfaces.set(ifindex, flags);
     }
 
+    /// Tells the program which interfaces are the members of a bond, which it is attached to by the bond.
+    pub(super) fn describe_members(&self, bond: u32, members: &[u32], flags: u32) {
+        self.interfaces.set_members(bond, members, flags);
+    }
+
     /// Has the program know an interface no longer, once it is detached from it.
     pub(super) fn forget(&self, ifindex: u32) {
         self.interfaces.clear(ifindex);

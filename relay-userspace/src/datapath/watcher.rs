@@ -25,8 +25,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// How often to look at the counters that tell a driver's headroom, until they have told it.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// Groups of rtnetlink (`enum rtnetlink_groups`).
-const GROUPS: [u32; 3] = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
+/// Groups of rtnetlink (`enum rtnetlink_groups`). That of settings announces a change of `rp_filter`.
+const GROUPS: [u32; 4] =
+    [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR, libc::RTNLGRP_IPV4_NETCONF];
 
 /// The watching thread; ended on drop, and the program detached with it.
 pub(super) struct Watcher {

@@ -33,7 +33,12 @@ impl Host {
         Self { address: self.v6.into(), ..self.clone() }
     }
 
-    /// The address of `eth0`.
+    /// The same machine by another of its addresses.
+    pub fn at_address(&self, address: impl Into<IpAddr>) -> Self {
+        Self { address: address.into(), ..self.clone() }
+    }
+
+    /// The address of `eth0`, or the one that it is spoken of by.
     pub fn address(&self) -> IpAddr {
         self.address
     }

@@ -26,7 +26,7 @@ pub use namespace::Namespace;
 pub use net::{Net, OneNic, TwoNic, veth};
 pub use pass::PassProgram;
 pub use process::Process;
-pub use requirements::{lacks, skipped};
+pub use requirements::{kernel_lacks, lacks, skipped, xdp_mode};
 pub use server::{ADMIN, PASSWORD, Server, ServerOptions, USER, turnpike};
 pub use uclient::{Echo, Load, Totals, Uclient};
 pub use wire::Wire;
@@ -40,13 +40,18 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const QUIET: Duration = Duration::from_millis(300);
 
 /// Polls until `ready` gives something, and panics with `what` when it never does.
-pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
+    wait_longer_for(what, PATIENCE, ready)
+}
+
+/// The same with another limit than [`PATIENCE`].
+pub fn wait_longer_for<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = ready() {
             return value;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

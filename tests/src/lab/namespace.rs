@@ -82,6 +82,12 @@ impl Namespace {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Changes a setting under `/proc/sys/net`.
+    pub fn set(&self, setting: &str, value: &str) {
+        let path = format!("/proc/sys/net/{setting}");
+        self.enter(|| std::fs::write(&path, value)).unwrap_or_else(|e| panic!("{path} = {value}: {e}"));
+    }
+
     /// The MAC address of an interface.
     pub fn mac(&self, interface: &str) -> [u8; 6] {
         let text = self.enter(|| {

@@ -81,12 +81,12 @@ impl Net {
     }
 }
 
-/// Joins two machines by a virtual cable, both ends up. XDP wants finished checksums and no super-packets, and a veth
-/// takes frames from XDP on the far end only when it polls.
+/// Joins two machines by a virtual cable, both ends up. XDP wants finished checksums, no super-packets and VLAN tags in
+/// their place, and a veth takes frames from XDP on the far end only when it polls.
 pub fn veth(a: &Namespace, a_name: &str, b: &Namespace, b_name: &str) {
     a.ip(&format!("link add {a_name} type veth peer name {b_name} netns {}", b.path()));
     for (namespace, device) in [(a, a_name), (b, b_name)] {
-        namespace.run("ethtool", &format!("-K {device} tx off gro on"));
+        namespace.run("ethtool", &format!("-K {device} tx off gro on txvlan off tx-vlan-stag-hw-insert off"));
         namespace.ip(&format!("link set {device} up"));
     }
 }

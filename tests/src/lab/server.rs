@@ -17,7 +17,7 @@ use super::counters::Counters;
 use super::host::Host;
 use super::http::get;
 use super::process::Process;
-use super::wait_for;
+use super::wait_longer_for;
 
 /// The user that every lab's server knows.
 pub const USER: &str = "alice";
@@ -27,6 +27,9 @@ pub const PASSWORD: &str = "secret";
 
 /// Where a lab's server serves its admin API: the loopback of its own namespace.
 pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9641);
+
+/// How long a server may take to start: on an emulated processor the verifier alone takes seconds.
+const START: Duration = Duration::from_secs(60);
 
 /// The port of the listener.
 const PORT: u16 = 3478;
@@ -47,10 +50,11 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// On this data path, relaying from a hundred ports of the listener's address to the lab's peers.
+    /// On this data path, relaying from a hundred ports of the listener's address to the lab's peers. `xdp` is
+    /// [the suite's XDP mode](super::xdp_mode).
     pub fn new(datapath: &'static str) -> Self {
         Self {
-            datapath,
+            datapath: if datapath == "xdp" { super::xdp_mode() } else { datapath },
             relay_addresses: Vec::new(),
             relay_ports: "50000-50099",
             flags: Vec::new(),
@@ -170,7 +174,7 @@ impl Server {
 
     fn wait_until_ready(&mut self) {
         let (host, process) = (&self.host, &mut self.process);
-        wait_for("/readyz", || {
+        wait_longer_for("/readyz", START, || {
             if let Some(status) = process.exited() {
                 let (_, output) = process.wait(Duration::ZERO);
                 panic!("the server ended with {status}:\n{output}");

@@ -2,27 +2,16 @@
 
 use std::time::Duration;
 
-use turnpike_tests::lab::{
-    self, Host, Namespace, OneNic, Path, Server, ServerOptions, TwoNic, Wire, receive, wait_for,
-};
+use turnpike_tests::lab::{self, Host, OneNic, Path, Server, ServerOptions, TwoNic, receive, wait_for};
 
-use crate::common::{CHANNEL, Call, moved};
-
-/// Takes an address over as a standby machine does: with a gratuitous ARP (RFC 5227 section 3).
-fn take_over(from: &Host, to: &Namespace) {
-    let std::net::IpAddr::V4(address) = from.address() else { unreachable!("labs have IPv4") };
-    from.ip("link set eth0 down");
-    to.ip(&format!("addr add {address}/24 dev eth0"));
-    let mac = to.mac("eth0");
-    let mut arp = [&[0xff; 6], &mac[..], &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
-    arp.extend([&mac[..], &address.octets(), &[0; 6], &address.octets()].concat());
-    Wire::open(to, "eth0").send(&arp);
-}
+use crate::common::{CHANNEL, Call, moved, take_over};
 
 fn follow(server: &Server, mut call: Call, peer: &Host, standby: &Host) {
     call.settle(server);
     let port = call.peer_address().port();
-    take_over(peer, standby);
+    peer.ip("link set eth0 down");
+    let std::net::IpAddr::V4(address) = peer.address() else { unreachable!("labs have IPv4") };
+    take_over(address, standby, "eth0");
     call.peer = standby.enter(|| std::net::UdpSocket::bind((peer.address(), port)).expect("its own now"));
     wait_for("media at the standby", || {
         call.client.send(CHANNEL, b"where are you?");

@@ -2,18 +2,9 @@
 
 use std::time::Duration;
 
-use turnpike_tests::lab::{self, Host, Net, OneNic, Server, receive, wait_for};
+use turnpike_tests::lab::{self, Net, OneNic, Server, receive, wait_for};
 
-use crate::common::{CHANNEL, Call};
-
-/// A router between the two networks, at this address of both.
-fn gateway(near: &Net, far: &Net, last_byte: u8) -> Host {
-    let gateway = near.host(last_byte);
-    far.plug(&gateway, "eth1", last_byte);
-    gateway
-        .enter(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("a setting of the namespace"));
-    gateway
-}
+use crate::common::{CHANNEL, Call, router};
 
 #[test]
 fn from_one_gateway_to_another() {
@@ -22,7 +13,7 @@ fn from_one_gateway_to_another() {
     }
     let net = OneNic::new();
     let far = Net::new([10, 78, 0]);
-    let [first, _second] = [254, 253].map(|last_byte| gateway(&net.net, &far, last_byte));
+    let [first, _second] = [254, 253].map(|last_byte| router(&net.net, &far, last_byte));
     let peer = far.host(3);
     net.server.ip("route add 10.78.0.0/24 via 10.77.0.254");
     peer.ip("route add 10.77.0.0/24 via 10.78.0.254");

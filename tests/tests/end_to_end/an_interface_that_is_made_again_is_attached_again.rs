@@ -133,7 +133,7 @@ fn one_that_comes_back_under_its_old_index_is_not_taken_for_the_same() {
     net.server.ip("link set far0 up");
     net.server.ip("link set eth0 up");
     wait_for("the program is attached", || program_id(&net.server));
-    assert_eq!(server.mode("eth0").0, "xdp");
+    assert_eq!(server.mode("eth0").0, lab::xdp_mode());
     // Its wire leads nowhere; the next one does not.
     again(&net);
     until_by_xdp(&mut call, &server);
@@ -145,7 +145,7 @@ fn one_that_is_renamed_goes_on_under_its_new_name() {
     for args in ["link set eth0 down", "link set eth0 name wan0", "link set wan0 up"] {
         net.server.ip(args);
     }
-    wait_for_mode(&server, "wan0", "xdp");
+    wait_for_mode(&server, "wan0", lab::xdp_mode());
     let took = until_by_xdp(&mut call, &server);
     assert!(took < BACK, "{took:?}");
     assert_eq!(server.status()["interfaces"].as_array().map(Vec::len), Some(1));
@@ -157,13 +157,13 @@ fn one_that_goes_down_keeps_the_program_and_says_that_it_is_down() {
     let Some((net, mut server, mut call)) = settled("xdp") else { return };
     net.server.ip("link set eth0 down");
     wait_for("the status tells", || (!server.mode("eth0").1.is_empty()).then_some(()));
-    assert_eq!(server.mode("eth0"), ("xdp".into(), vec!["it is down, or its other end is".into()]));
+    assert_eq!(server.mode("eth0"), (lab::xdp_mode().into(), vec!["it is down, or its other end is".into()]));
     server.process().wait_for_output("interface eth0 is down");
     call.is_dead();
     net.server.ip("link set eth0 up");
     let took = until_by_xdp(&mut call, &server);
     assert!(took < BACK, "{took:?}");
-    assert_eq!(server.mode("eth0"), ("xdp".into(), vec![]));
+    assert_eq!(server.mode("eth0"), (lab::xdp_mode().into(), vec![]));
     server.process().wait_for_output("interface eth0 is up");
 }
 

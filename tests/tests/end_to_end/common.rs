@@ -1,12 +1,12 @@
 //! What the behaviours have in common.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use relay_common::reason::Reason;
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::lab::{
-    self, Counters, Host, OneNic, PASSWORD, PATIENCE, Path, QUIET, Received, Server, TurnClient, USER,
-    receive, wait_for,
+    self, Counters, Host, Namespace, Net, OneNic, PASSWORD, PATIENCE, Path, QUIET, Received, Server,
+    TurnClient, USER, Wire, receive, wait_for,
 };
 
 /// A channel number.
@@ -52,6 +52,11 @@ impl Call {
     pub(crate) fn with(mut client: TurnClient, relayed: SocketAddr, peer: &Host) -> Self {
         let peer = peer.udp(0);
         client.bind(CHANNEL, peer.local_addr().expect("bound"));
+        Self::bound(client, relayed, peer)
+    }
+
+    /// Of a client that has bound [`CHANNEL`] to this peer's address.
+    pub(crate) fn bound(client: TurnClient, relayed: SocketAddr, peer: UdpSocket) -> Self {
         Self { client, relayed, peer, salt: 0 }
     }
 
@@ -165,6 +170,28 @@ pub(crate) fn serve_ipv6(host: &Host, relay: &str, peers: &str) -> Server {
 /// Who relays media in a mode.
 pub(crate) fn path(mode: &str) -> Path {
     if mode == "userspace" { Path::Userspace } else { Path::Xdp }
+}
+
+/// Takes an address over as a standby machine does: with a gratuitous ARP (RFC 5227 section 3).
+pub(crate) fn take_over(address: Ipv4Addr, machine: &Namespace, interface: &str) {
+    machine.ip(&format!("addr add {address}/24 dev {interface}"));
+    let mac = machine.mac(interface);
+    let mut arp = [&[0xff; 6], &mac[..], &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+    arp.extend([&mac[..], &address.octets(), &[0; 6], &address.octets()].concat());
+    Wire::open(machine, interface).send(&arp);
+}
+
+/// Makes a machine forward what is not for it.
+pub(crate) fn forwards(machine: &Host) {
+    machine.set("ipv4/ip_forward", "1");
+}
+
+/// A router between two Ethernets, at this address of both.
+pub(crate) fn router(near: &Net, far: &Net, last_byte: u8) -> Host {
+    let router = near.host(last_byte);
+    far.plug(&router, "eth1", last_byte);
+    forwards(&router);
+    router
 }
 
 /// Asserts that XDP counted this many packets of one fate.

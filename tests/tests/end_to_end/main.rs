@@ -3,19 +3,23 @@
 //! One program, because its tests then run side by side and are linked once.
 
 mod common;
+mod stream;
 
 mod a_binding_that_expired_is_forwarded_again_once_refreshed;
 mod a_client_that_moves_keeps_its_call;
 mod a_client_without_channels_goes_by_xdp;
 mod a_full_table_leaves_a_call_in_userspace;
+mod a_gateway_that_fails_over_is_followed;
 mod a_killed_server_can_be_started_again;
 mod a_peer_that_moves_is_followed;
 mod a_reload_loses_no_packet;
 mod a_reused_port_never_delivers_to_the_old_client;
 mod a_route_that_changes_is_followed;
+mod a_server_behind_one_to_one_nat;
 mod an_expired_permission_stops_media_while_the_server_is_stopped;
 mod an_interface_that_is_made_again_is_attached_again;
 mod an_unprivileged_server_relays_in_userspace;
+mod any_number_of_network_cards;
 mod channels_go_by_xdp_and_the_process_sees_none_of_it;
 mod clients_and_peers_may_be_of_either_family;
 mod clients_are_sent_to_another_server;
@@ -28,9 +32,11 @@ mod malformed_packets_are_not_relayed;
 mod media_is_addressed_to_its_next_hop;
 mod nat_behaviour_is_discovered;
 mod one_address_family_is_enough;
+mod one_side_has_an_mtu_of_1280;
 mod only_its_own_address_is_relayed;
 mod other_traffic_of_the_host_is_undisturbed;
 mod padded_channel_data_makes_no_noise;
+mod policy_routing_is_followed;
 mod probe_says_which_step_failed;
 mod rates_hold_whoever_relays;
 mod sessions_are_counted_while_they_run;
@@ -40,4 +46,5 @@ mod the_ladder_says_why_it_went_down;
 mod the_ttl_is_decremented_and_the_last_hop_is_not_forwarded;
 mod too_big_for_the_wire_is_not_sent_by_xdp;
 mod two_clients_of_one_server_reach_each_other;
+mod vlans_and_bonds;
 mod without_any_configuration_it_serves_and_says_how_to_try_it;

@@ -152,9 +152,10 @@ fn lessons_16_what_the_next_hop_cannot_carry_goes_up_untouched() {
 #[test]
 fn vlan_tags_are_looked_behind_and_the_next_hops_tags_put_on() {
     let mut s = Scene::v4();
-    for tags in [vec![], vec![VLAN_7], vec![SERVICE_9, VLAN_7]] {
-        for (hop, out) in [(HOP_V4, vec![]), (HOP_VLAN, vec![VLAN_7]), (HOP_QINQ, vec![SERVICE_9, VLAN_7])] {
-            s.change(|r| r.next_hop = hop);
+    let all = [(HOP_V4, vec![]), (HOP_VLAN, vec![VLAN_7]), (HOP_QINQ, vec![SERVICE_9, VLAN_7])];
+    for (way_back, tags) in all.clone() {
+        for (hop, out) in all.clone() {
+            s.change(|r| (r.next_hop, r.way_back) = (hop, way_back));
             let frame = Datagram { tags: tags.clone(), ..s.client_sends(b"tagged") };
             let expected = Datagram { tags: out.clone(), ..s.at_peer(&frame, b"tagged") };
             s.tx(&frame, &expected, Reason::ToPeer);

@@ -2,9 +2,10 @@
 //! moved. Runs the real program under `BPF_PROG_TEST_RUN` (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON).
 
 mod forwarded;
+mod in_pieces;
 mod indications;
 mod limited;
-mod in_pieces;
 mod passed_up;
 mod relay_to_relay;
 mod scene;
+mod way_back;

@@ -178,10 +178,11 @@ impl Scene {
     }
 }
 
-/// A record that lives for ever behind the next hop of its family.
+/// A record that lives for ever behind the next hop of its family, and whose sender is reached by that of his.
 pub(crate) fn alive(record: FlowRecord) -> FlowRecord {
-    let next_hop = if record.dst.is_v4() { HOP_V4 } else { HOP_V6 };
-    FlowRecord { deadline: u64::MAX, next_hop, ..record }
+    let hop = |is_v4| if is_v4 { HOP_V4 } else { HOP_V6 };
+    let (next_hop, way_back) = (hop(record.dst.is_v4()), hop(record.key.src.is_v4()));
+    FlowRecord { deadline: u64::MAX, next_hop, way_back, ..record }
 }
 
 /// The records of a permission: Send indications to the peer's address, and its datagrams to the client.

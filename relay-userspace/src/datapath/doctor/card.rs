@@ -212,6 +212,7 @@ mod tests {
             index,
             name: name.into(),
             loopback: false,
+            master: None,
             vlan: lower.map(|lower| Vlan { lower, ethertype: 0x8100, id: 7 }),
             ..lo.clone()
         };

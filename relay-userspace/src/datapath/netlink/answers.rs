@@ -107,6 +107,7 @@ pub(super) fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
         up: flags.contains(LinkFlags::Up | LinkFlags::Running),
         connected: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         loopback: flags.contains(LinkFlags::Loopback),
+        master: None,
         vlan: None,
         far_end: None,
         programs: BTreeSet::new(),
@@ -118,6 +119,7 @@ pub(super) fn link_of(answer: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(bytes) if ethernet => link.mac = bytes.as_slice().try_into().ok(),
+            LinkAttribute::Controller(index) => link.master = Some(index),
             LinkAttribute::Link(index) => lower = Some(index),
             LinkAttribute::LinkNetNsId(id) => netns = Some(id),
             LinkAttribute::Xdp(xdp) => {

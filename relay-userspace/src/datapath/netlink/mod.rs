@@ -76,6 +76,8 @@ pub(super) struct Link {
     pub(super) connected: bool,
     /// Whether it is the loopback.
     pub(super) loopback: bool,
+    /// The bond or bridge that it is a member of.
+    pub(super) master: Option<u32>,
     /// When it is a VLAN on top of another interface.
     pub(super) vlan: Option<Vlan>,
     /// When it is one end of a veth: the other.
