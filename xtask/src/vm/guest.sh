@@ -10,4 +10,5 @@ uname -srvm
 sh "$folder/jobs.sh"
 echo $? > /dev/ttyS1
 echo o > /proc/sysrq-trigger
+# Until it is off; no program can be started any more.
 while :; do :; done
