@@ -91,7 +91,7 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
 /// The shell script that the machine runs: each test program in turn. Its status is the number of those that failed.
 fn job_script(server: &Path, programs: &[PathBuf], args: &[OsString]) -> Result<String> {
     let mut script = format!(
-        "cd {}\nexport TURNPIKE_BIN={} TURNPIKE_TEST_DEVICES=vlan,bond TURNPIKE_TEST_VIRTIO=eth0,eth1\nfailed=0\n",
+        "cd {}\nexport TURNPIKE_BIN={} TURNPIKE_TEST_DEVICES=vlan,bond TURNPIKE_TEST_VIRTIO=eth0,eth1\nexport TURNPIKE_TEST_SLOWNESS=6\nfailed=0\n",
         quoted(root())?,
         quoted(server)?
     );
