@@ -44,7 +44,7 @@ exec \"$@\"";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The kernel, by a package of apt's: linux-image-6.12-amd64, ...
+    /// The kernel, by a package of apt's; tried with Debian 12's 6.1 only
     #[arg(long, value_name = "PACKAGE", default_value = "linux-image-amd64")]
     kernel: String,
     /// After how long the machine is ended, in seconds

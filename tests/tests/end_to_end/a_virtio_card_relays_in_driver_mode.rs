@@ -4,7 +4,8 @@
 use std::env;
 
 use serde_json::Value;
-use turnpike_tests::lab::{self, OneNic, Server, turnpike};
+use turnpike::stun::AddressFamily;
+use turnpike_tests::lab::{self, OneNic, Server, TurnClient, turnpike};
 
 use crate::common::Call;
 
@@ -35,7 +36,9 @@ fn media_goes_both_ways_over_ipv4_and_ipv6() {
     drop(server);
     let [host, client, peer] = [&net.server, &net.client, &net.peer].map(|host| host.over_ipv6());
     let server = Server::on(&host, "xdp");
-    relays(&server, Call::new(&server, &client, &peer));
+    let mut client = TurnClient::new(&client, server.address());
+    let relayed = client.allocate_of(AddressFamily::V6);
+    relays(&server, Call::with(client, relayed, &peer));
 }
 
 /// While a program is attached, the driver has its host hand over nothing unfinished.
