@@ -139,6 +139,20 @@ pub(crate) fn test(options: &TestOptions) -> Result<()> {
     Ok(())
 }
 
+/// Builds the end-to-end and packet tests, and says where their programs lie.
+pub(crate) fn test_programs() -> Result<Vec<PathBuf>> {
+    let mut cargo = cargo();
+    cargo.args(["test", "--no-run", "--package", E2E, "--message-format=json-render-diagnostics"]);
+    // A line for each thing built; those that can be run have a path.
+    const BEFORE: &str = r#""executable":""#;
+    let said = capture(&mut cargo)?;
+    Ok(said
+        .lines()
+        .filter_map(|line| line.split_once(BEFORE)?.1.split('"').next())
+        .map(PathBuf::from)
+        .collect())
+}
+
 /// Formatting, lints, documentation and, where cargo-deny is installed, licences and sources.
 pub(crate) fn check() -> Result<()> {
     for tool in ["fmt", "clippy"] {
@@ -165,7 +179,8 @@ pub(crate) fn check() -> Result<()> {
     })
 }
 
-fn install_test_packages() -> Result<()> {
+/// Installs what the end-to-end tests and those with other clients use.
+pub(crate) fn install_test_packages() -> Result<()> {
     if on_path("apt-get").is_none() {
         let all = [packages::TESTS, packages::CLIENTS].concat().join(" ");
         eprintln!("    no apt here: the tests expect the equivalents of {all}");

@@ -14,6 +14,7 @@ mod packages;
 mod shell;
 mod toolchain;
 mod version;
+mod vm;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Turnpike's chores")]
@@ -38,6 +39,8 @@ enum Chore {
     Test(chores::TestOptions),
     /// Fuzz the parsers and the protocol core, installing cargo-fuzz where it is missing
     Fuzz(fuzz::Options),
+    /// Run a choice of the tests on Debian's kernel, in a virtual machine; needs root and apt
+    Vm(vm::Options),
     /// Formatting, lints, documentation and licences, as CI checks them
     Check,
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Run { flags } => chores::run(&flags),
         Chore::Test(options) => chores::test(&options),
         Chore::Fuzz(options) => fuzz::fuzz(&options),
+        Chore::Vm(options) => vm::vm(&options),
         Chore::Check => chores::check(),
     };
     // Without the backtrace that anyhow adds where RUST_BACKTRACE is set: it says nothing about a failed command.

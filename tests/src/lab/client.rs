@@ -204,7 +204,7 @@ impl TurnClient {
         if let Some(challenge) = self.challenge.as_ref().filter(|_| method != Method::BINDING) {
             request.username(USER).realm(&challenge.realm).nonce(&challenge.nonce).integrity(&challenge.key);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + super::scaled(PATIENCE);
         while Instant::now() < deadline {
             self.send_raw(&bytes);
             let again = Instant::now() + RETRY;

@@ -58,7 +58,7 @@ impl Host {
 /// The next datagram and who sent it, unless none comes within `limit`.
 pub fn receive(socket: &UdpSocket, limit: Duration) -> Option<(Vec<u8>, SocketAddr)> {
     let mut buffer = vec![0; 65_536];
-    socket.set_read_timeout(Some(limit)).expect("a time limit");
+    socket.set_read_timeout(Some(super::scaled(limit))).expect("a time limit");
     match socket.recv_from(&mut buffer) {
         Ok((length, from)) => {
             buffer.truncate(length);

@@ -31,6 +31,7 @@ pub use server::{ADMIN, PASSWORD, Server, ServerOptions, USER, turnpike};
 pub use uclient::{Echo, Load, Totals, Uclient};
 pub use wire::Wire;
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// How long a lab waits for what ought to happen at once; long, because the machine may be busy.
@@ -39,6 +40,15 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a lab waits to see that something does not happen.
 pub const QUIET: Duration = Duration::from_millis(300);
 
+/// A limit of time as it is on this computer: an emulated one takes `TURNPIKE_TEST_SLOWNESS` times as long for everything.
+pub(crate) fn scaled(limit: Duration) -> Duration {
+    static SLOWNESS: LazyLock<u32> = LazyLock::new(|| {
+        let Ok(text) = std::env::var("TURNPIKE_TEST_SLOWNESS") else { return 1 };
+        text.parse().expect("TURNPIKE_TEST_SLOWNESS is a whole number")
+    });
+    limit * *SLOWNESS
+}
+
 /// Polls until `ready` gives something, and panics with `what` when it never does.
 pub fn wait_for<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
     wait_longer_for(what, PATIENCE, ready)
@@ -46,6 +56,7 @@ pub fn wait_for<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
 
 /// The same with another limit than [`PATIENCE`].
 pub fn wait_longer_for<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
+    let limit = scaled(limit);
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = ready() {

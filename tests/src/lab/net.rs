@@ -1,11 +1,13 @@
 //! Wires, switches and the two networks that most tests need.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::host::Host;
 use super::namespace::Namespace;
 use super::pass::PassProgram;
+use super::wait_for;
 
 /// A switch, and what keeps its ports awake.
 #[derive(Debug)]
@@ -47,6 +49,12 @@ impl Net {
         let port = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         veth(&self.switch, &port, machine, interface);
         self.switch.ip(&format!("link set {port} master br0"));
+        self.number(machine, interface, last_byte);
+        self.programs.lock().expect("nobody panics with it").push(PassProgram::attach(&self.switch, &port));
+    }
+
+    /// Gives a machine's interface its addresses.
+    fn number(&self, machine: &Namespace, interface: &str, last_byte: u8) {
         machine.ip(&format!("addr add {}/24 dev {interface}", self.address(last_byte)));
         if self.ipv6 {
             machine.enter(|| {
@@ -58,7 +66,12 @@ impl Net {
             });
             machine.ip(&format!("addr add {}/64 dev {interface} nodad", self.address_v6(last_byte)));
         }
-        self.programs.lock().expect("nobody panics with it").push(PassProgram::attach(&self.switch, &port));
+    }
+
+    /// Makes a network card of this computer a port of the switch, until the test ends.
+    fn take_in(&self, card: &str) {
+        take(card, &self.switch, card);
+        self.switch.ip(&format!("link set {card} master br0 up"));
     }
 
     /// An address of it.
@@ -79,6 +92,16 @@ impl Net {
     pub fn switch(&self) -> &Namespace {
         &self.switch
     }
+}
+
+/// Moves a network card of this computer into a machine. The kernel brings it back when the machine is gone, which takes
+/// a moment: a test before this one may have had it.
+fn take(card: &str, machine: &Namespace, name: &str) {
+    wait_for(card, || {
+        let arguments = ["link", "set", card, "netns", &machine.path(), "name", name];
+        let output = Command::new("ip").args(arguments).output().expect("ip starts");
+        output.status.success().then_some(())
+    });
 }
 
 /// Joins two machines by a virtual cable, both ends up. XDP wants finished checksums, no super-packets and VLAN tags in
@@ -113,6 +136,20 @@ impl OneNic {
     /// The same with IPv6 addresses beside those of IPv4.
     pub fn dual_stack() -> Self {
         Self::on(Net::dual_stack([10, 77, 0]))
+    }
+
+    /// The same with two network cards of this computer, a cable between them: one is the server's, one the switch's.
+    /// They are back where they were soon after the test.
+    pub fn with_cards([server_card, switch_card]: [&str; 2]) -> Self {
+        let net = Net::dual_stack([10, 77, 0]);
+        net.take_in(switch_card);
+        let machine = Namespace::new();
+        take(server_card, &machine, "eth0");
+        machine.ip("link set eth0 up");
+        net.number(&machine, "eth0", 1);
+        let server = Host::new(machine, net.address(1), net.address_v6(1));
+        let [client, peer] = [2, 3].map(|last| net.host(last));
+        Self { net, server, client, peer }
     }
 
     fn on(net: Net) -> Self {

@@ -73,6 +73,7 @@ impl Process {
 
     /// Waits for its end; panics when that takes longer than `limit`.
     pub fn wait(&mut self, limit: Duration) -> (ExitStatus, String) {
+        let limit = super::scaled(limit);
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.exited() {

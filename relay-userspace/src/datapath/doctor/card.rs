@@ -90,6 +90,10 @@ impl Card {
             card.hashes_ports = [false, true].map(|ipv6| ethtool.hashes_ports(name, ipv6).ok());
         }
         card.driver = card.driver.filter(|driver| !driver.is_empty()).or_else(by_sysfs);
+        if card.driver.as_deref() == Some("virtio_net") {
+            card.channels =
+                card.channels.map(|channels| without_those_of_xdp(channels, sending_queues(name)));
+        }
         card.program = link.programs.first().copied().map(running);
         card.far_end = link.far_end.map(|far_end| {
             let found = Netlink::open().ok().and_then(|mut netlink| netlink.far_end(far_end));
@@ -149,6 +153,21 @@ fn bond(name: &str, file: &str) -> Option<String> {
     Some(read(&format!("{name}/bonding/{file}"))).filter(|text| !text.is_empty())
 }
 
+/// While a program is attached, virtio_net counts the queues that it took for what XDP sends, but the kernel's own
+/// sending does not use them (`virtnet_xdp_set`).
+fn without_those_of_xdp(channels: Channels, sending: u32) -> Channels {
+    Channels {
+        combined: if sending > 0 { channels.combined.min(sending) } else { channels.combined },
+        ..channels
+    }
+}
+
+/// How many queues the kernel's stack sends on.
+fn sending_queues(name: &str) -> u32 {
+    let Ok(queues) = fs::read_dir(format!("/sys/class/net/{name}/queues")) else { return 0 };
+    queues.flatten().filter(|queue| queue.file_name().as_encoded_bytes().starts_with(b"tx-")).count() as u32
+}
+
 fn rps(name: &str) -> Vec<String> {
     let Ok(queues) = fs::read_dir(format!("/sys/class/net/{name}/queues")) else { return Vec::new() };
     let names = queues.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -191,6 +210,18 @@ fn virtio_offloads_fixed(features: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_queues_that_virtio_took_for_xdp_are_not_counted() {
+        let with = |combined, sending| {
+            let channels = Channels { combined, max_combined: 4, ..Channels::default() };
+            without_those_of_xdp(channels, sending).combined
+        };
+        assert_eq!(with(2, 2), 2, "before a program is attached");
+        assert_eq!(with(4, 2), 2, "with a program");
+        assert_eq!(with(4, 4), 4, "with a program for which there were no queues");
+        assert_eq!(with(4, 0), 4, "when the queues cannot be listed");
+    }
 
     #[test]
     fn virtio_offloads_are_read_from_the_bits_that_were_negotiated() {

@@ -238,7 +238,10 @@ fn queues(card: &Card, driver: &Driver, setting: Setting, findings: &mut Finding
                  takes a lock",
                 setting.cpus
             );
-            if most > setting.cpus {
+            if most > setting.cpus && card.program.is_some() {
+                let text = format!("{text}; stop the server first: it takes no other number while XDP runs");
+                findings.fix(Level::Warning, text, combined(most - setting.cpus));
+            } else if most > setting.cpus {
                 findings.fix(Level::Warning, text, combined(most - setting.cpus));
             } else {
                 let wanted = 2 * setting.cpus;
@@ -329,7 +332,14 @@ fn spread(card: &Card, setting: Setting, findings: &mut Findings) {
             );
         }
     }
-    for (hashes, family) in card.hashes_ports.into_iter().zip(["udp4", "udp6"]) {
+    // A virtio card without this feature answers the question all the same, and refuses to be told.
+    let by_host = card.driver.as_deref() == Some("virtio_net")
+        && card.features.get("rx-hashing").is_some_and(|hashing| hashing.fixed && !hashing.on);
+    if by_host && queues > 1 {
+        findings.say(Level::Note, "how packets are spread over the queues is up to the host");
+    }
+    let hashes_ports = if by_host { [None; 2] } else { card.hashes_ports };
+    for (hashes, family) in hashes_ports.into_iter().zip(["udp4", "udp6"]) {
         match hashes {
             Some(false) if queues > 1 => findings.fix(
                 Level::Warning,

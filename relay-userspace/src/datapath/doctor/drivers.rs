@@ -66,6 +66,7 @@ pub(super) const DRIVERS: [Driver; 13] = [
         max_mtu: Some(3506),
         frags_since: Some((6, 3)),
         queues: Queues::FreeOnePerCpu,
+        tested: true,
         ..driver("virtio_net")
     },
     Driver { max_mtu: Some(3498), queues: Queues::Half, remark: Some(RESETS), ..driver("ena") },

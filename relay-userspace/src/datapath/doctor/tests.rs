@@ -208,6 +208,31 @@ fn the_queues_are_as_the_driver_wants_them() {
 }
 
 #[test]
+fn a_virtio_card_that_runs_a_program_takes_no_other_number_of_queues() {
+    let channels = Channels { combined: 5, max_combined: 8, ..Channels::default() };
+    let program = Some(Running { id: 7, name: Some("turnpike_xdp".into()) });
+    let findings = judged(&Card { channels: Some(channels), program, ..suiting("virtio_net") });
+    assert_eq!(todo(&findings), [(Level::Warning, "ethtool -L eth7 combined 4")]);
+    assert!(findings.iter().any(|finding| finding.text.contains("stop the server first")));
+}
+
+#[test]
+fn a_virtio_card_whose_host_spreads_the_packets_cannot_be_told_how() {
+    let mut card = Card { hashes_ports: [Some(false); 2], ..suiting("virtio_net") };
+    let command = |family| (Level::Warning, format!("ethtool -N eth7 rx-flow-hash {family} sdfn"));
+    let said = |card: &Card| -> Vec<_> {
+        todo(&judged(card)).into_iter().map(|(level, command)| (level, command.to_owned())).collect()
+    };
+    assert_eq!(said(&card), [command("udp4"), command("udp6")]);
+    card.features.insert("rx-hashing".into(), Feature { on: false, fixed: true });
+    assert_eq!(said(&card), []);
+    assert!(judged(&card).iter().any(|finding| finding.text.contains("up to the host")));
+    // Other drivers have such a feature for something else.
+    card.driver = Some("i40e".into());
+    assert_eq!(said(&card), [command("udp4"), command("udp6")]);
+}
+
+#[test]
 fn a_virtio_host_that_cannot_be_told_to_leave_packets_alone_prevents_xdp() {
     let with = |fixed| Card { virtio_offloads_fixed: Some(fixed), ..suiting("virtio_net") };
     assert_eq!(todo(&judged(&with(false))), []);
