@@ -8,6 +8,7 @@
 
 pub mod addr;
 pub mod bench;
+pub mod binding;
 pub mod channel;
 pub mod checksum;
 pub mod flow;
@@ -15,5 +16,7 @@ pub mod next_hop;
 pub mod packet;
 pub mod reason;
 pub mod rewrite;
+pub mod strangers;
+pub mod stun;
 pub mod tables;
 pub mod wire;

@@ -19,8 +19,17 @@ pub const NEXT_HOPS: &str = "NEXT_HOPS";
 pub const LOCALS: &str = "LOCALS";
 /// Hash of devices by interface index: where packets may be redirected.
 pub const DEVICES: &str = "DEVICES";
+/// Array of words, a cell of [`strangers`](crate::strangers) each: the buckets of the networks that strangers are of.
+pub const STRANGERS: &str = "STRANGERS";
+/// Longest-prefix-match table of [`NetIp`] to the index of a next hop: by which way what came from an address goes back.
+/// 0, like no entry, is a way that only the kernel knows.
+pub const WAYS_BACK: &str = "WAYS_BACK";
+/// Array of one [`Controls`].
+pub const CONTROLS: &str = "CONTROLS";
 /// Per-CPU array of [`Count`], indexed by [`Reason`](crate::reason::Reason).
 pub const COUNTERS: &str = "COUNTERS";
+/// Name of the `.rodata` global of type [`SketchSeed`](crate::strangers::SketchSeed).
+pub const STRANGERS_SEED: &str = "STRANGERS_SEED";
 /// Name of the `.rodata` global of type [`Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 
@@ -42,6 +51,19 @@ pub struct Settings {
     pub virtual_cards: u32,
     /// Always zero: fills the word.
     pub fill: u32,
+}
+
+/// What may change while the program runs; zeros where nothing was said. Each field is read for itself: a packet may be
+/// judged by the old value of one and the new value of another.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Controls {
+    /// Nanoseconds for each request of a network without credentials; 0 for no limit on them.
+    pub stranger_cost: u64,
+    /// How many nanoseconds' worth of them may come at once.
+    pub stranger_burst: u64,
+    /// Not zero where STUN Binding requests are answered by the program.
+    pub answer_bindings: u64,
 }
 
 /// The key of [`LOCALS`].
@@ -82,6 +104,10 @@ pub unsafe trait Plain: Copy + 'static {}
 
 // SAFETY: integers only; the fields fill the type (asserted below or beside the type).
 unsafe impl Plain for Settings {}
+// SAFETY: as above.
+unsafe impl Plain for crate::strangers::SketchSeed {}
+// SAFETY: as above.
+unsafe impl Plain for Controls {}
 // SAFETY: as above.
 unsafe impl Plain for LocalKey {}
 // SAFETY: as above.

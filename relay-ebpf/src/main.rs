@@ -9,11 +9,15 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod binding;
+#[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod program;
+#[cfg(target_arch = "bpf")]
+mod strangers;
 
 /// The object is for BPF only; this lets host tools look at the crate.
 #[cfg(not(target_arch = "bpf"))]

@@ -1,13 +1,14 @@
 //! The tables and the settings. Their shapes are `relay_common`'s; their sizes are set when userspace loads the
 //! object.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMapHash, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray};
 use relay_common::flow::{Bucket, FlowRecord, KEY_WORDS};
 use relay_common::next_hop::NextHop;
 use relay_common::reason::Reason;
-use relay_common::tables::{Count, Local, LocalKey, Settings};
+use relay_common::strangers::{CELLS, ROWS, SketchSeed};
+use relay_common::tables::{Controls, Count, Local, LocalKey, Settings};
 
 #[map]
 pub(crate) static FLOW_INDEX: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -27,6 +28,15 @@ pub(crate) static DEVICES: DevMapHash = DevMapHash::with_max_entries(64, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Count> = PerCpuArray::with_max_entries(Reason::COUNT as u32, 0);
 
+#[map]
+pub(crate) static STRANGERS: Array<u64> = Array::with_max_entries(ROWS as u32 * CELLS, 0);
+
+#[map]
+pub(crate) static WAYS_BACK: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(crate) static CONTROLS: Array<Controls> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Written by the loader before the program is verified.
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings {
@@ -38,15 +48,17 @@ static SETTINGS: Settings = Settings {
     fill: 0,
 };
 
-/// The settings as loaded. Read word by word and volatile, or the compiler would fold in the zeros above.
+/// A setting as loaded, word by word and volatile, or the compiler would fold in the zeros above.
+macro_rules! load {
+    ($($field:tt)+) => {
+        // SAFETY: a field of a static that nobody writes while the program runs.
+        unsafe { core::ptr::read_volatile(&raw const SETTINGS.$($field)+) }
+    };
+}
+
+/// The settings that the hot path uses.
 #[inline(always)]
 pub(crate) fn settings() -> Settings {
-    macro_rules! load {
-        ($($field:tt)+) => {
-            // SAFETY: a field of a static that nobody writes while the program runs.
-            unsafe { core::ptr::read_volatile(&raw const SETTINGS.$($field)+) }
-        };
-    }
     Settings {
         seed: [
             load!(seed[0]),
@@ -61,10 +73,28 @@ pub(crate) fn settings() -> Settings {
             load!(seed[9]),
             load!(seed[10]),
         ],
+        // Read where it is used: rarely.
         bucket_mask: load!(bucket_mask),
         first_port: load!(first_port),
         last_port: load!(last_port),
         virtual_cards: load!(virtual_cards),
         fill: 0,
     }
+}
+
+/// Written by the loader before the program is verified.
+#[unsafe(no_mangle)]
+static STRANGERS_SEED: SketchSeed = [0; 4];
+
+/// The seed of the strangers' table.
+#[inline(always)]
+pub(crate) fn strangers_seed() -> SketchSeed {
+    // SAFETY: a static that nobody writes while the program runs; volatile for the same reason as the settings.
+    unsafe { (&raw const STRANGERS_SEED).read_volatile() }
+}
+
+/// Whether packets may come from a virtual card.
+#[inline(always)]
+pub(crate) fn virtual_cards() -> bool {
+    load!(virtual_cards) != 0
 }

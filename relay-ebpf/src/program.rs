@@ -12,7 +12,7 @@ use relay_common::rewrite;
 use relay_common::tables::{LocalKey, Settings};
 
 use crate::frame::Linear;
-use crate::maps;
+use crate::{maps, strangers};
 
 /// The entry.
 #[xdp]
@@ -20,15 +20,15 @@ pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
     let settings = maps::settings();
     let mut packet = Packet::default();
     if let Some(reason) = packet::parse(&Linear::new(&ctx), &settings, &mut packet) {
-        return pass_unmatched(&packet, &settings, reason);
+        return unmatched(&ctx, &packet, &settings, reason);
     }
-    let Some(record) = find(&packet, &settings) else { return miss(&packet, &settings) };
+    let Some(record) = find(&packet, &settings) else { return miss(&ctx, &packet, &settings) };
     // The generation before the key: a record that is being reused shows in one of them.
     // SAFETY: an element of FLOWS; volatile because userspace writes it meanwhile.
     let generation = unsafe { (&raw const (*record).generation).read_volatile() };
     // SAFETY: an element of FLOWS.
     if unsafe { (*record).key } != packet.key {
-        return miss(&packet, &settings);
+        return miss(&ctx, &packet, &settings);
     }
     forward(&ctx, &packet, &settings, record, generation)
 }
@@ -110,20 +110,31 @@ fn forward(
 }
 
 #[inline(always)]
-fn miss(packet: &Packet, settings: &Settings) -> u32 {
+fn miss(ctx: &XdpContext, packet: &Packet, settings: &Settings) -> u32 {
     let reason = if packet.key.channel.0 != 0 { Reason::NoBinding } else { Reason::NoPeerBinding };
-    pass_unmatched(packet, settings, reason)
+    unmatched(ctx, packet, settings, reason)
 }
 
-/// A packet that no flow matched goes up; its reason is counted only when it was addressed to us.
+/// A packet that no flow matched goes up; its reason is counted only when it was addressed to us. What came to a listener
+/// and is no ChannelData is looked at.
 #[inline(always)]
-fn pass_unmatched(packet: &Packet, settings: &Settings, reason: Reason) -> u32 {
-    let reason = if reason as u32 == Reason::NotOurs as u32 || !is_ours(packet, settings) {
-        Reason::NotOurs
-    } else {
-        reason
+fn unmatched(ctx: &XdpContext, packet: &Packet, settings: &Settings, reason: Reason) -> u32 {
+    if reason as u32 == Reason::NotOurs as u32 || !is_ours(packet, settings) {
+        return pass(packet, Reason::NotOurs);
+    }
+    let reason = match reason {
+        Reason::Malformed => return drop(packet, reason),
+        Reason::Stun => strangers::stun(ctx, packet),
+        _ => return pass(packet, reason),
     };
-    pass(packet, reason)
+    match reason {
+        Reason::Answered => {
+            count(packet, reason);
+            xdp_action::XDP_TX
+        }
+        Reason::Malformed | Reason::StrangerLimited | Reason::Torn => drop(packet, reason),
+        _ => pass(packet, reason),
+    }
 }
 
 /// Whether the destination is a listener, or a relayed address and port, or one of their addresses where the port is

@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aya::maps::{Array, DevMapHash, HashMap, PerCpuArray};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use rand::rngs::StdRng;
@@ -12,7 +13,8 @@ use relay_common::addr::{Be16, Endpoint};
 use relay_common::flow::{self, Bucket, FlowRecord, HashSeed, Path};
 use relay_common::next_hop::NextHop;
 use relay_common::reason::{self, Reason};
-use relay_common::tables::{self, Count, Local, LocalKey, Settings, bytes_of};
+use relay_common::strangers::SketchSeed;
+use relay_common::tables::{self, Controls, Count, Local, LocalKey, Settings, bytes_of};
 
 /// The interface that `BPF_PROG_TEST_RUN` says a packet came from, unless told otherwise: the loopback.
 pub const INGRESS: u32 = 1;
@@ -80,10 +82,13 @@ impl Program {
             virtual_cards: virtual_cards.into(),
             fill: 0,
         };
+        let strangers: SketchSeed = std::array::from_fn(|_| random.random());
         let mut ebpf = EbpfLoader::new()
+            .override_global(tables::STRANGERS_SEED, bytes_of(&strangers), true)
             .map_max_entries(tables::FLOW_INDEX, buckets)
             .map_max_entries(tables::FLOWS, records)
             .map_max_entries(tables::NEXT_HOPS, HOPS)
+            .map_max_entries(tables::WAYS_BACK, 64)
             .override_global(tables::SETTINGS, bytes_of(&settings), true)
             .load(object)
             .expect("the kernel takes the maps (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)");
@@ -121,6 +126,23 @@ impl Program {
     pub fn next_hop(&mut self, index: u32, hop: NextHop) {
         let bytes: [u8; size_of::<NextHop>()] = bytes_of(&hop).try_into().expect("its size");
         self.set(tables::NEXT_HOPS, index, bytes);
+    }
+
+    /// Says what may change while the program runs.
+    pub fn controls(&mut self, controls: Controls) {
+        let bytes: [u8; size_of::<Controls>()] = bytes_of(&controls).try_into().expect("its size");
+        self.set(tables::CONTROLS, 0, bytes);
+    }
+
+    /// Says by which next hop answers go to these addresses; 0 for one that only the kernel knows.
+    pub fn way_back(&mut self, ip: IpAddr, prefix_len: u32, next_hop: u32) {
+        let (ip, len) = match ip {
+            IpAddr::V4(ip) => (ip.to_ipv6_mapped(), 96 + prefix_len),
+            IpAddr::V6(ip) => (ip, prefix_len),
+        };
+        let map = self.ebpf.map_mut(tables::WAYS_BACK).expect("in the object");
+        let mut map = LpmTrie::<_, [u8; 16], u32>::try_from(map).expect("a trie");
+        map.insert(&Key::new(len, ip.octets()), next_hop, 0).expect("room");
     }
 
     /// Lets packets be redirected to this interface.

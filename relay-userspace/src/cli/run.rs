@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use relay_common::tables::Controls;
 
 use super::flags::SettingsFlags;
 use super::log;
@@ -104,6 +105,18 @@ pub(super) fn datapath_config(settings: &Settings) -> DatapathConfig {
         relay_ports: settings.relay_ports.range(),
         max_bindings: settings.max_bindings,
         shards: settings.shards,
+        controls: controls(settings),
+    }
+}
+
+/// What the data path goes by and a reload may change.
+pub(super) fn controls(settings: &Settings) -> Controls {
+    let strangers = settings.rates.strangers.rate();
+    Controls {
+        stranger_cost: strangers.map_or(0, |rate| rate.cost(1)),
+        stranger_burst: strangers.map_or(0, |rate| rate.burst()),
+        // The answers of discovery say more, and some leave by another address.
+        answer_bindings: (settings.answer_bindings && settings.discovery.is_none()).into(),
     }
 }
 

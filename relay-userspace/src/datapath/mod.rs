@@ -18,6 +18,7 @@ mod shared_map;
 mod start;
 mod status;
 mod watcher;
+mod ways_back;
 
 use relay_common::tables::Count;
 

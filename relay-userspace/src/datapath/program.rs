@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use aya::maps::xdp::{DevMapHash, XdpMapError};
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use relay_common::flow::{Bucket, FlowRecord};
 use relay_common::next_hop::NextHop;
+use relay_common::strangers::SketchSeed;
 use relay_common::tables::{
-    COUNTERS, DEVICES, FLOW_INDEX, FLOWS, LOCALS, Local, LocalKey, NEXT_HOPS, SETTINGS, Settings,
+    CONTROLS, COUNTERS, Controls, DEVICES, FLOW_INDEX, FLOWS, LOCALS, Local, LocalKey, NEXT_HOPS, SETTINGS,
+    STRANGERS_SEED, Settings, WAYS_BACK,
 };
 
 use super::counters::Counters;
@@ -21,6 +23,7 @@ use super::flow_table::{FlowTable, TableSize};
 use super::interfaces::local_key;
 use super::next_hop::NEXT_HOPS as NEXT_HOP_ROWS;
 use super::shared_map::{Pod, SharedWords};
+use super::ways_back::{PREFIXES, WaysBack};
 
 const PROGRAM: &str = "turnpike_xdp";
 
@@ -44,12 +47,15 @@ pub(super) struct Tables {
     pub(super) flows: FlowTable,
     pub(super) next_hops: Arc<SharedWords>,
     pub(super) counters: Counters,
+    pub(super) controls: SharedWords,
+    pub(super) ways_back: WaysBack,
 }
 
 /// What is fixed when the object is loaded.
 pub(super) struct Plan {
     pub(super) size: TableSize,
     pub(super) settings: Settings,
+    pub(super) strangers: SketchSeed,
     pub(super) locals: BTreeSet<(IpAddr, u16)>,
 }
 
@@ -76,12 +82,14 @@ impl Program {
     pub(super) fn load(object: &[u8], plan: &Plan) -> Result<(Self, Tables), LoadError> {
         // Before 5.11 maps count against this limit. Without the privilege to raise it, loading says what is wrong.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-        let settings = Pod(plan.settings);
+        let (settings, strangers) = (Pod(plan.settings), Pod(plan.strangers));
         let mut ebpf = EbpfLoader::new()
             .override_global(SETTINGS, &settings, true)
+            .override_global(STRANGERS_SEED, &strangers, true)
             .map_max_entries(FLOW_INDEX, plan.size.buckets)
             .map_max_entries(FLOWS, plan.size.records)
             .map_max_entries(NEXT_HOPS, NEXT_HOP_ROWS)
+            .map_max_entries(WAYS_BACK, PREFIXES)
             .map_max_entries(LOCALS, (2 * plan.locals.len()).max(LEAST_LOCALS) as u32)
             .load(object)?;
         // Before any table is taken out: its descriptor closes when it is mapped, and the program's code names it.
@@ -96,6 +104,8 @@ impl Program {
             ),
             next_hops: Arc::new(array::<NextHop>(&mut ebpf, NEXT_HOPS, NEXT_HOP_ROWS)?),
             counters: Counters::new(PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)?),
+            controls: array::<Controls>(&mut ebpf, CONTROLS, 1)?,
+            ways_back: WaysBack::new(LpmTrie::try_from(take(&mut ebpf, WAYS_BACK)?)?),
         };
         let devices = DevMapHash::try_from(take(&mut ebpf, DEVICES)?)?;
         let locals = HashMap::try_from(take(&mut ebpf, LOCALS)?)?;

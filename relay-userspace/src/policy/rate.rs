@@ -29,10 +29,15 @@ impl Rate {
         (u128::from(self.units) * 1_000_000_000 / u128::from(self.period)) as u64
     }
 
+    /// How far a bucket may be ahead of the clock, in nanoseconds.
+    pub fn burst(&self) -> u64 {
+        self.burst
+    }
+
     /// How long `units` take, in nanoseconds. Rounded down: what a rate lets through in excess is a nanosecond's worth
     /// for each packet, and a burst of single units is not cut short. In 64 bits, as it is done for each packet: that
     /// is enough for the bytes of one in any period below three days.
-    pub(super) fn cost(&self, units: u64) -> u64 {
+    pub fn cost(&self, units: u64) -> u64 {
         units.saturating_mul(self.period) / self.units
     }
 

@@ -120,7 +120,7 @@ fn load(config: &DatapathConfig) -> Result<(), String> {
         virtual_cards: 1,
         fill: 0,
     };
-    let plan = Plan { size, settings, locals: Default::default() };
+    let plan = Plan { size, settings, strangers: [0; _], locals: Default::default() };
     Program::load(object, &plan).map(drop).map_err(|e| load_reason(&e))
 }
 
