@@ -5,8 +5,8 @@ use crate::tables::Plain;
 /// The most flows that a bench cycles through.
 pub const FLOWS: u32 = 65_536;
 
-/// 64-bit words of a template: room for Ethernet, IPv6, UDP and ChannelData headers.
-pub const WORDS: usize = 9;
+/// 64-bit words of a template: room for Ethernet, IPv6, UDP and a STUN message of one attribute.
+pub const WORDS: usize = 12;
 
 /// The start of a frame.
 #[repr(C)]
