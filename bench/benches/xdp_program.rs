@@ -12,11 +12,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use relay_common::addr::{Be16, Endpoint};
-use relay_common::bench::{FLOWS, Template};
+use relay_common::bench::{FLOWS, Template, WORDS};
 use relay_common::channel::INDICATION;
 use relay_common::flow::{FlowRecord, Path};
+use relay_common::meter::{Cost, Limit};
 use relay_common::next_hop::HAIRPIN;
-use relay_common::tables::bytes_of;
+use relay_common::tables::{Controls, bytes_of};
 use turnpike::stun::{Builder, Class, MessageType, Method, TransactionId};
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::xdp::{INGRESS, Program, next_hop, path};
@@ -55,8 +56,13 @@ struct Subject {
     program: Program,
     restore: Ebpf,
     input: Vec<u8>,
+    /// The program's verdict.
+    verdict: u32,
     nets: Vec<f64>,
 }
+
+const XDP_DROP: u32 = 1;
+const XDP_TX: u32 = 3;
 
 fn main() {
     let v4 = ("198.51.100.7:5000", "192.0.2.1:3478", "192.0.2.1:50000", "203.0.113.9:6000");
@@ -78,6 +84,19 @@ fn main() {
                 subjects.push(Subject::new(name, ends, kind, flows));
             }
         }
+    }
+    for (name, client, listener) in [("v4", v4.0, v4.1), ("v6", v6.0, v6.1)] {
+        for (fingerprint, what) in [(false, "answered"), (true, "answered with FINGERPRINT")] {
+            subjects.push(Subject::stranger(
+                format!("{name}  Binding  {what}"),
+                client,
+                listener,
+                fingerprint,
+                false,
+            ));
+        }
+        let name = format!("{name}  Binding  limited");
+        subjects.push(Subject::stranger(name, client, listener, false, true));
     }
     for round in 0..=ROUNDS {
         for subject in &mut subjects {
@@ -127,17 +146,39 @@ impl Subject {
                 _ => Datagram::new(path.client.into(), path.listener.into(), payload),
             }
             .frame();
-            let mut template = Template { frame_len: frame.len() as u64, ..Template::default() };
-            for (word, bytes) in template.words.iter_mut().zip(frame.chunks_exact(8)) {
-                *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
-            }
-            templates.push(template);
+            templates.push(template(&frame));
             input = frame;
         }
         let run = program.run(&input);
         assert_eq!(run.verdict, turnpike_tests::xdp::Verdict::Tx, "{run:?}");
         let name = format!("{families}  {:14}  {flows:>6} flows", kind.name());
-        Self { name, program, restore: restore(&templates), input, nets: Vec::new() }
+        Self { name, program, restore: restore(&templates), input, verdict: XDP_TX, nets: Vec::new() }
+    }
+
+    /// A Binding request, answered or, where it costs more than there is, limited.
+    fn stranger(name: String, client: &str, listener: &str, fingerprint: bool, limited: bool) -> Self {
+        let mut program = Program::load();
+        let (client, listener): (SocketAddr, _) =
+            (client.parse().expect("an address"), listener.parse().expect("an address"));
+        let ethertype = if client.is_ipv4() { 0x0800 } else { 0x86dd };
+        program.next_hop(1, next_hop(INGRESS, 1500, [2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], &[], ethertype));
+        program.listener(listener);
+        for any in ["0.0.0.0", "::"] {
+            program.way_back(any.parse().expect("an address"), 0, 1);
+        }
+        let cost = if limited { Cost::new(1 << 40, 0) } else { Cost::default() };
+        program.controls(Controls { strangers: Limit { cost, burst: 0 }, answer_bindings: 1 });
+        let mut request = Vec::new();
+        let kind = MessageType::new(Method::BINDING, Class::Request);
+        let mut builder = Builder::new(&mut request, kind, TransactionId([7; 12]));
+        if fingerprint {
+            builder.fingerprint();
+        }
+        let mut input = Datagram::new(client, listener, request).frame();
+        // Bytes after the packet, as Ethernet pads short ones: a template is written whole.
+        input.resize(8 * WORDS, 0);
+        let verdict = if limited { XDP_DROP } else { XDP_TX };
+        Self { name, program, restore: restore(&[template(&input)]), input, verdict, nets: Vec::new() }
     }
 
     /// Nanoseconds a run, the template's restoring and the empty program taken off.
@@ -145,11 +186,11 @@ impl Subject {
         let subject = self.program.xdp().fd().expect("loaded").try_clone().expect("a descriptor");
         let nothing: &Xdp = self.restore.program("nothing").expect("there").try_into().expect("XDP");
         let nothing = nothing.fd().expect("loaded").try_clone().expect("a descriptor");
-        self.time(&subject) - self.time(&nothing)
+        self.time(&subject, self.verdict) - self.time(&nothing, XDP_TX)
     }
 
     /// Nanoseconds a run with `subject` behind `restore`.
-    fn time(&mut self, subject: &ProgramFd) -> f64 {
+    fn time(&mut self, subject: &ProgramFd, verdict: u32) -> f64 {
         let slot = self.restore.map_mut("SUBJECT").expect("there");
         ProgramArray::try_from(slot)
             .expect("a program array")
@@ -158,7 +199,7 @@ impl Subject {
         let restore: &Xdp = self.restore.program("restore").expect("there").try_into().expect("XDP");
         let options = TestRunOptions { data_in: Some(&self.input), repeat: REPEAT, ..TestRunOptions::new() };
         let result = restore.test_run(options).expect("BPF_PROG_TEST_RUN");
-        assert_eq!(result.return_value, 3, "XDP_TX on every path");
+        assert_eq!(result.return_value, verdict, "{}", self.name);
         result.duration.as_nanos() as f64
     }
 }
@@ -213,6 +254,15 @@ fn ends_of((client, listener, relayed, peer): (&str, &str, &str, &str), flow: u3
         further(shift(peer, flow as u16)),
         CHANNEL + high,
     )
+}
+
+/// What is written over a frame before each run.
+fn template(frame: &[u8]) -> Template {
+    let mut template = Template { frame_len: frame.len() as u64, ..Template::default() };
+    for (word, bytes) in template.words.iter_mut().zip(frame.chunks_exact(8)) {
+        *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
+    }
+    template
 }
 
 /// Loads `restore` over these templates.

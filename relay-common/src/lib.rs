@@ -8,6 +8,7 @@
 
 pub mod addr;
 pub mod bench;
+pub mod binding;
 pub mod channel;
 pub mod checksum;
 pub mod flow;
@@ -18,6 +19,8 @@ pub mod packet;
 pub mod reason;
 pub mod rewrite;
 pub mod send;
+pub mod strangers;
+pub mod stun;
 pub mod tables;
 pub mod way_back;
 pub mod wire;

@@ -42,6 +42,7 @@ impl Cost {
 }
 
 /// A rate, as a meter holds it.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Limit {
     /// Of a unit. Zero: there is no limit.

@@ -79,6 +79,7 @@ impl Packet {
 
 /// Reads a frame into `packet`, whose `interface` alone is set before. `None` when the flow table can be asked; otherwise why the packet goes up as it is.
 /// `packet.key` holds what is known of the addresses and ports even then, zeros for the rest.
+/// [`Reason::Malformed`] holds at a listener only: what else the port is for is not known here.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F, settings: &Settings, packet: &mut Packet) -> Option<Reason> {
     let Some(ethernet) = frame.header::<Ethernet>(0) else { return Some(Reason::NotOurs) };
@@ -200,14 +201,14 @@ fn parse_udp<F: Frame + ?Sized>(
 
     // A client's packet: RFC 8656 section 12 tells ChannelData from STUN by the first two bits.
     if udp_len < UDP_LEN + channel::HEADER_LEN as u16 {
-        return Some(Reason::NotTurn);
+        return Some(Reason::Malformed);
     }
     let Some(header) = frame.header::<ChannelData>(at + size_of::<Udp>()) else {
         return Some(Reason::BadLength);
     };
     let number = header.number;
     if !channel::is_channel(number.get()) {
-        return Some(if number.get() < channel::MIN { Reason::Stun } else { Reason::NotTurn });
+        return Some(if number.get() < channel::MIN { Reason::Stun } else { Reason::Malformed });
     }
     packet.key.channel = number;
     packet.head = channel::HEADER_LEN as u16;

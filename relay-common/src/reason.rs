@@ -20,15 +20,13 @@ pub enum Reason {
     NoBinding,
     /// Passed up: a packet at a relayed address from a peer that no binding in the tables names.
     NoPeerBinding,
-    /// Passed up: neither STUN nor ChannelData at a listener.
-    NotTurn,
     /// Passed up: an IP fragment.
     Fragment,
     /// Passed up: IPv4 options or IPv6 extension headers.
     IpOptions,
     /// Passed up: IP, UDP or ChannelData lengths that contradict each other or the frame.
     BadLength,
-    /// Passed up: a wrong IPv4 header checksum; the kernel drops it.
+    /// Passed up: a wrong IPv4 header checksum, or a wrong UDP checksum of what would be answered; the kernel drops it.
     BadChecksum,
     /// Passed up: ChannelData with trailing padding, which the slow path strips.
     Padding,
@@ -45,8 +43,8 @@ pub enum Reason {
     InPieces,
     /// Passed up: the next hop's MAC address is not known, or it is behind an interface without the program.
     NextHop,
-    /// Passed up: it came in by another interface than its sender is reached by, where `rp_filter` is strict: the kernel
-    /// decides.
+    /// Passed up: it came in by another interface than its sender is reached by, where `rp_filter` is strict or the answer
+    /// would leave by that other one: the kernel decides.
     ReversePath,
     /// Passed up: the table entry changed while it was read.
     Changed,
@@ -76,7 +74,7 @@ pub enum Reason {
     IcmpType,
     /// Dropped: an ICMP error when the client was told enough of them in this second.
     IcmpRate,
-    /// Dropped: not a well-formed STUN message or ChannelData.
+    /// Dropped: at a listener, neither a well-formed STUN message nor ChannelData.
     Malformed,
     /// Dropped: a STUN message of a class or method that a server does not answer.
     Unexpected,
@@ -113,7 +111,6 @@ impl Reason {
             | Reason::Stun
             | Reason::NoBinding
             | Reason::NoPeerBinding
-            | Reason::NotTurn
             | Reason::Fragment
             | Reason::IpOptions
             | Reason::BadLength
@@ -148,7 +145,7 @@ impl Reason {
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 40] = [
+    pub const ALL: [Reason; 39] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::RelayToRelay,
@@ -157,7 +154,6 @@ impl Reason {
         Reason::Stun,
         Reason::NoBinding,
         Reason::NoPeerBinding,
-        Reason::NotTurn,
         Reason::Fragment,
         Reason::IpOptions,
         Reason::BadLength,
@@ -205,7 +201,6 @@ impl Reason {
             Reason::Stun => "stun",
             Reason::NoBinding => "no_binding",
             Reason::NoPeerBinding => "no_peer_binding",
-            Reason::NotTurn => "not_turn",
             Reason::Fragment => "fragment",
             Reason::IpOptions => "ip_options",
             Reason::BadLength => "bad_length",

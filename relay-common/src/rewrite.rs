@@ -329,7 +329,7 @@ fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, w
 }
 
 #[inline(always)]
-fn write_l2<F: FrameMut + ?Sized>(frame: &mut F, hop: &NextHop) -> bool {
+pub(crate) fn write_l2<F: FrameMut + ?Sized>(frame: &mut F, hop: &NextHop) -> bool {
     let l2 = &hop.l2;
     let Some(out) = frame.header_mut::<L2<7>>(0) else { return false };
     out.0 = [l2[0], l2[1], l2[2], l2[3], l2[4], l2[5], l2[6]];

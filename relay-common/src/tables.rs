@@ -7,6 +7,7 @@ use core::ops::AddAssign;
 
 use crate::addr::{Be16, NetIp};
 use crate::flow::HashSeed;
+use crate::meter::Limit;
 
 /// The version of all layouts here; part of the path that tables are pinned under.
 pub const LAYOUT: u32 = 1;
@@ -25,8 +26,17 @@ pub const LOCALS: &str = "LOCALS";
 pub const DEVICES: &str = "DEVICES";
 /// Array of [`Interface`](crate::interface::Interface): the interfaces that the program is attached to.
 pub const INTERFACES: &str = "INTERFACES";
+/// Array of words, a cell of [`strangers`](crate::strangers) each: the buckets of the networks that strangers are of.
+pub const STRANGERS: &str = "STRANGERS";
+/// Longest-prefix-match table of [`NetIp`] to the index of a next hop: by which way what came from an address goes back.
+/// 0, like no entry, is a way that only the kernel knows.
+pub const WAYS_BACK: &str = "WAYS_BACK";
+/// Array of one [`Controls`].
+pub const CONTROLS: &str = "CONTROLS";
 /// Per-CPU array of [`Count`], indexed by [`counter`](crate::interface::counter).
 pub const COUNTERS: &str = "COUNTERS";
+/// Name of the `.rodata` global of type [`SketchSeed`](crate::strangers::SketchSeed).
+pub const STRANGERS_SEED: &str = "STRANGERS_SEED";
 /// Name of the `.rodata` global of type [`Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 
@@ -43,6 +53,17 @@ pub struct Settings {
     pub first_port: u16,
     /// The last relayed port, host order.
     pub last_port: u16,
+}
+
+/// What may change while the program runs; zeros where nothing was said. Each field is read for itself: a packet may be
+/// judged by the old value of one and the new value of another.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Controls {
+    /// Of the requests without credentials of each network.
+    pub strangers: Limit,
+    /// Not zero where STUN Binding requests are answered by the program.
+    pub answer_bindings: u64,
 }
 
 /// The key of [`LOCALS`].
@@ -91,6 +112,10 @@ pub unsafe trait Plain: Copy + 'static {}
 
 // SAFETY: integers only; the fields fill the type (asserted below or beside the type).
 unsafe impl Plain for Settings {}
+// SAFETY: as above.
+unsafe impl Plain for crate::strangers::SketchSeed {}
+// SAFETY: as above.
+unsafe impl Plain for Controls {}
 // SAFETY: as above.
 unsafe impl Plain for LocalKey {}
 // SAFETY: as above.

@@ -12,6 +12,8 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod binding;
+#[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -21,6 +23,8 @@ mod meters;
 mod other_ways;
 #[cfg(target_arch = "bpf")]
 mod program;
+#[cfg(target_arch = "bpf")]
+mod strangers;
 
 /// The object is for BPF only; this lets host tools look at the crate.
 #[cfg(not(target_arch = "bpf"))]

@@ -3,15 +3,16 @@
 
 use core::arch::asm;
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, DevMapHash, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray};
 use relay_common::flow::{Bucket, FlowRecord, KEY_WORDS};
 use relay_common::interface::{self, Interface};
 use relay_common::meter::Row;
 use relay_common::next_hop::NextHop;
 use relay_common::packet::Packet;
-use relay_common::tables::{Count, Local, LocalKey, Settings};
+use relay_common::strangers::{CELLS, ROWS, SketchSeed};
+use relay_common::tables::{Controls, Count, Local, LocalKey, Settings};
 
 #[map]
 pub(crate) static FLOW_INDEX: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -51,6 +52,15 @@ pub(crate) struct Desk {
     pub(crate) found: [u64; 2],
 }
 
+#[map]
+pub(crate) static STRANGERS: Array<u64> = Array::with_max_entries(ROWS as u32 * CELLS, 0);
+
+#[map]
+pub(crate) static WAYS_BACK: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+#[map]
+pub(crate) static CONTROLS: Array<Controls> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Written by the loader before the program is verified.
 #[unsafe(no_mangle)]
 static SETTINGS: Settings =
@@ -64,4 +74,15 @@ pub(crate) fn settings() -> &'static Settings {
     unsafe { asm!("{0} = {0}", inlateout(reg) settings, options(pure, nomem, nostack, preserves_flags)) };
     // SAFETY: the static, which nobody writes while the program runs.
     unsafe { &*settings }
+}
+
+/// Written by the loader before the program is verified.
+#[unsafe(no_mangle)]
+static STRANGERS_SEED: SketchSeed = [0; 4];
+
+/// The seed of the strangers' table.
+#[inline(always)]
+pub(crate) fn strangers_seed() -> SketchSeed {
+    // SAFETY: a static that nobody writes while the program runs; volatile for the same reason as the settings.
+    unsafe { (&raw const STRANGERS_SEED).read_volatile() }
 }

@@ -23,9 +23,10 @@ use crate::frame::Linear;
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::program::{
-    count, drop, find_number, generation, hop_generation, is_in_pieces, leave, may_leave, pass,
-    pass_unmatched, way_back_agrees,
+    count, drop, find_number, generation, hop_generation, is_in_pieces, leave, may_leave, pass, unmatched,
+    way_back_agrees,
 };
+use crate::strangers;
 
 /// Why a packet is not on the hot path.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub(crate) enum Kind {
     Stun,
     /// No channel binding is for it. If a peer sent it, there may be a permission for its address.
     Unbound,
-    /// A channel binding is for it, and leads to a relayed address of ours.
+    /// A record is for it, and leads to a relayed address of ours, or is a permission's.
     Bound,
 }
 
@@ -44,21 +45,28 @@ pub(crate) fn take(ctx: &XdpContext, desk: &mut Desk, kind: Kind) -> u32 {
     desk.found = [0; 2];
     let packet = &mut desk.packet;
     let reason = match kind {
-        Kind::Stun => send(ctx, packet),
-        Kind::Unbound if packet.key.channel.0 != 0 => Some(Reason::NoBinding),
-        Kind::Unbound => {
+        Kind::Stun => match send(ctx, packet) {
+            Some(_) => return strangers::take(ctx, packet),
+            None => None,
+        },
+        Kind::Unbound if packet.key.channel.0 == 0 => {
             packet.key.src_port = Be16(0);
             packet.peer = packet.key.src;
             None
         }
-        Kind::Bound => None,
+        Kind::Unbound => Some(Reason::NoBinding),
+        Kind::Bound => {
+            // A peer that sends from port 0 is found by its permission at once.
+            packet.peer = packet.key.src;
+            None
+        }
     };
     let reason = if reason.is_none() { find(desk) } else { reason };
     match reason {
         None => forward(ctx, desk),
         // A relayed address of ours is ours: this one was addressed to a listener.
         Some(reason) if desk.found[0] != 0 => pass(&desk.packet, reason),
-        Some(reason) => pass_unmatched(&desk.packet, maps::settings(), reason),
+        Some(reason) => unmatched(&desk.packet, maps::settings(), reason),
     }
 }
 

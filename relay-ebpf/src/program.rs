@@ -47,7 +47,7 @@ fn run(ctx: &XdpContext, pieces: bool) -> u32 {
     match packet::parse(&Linear::new(ctx, pieces), settings, &mut desk.packet) {
         None => {}
         Some(Reason::Stun) => return other_ways::take(ctx, desk, Kind::Stun),
-        Some(reason) => return pass_unmatched(&desk.packet, settings, reason),
+        Some(reason) => return unmatched(&desk.packet, settings, reason),
     }
     let Some(record) = find(&desk.packet.key, settings) else {
         return other_ways::take(ctx, desk, Kind::Unbound);
@@ -240,21 +240,20 @@ pub(crate) fn leave(packet: &Packet, hop: &NextHop) -> u32 {
     }
 }
 
-/// A packet that no flow matched goes up; its reason is counted only when it was addressed to us.
+/// A packet that no flow matched goes up; its reason is counted only when it was addressed to us. Junk at a listener ends
+/// here.
 #[inline(always)]
-pub(crate) fn pass_unmatched(packet: &Packet, settings: &Settings, reason: Reason) -> u32 {
-    let reason = if reason as u32 == Reason::NotOurs as u32 || !is_ours(packet, settings) {
-        Reason::NotOurs
-    } else {
-        reason
-    };
-    pass(packet, reason)
+pub(crate) fn unmatched(packet: &Packet, settings: &Settings, reason: Reason) -> u32 {
+    if reason as u32 == Reason::NotOurs as u32 || !is_ours(packet, settings) {
+        return pass(packet, Reason::NotOurs);
+    }
+    if reason as u32 == Reason::Malformed as u32 { drop(packet, reason) } else { pass(packet, reason) }
 }
 
 /// Whether the destination is a listener, or a relayed address and port, or one of their addresses where the port is
 /// not known.
 #[inline(never)]
-fn is_ours(packet: &Packet, settings: &Settings) -> bool {
+pub(crate) fn is_ours(packet: &Packet, settings: &Settings) -> bool {
     let port = packet.key.dst_port.get();
     let relayed = port == 0 || (port >= settings.first_port && port <= settings.last_port);
     let key = LocalKey {

@@ -4,7 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 
-use aya::maps::{Array, DevMapHash, HashMap, Map, PerCpuArray};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, DevMapHash, HashMap, LpmTrie, Map, PerCpuArray};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
@@ -16,7 +17,8 @@ use relay_common::interface::{self, Interface};
 use relay_common::meter::{ROW_WORDS, Row};
 use relay_common::next_hop::NextHop;
 use relay_common::reason::{self, Reason};
-use relay_common::tables::{self, Count, Local, LocalKey, Settings, bytes_of};
+use relay_common::strangers::SketchSeed;
+use relay_common::tables::{self, Controls, Count, Local, LocalKey, Settings, bytes_of};
 use turnpike::datapath::{FlowTable, SharedWords};
 
 /// The interface that `BPF_PROG_TEST_RUN` says a packet came from, unless told otherwise: the loopback.
@@ -87,11 +89,14 @@ impl Program {
         let mut random = StdRng::seed_from_u64(1);
         let seed: HashSeed = std::array::from_fn(|_| random.random());
         let settings = Settings { seed, bucket_mask: buckets - 1, first_port: 49152, last_port: 65535 };
+        let strangers: SketchSeed = std::array::from_fn(|_| random.random());
         let mut ebpf = EbpfLoader::new()
+            .override_global(tables::STRANGERS_SEED, bytes_of(&strangers), true)
             .map_max_entries(tables::FLOW_INDEX, buckets)
             .map_max_entries(tables::FLOWS, records)
             .map_max_entries(tables::NEXT_HOPS, HOPS)
             .map_max_entries(tables::METERS, METERS)
+            .map_max_entries(tables::WAYS_BACK, 64)
             .override_global(tables::SETTINGS, bytes_of(&settings), true)
             .load(object)
             .expect("the kernel takes the maps (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)");
@@ -175,6 +180,23 @@ impl Program {
         let words: [u64; ROW_WORDS] =
             Array::try_from(map).expect("an array").get(&number, 0).expect("in range");
         look(Row::of_words(&words.map(AtomicU64::new)))
+    }
+
+    /// Says what may change while the program runs.
+    pub fn controls(&mut self, controls: Controls) {
+        let bytes: [u8; size_of::<Controls>()] = bytes_of(&controls).try_into().expect("its size");
+        self.set(tables::CONTROLS, 0, bytes);
+    }
+
+    /// Says by which next hop answers go to these addresses; 0 for one that only the kernel knows.
+    pub fn way_back(&mut self, ip: IpAddr, prefix_len: u32, next_hop: u32) {
+        let (ip, len) = match ip {
+            IpAddr::V4(ip) => (ip.to_ipv6_mapped(), 96 + prefix_len),
+            IpAddr::V6(ip) => (ip, prefix_len),
+        };
+        let map = self.ebpf.map_mut(tables::WAYS_BACK).expect("in the object");
+        let mut map = LpmTrie::<_, [u8; 16], u32>::try_from(map).expect("a trie");
+        map.insert(&Key::new(len, ip.octets()), next_hop, 0).expect("room");
     }
 
     /// Lets packets be redirected to this interface.

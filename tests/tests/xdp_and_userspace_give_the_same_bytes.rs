@@ -4,7 +4,6 @@
 #[path = "../../relay-userspace/tests/common/mod.rs"]
 mod common;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use relay_common::flow::{FlowRecord, Path};
 use relay_common::reason::Reason;
 use turnpike::stun::{AttributeType, Builder, Class, MAGIC_COOKIE, MessageType, Method, TransactionId};
 use turnpike::time::Timestamp;
-use turnpike::turn::{Binding, FiveTuple, PeerAddr, Via};
+use turnpike::turn::{Binding, FiveTuple, PeerAddr};
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::xdp::{INGRESS, Program, Verdict, next_hop};
 
@@ -29,6 +28,7 @@ const MTU: u16 = 1500;
 struct Pair {
     sim: Sim,
     program: Program,
+    /// Of channels, each with one for the permission of its peer in the tables.
     bindings: Vec<Binding>,
     rng: StdRng,
     /// Packets that went up because of [`Reason::UnfinishedChecksum`].
@@ -67,20 +67,7 @@ impl Pair {
                 program.insert(FlowRecord { deadline: binding.deadline.0, next_hop: 1, ..record });
             }
         }
-        // Each channel came with a permission for its peer's address.
-        let mut permissions = HashMap::new();
-        for binding in &bindings {
-            let peer = PeerAddr(SocketAddr::new(binding.peer.0.ip(), 0));
-            let permission = Binding { peer, via: Via::Indications, ..*binding };
-            permissions.insert((binding.relayed, peer), permission);
-        }
-        for permission in permissions.values() {
-            let path = Path::from(permission);
-            for record in [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)] {
-                let deadline = permission.deadline.0;
-                program.insert(FlowRecord { deadline, next_hop: 1, ..record });
-            }
-        }
+        let bindings = bindings.into_iter().filter(|b| common::channel_of(b).is_some()).collect();
         Self { sim, program, bindings, rng, unfinished: 0 }
     }
 
@@ -90,12 +77,14 @@ impl Pair {
         let binding = *self.bindings.choose(rng).expect("bindings were made");
         let data: Vec<u8> = (0..rng.random_range(0..300)).map(|_| rng.random()).collect();
         let indication = rng.random_bool(0.5);
+        // Port 0 is one that data comes from, but not one that it may go to.
+        let from_port = SocketAddr::new(binding.peer.0.ip(), rng.random_range(0..u16::MAX) % 100);
         let other_port = SocketAddr::new(binding.peer.0.ip(), rng.random_range(1..u16::MAX));
         let datagram = if indication && rng.random() {
             let payload = send(rng, other_port, &data);
             Datagram::new(binding.five_tuple.client.0, binding.five_tuple.listener, payload)
         } else if indication {
-            Datagram::new(other_port, binding.relayed.0, data)
+            Datagram::new(from_port, binding.relayed.0, data)
         } else if rng.random() {
             let payload = channel_data(common::channel_of(&binding).expect("a channel"), &data, 0);
             Datagram::new(binding.five_tuple.client.0, binding.five_tuple.listener, payload)

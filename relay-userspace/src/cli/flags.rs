@@ -19,7 +19,7 @@ pub(super) struct SettingsFlags {
     ///
     /// Keys are the flags' names: listen, realm, shards, mobility, software; [relay] addresses, ports; [auth] users, users-file,
     /// secrets, secrets-file, password-algorithms, secret-algorithms; [[realms]] name, listeners, origins and the first
-    /// four of [auth], which have no flags; [datapath] mode, interfaces, max-bindings; [peers] allow, deny;
+    /// four of [auth], which have no flags; [datapath] mode, interfaces, max-bindings, answer-bindings; [peers] allow, deny;
     /// [[peers.override]] users, realms, allow, deny, which has no flags; [discovery] enabled; [alternate] servers,
     /// domain, when; [limits] user-quota, total-quota, allocation-bandwidth, allocation-packets, allocation-peers,
     /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [admin] listen. An unknown key is an
@@ -98,6 +98,10 @@ pub(super) struct SettingsFlags {
     /// How many channels and permissions XDP has room for; more stay in userspace [default: 131072, which take 44 MiB]
     #[arg(long, value_name = "N", help_heading = "Data path")]
     max_bindings: Option<u32>,
+
+    /// Have STUN Binding requests answered in userspace, not by XDP
+    #[arg(long, help_heading = "Data path")]
+    no_answer_bindings: bool,
 
     /// Let clients reach these peers although the default rules forbid it (repeatable)
     ///
@@ -226,6 +230,7 @@ impl SettingsFlags {
                 mode: self.datapath,
                 interfaces: self.interface,
                 max_bindings: self.max_bindings,
+                answer_bindings: self.no_answer_bindings.then_some(false),
             },
             peers: Peers { allow: self.allow_peer, deny: self.deny_peer, overrides: Vec::new() },
             discovery: Discovery { enabled: self.nat_discovery.then_some(true) },
@@ -275,7 +280,7 @@ mod tests {
     fn flags_say_the_same_as_the_file() {
         let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 --mobility --software \
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
-             --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 \
+             --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 --no-answer-bindings \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
              --alternate-server 192.0.2.9:443 --alternate-server [2001:db8::9] --alternate-domain turn2.example.org \
              --alternate-when always --user-quota 3 --total-quota 4 --max-lifetime 2h \
@@ -289,7 +294,7 @@ mod tests {
             mobility = true
             software = true
             relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000" }
-            datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5 }
+            datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5, answer-bindings = false }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
             discovery = { enabled = true }
             alternate = { servers = ["192.0.2.9:443", "[2001:db8::9]:3478"], domain = "turn2.example.org", when = "always" }

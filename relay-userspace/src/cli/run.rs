@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use relay_common::tables::Controls;
 
 use super::flags::SettingsFlags;
 use super::log;
@@ -103,6 +104,16 @@ pub(super) fn datapath_config(settings: &Settings) -> DatapathConfig {
         relay_ports: settings.relay_ports.range(),
         max_bindings: settings.max_bindings,
         shards: settings.shards,
+        controls: controls(settings),
+    }
+}
+
+/// What the data path goes by and a reload may change.
+pub(super) fn controls(settings: &Settings) -> Controls {
+    Controls {
+        strangers: settings.rates.strangers.rate().map(|rate| rate.limit()).unwrap_or_default(),
+        // The answers of discovery say more, and some leave by another address.
+        answer_bindings: (settings.answer_bindings && settings.discovery.is_none()).into(),
     }
 }
 

@@ -12,6 +12,7 @@ use relay_common::tables::Count;
 
 use super::creds::unix_now;
 use super::origin::{Origin, Reading, core_config};
+use super::run::controls;
 use super::sessions;
 use crate::admin::{
     Allocations, Bindings, Drained, Drops, EndedSessions, Reload, Reloaded, Responses, Sessions, Source,
@@ -142,6 +143,7 @@ impl Running {
         let made = make(&mut next);
         let core = core_config(&next.settings, &next.host, next.draining)?;
         let posted = parts.0.reconfigure(&Arc::new(core));
+        parts.1.control(&controls(&next.settings));
         *held = next;
         Ok((made, posted))
     }

@@ -49,6 +49,7 @@ impl Settings {
             datapath,
             interfaces,
             max_bindings,
+            answer_bindings,
             allow_peers,
             deny_peers,
             peer_overrides,
@@ -88,6 +89,7 @@ impl Settings {
             &all(&password_algorithms),
         );
         applied.value("auth.secret-algorithms", &all(&self.secret_algorithms), &all(&secret_algorithms));
+        applied.value("datapath.answer-bindings", &self.answer_bindings, &answer_bindings);
         applied.list("peers.allow", &self.allow_peers, &allow_peers);
         applied.list("peers.deny", &self.deny_peers, &deny_peers);
         applied.list("peers.override", &self.peer_overrides, &peer_overrides);
@@ -108,6 +110,7 @@ impl Settings {
             secret_algorithms,
             users,
             secrets,
+            answer_bindings,
             allow_peers,
             deny_peers,
             peer_overrides,

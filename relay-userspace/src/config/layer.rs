@@ -94,6 +94,9 @@ pub struct Datapath {
     /// How many channel bindings XDP can carry.
     #[serde(alias = "max_bindings")]
     pub max_bindings: Option<u32>,
+    /// Whether XDP answers Binding requests.
+    #[serde(alias = "answer_bindings")]
+    pub answer_bindings: Option<bool>,
 }
 
 /// Which peers may be reached.
@@ -215,6 +218,7 @@ impl Layer {
                 mode: self.datapath.mode.or(below.datapath.mode),
                 interfaces: list(self.datapath.interfaces, below.datapath.interfaces),
                 max_bindings: self.datapath.max_bindings.or(below.datapath.max_bindings),
+                answer_bindings: self.datapath.answer_bindings.or(below.datapath.answer_bindings),
             },
             peers: Peers {
                 allow: list(self.peers.allow, below.peers.allow),

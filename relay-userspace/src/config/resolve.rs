@@ -61,6 +61,8 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// How many channel bindings XDP can carry; more stay in userspace.
     pub max_bindings: u32,
+    /// Whether XDP answers Binding requests where it can; userspace does otherwise.
+    pub answer_bindings: bool,
     /// Peers that may be reached in spite of the default rules.
     pub allow_peers: Vec<Cidr>,
     /// Peers that may not be reached.
@@ -182,6 +184,7 @@ impl Layer {
             datapath: self.datapath.mode.unwrap_or_default(),
             interfaces: self.datapath.interfaces,
             max_bindings,
+            answer_bindings: self.datapath.answer_bindings.unwrap_or(true),
             allow_peers: self.peers.allow,
             deny_peers: self.peers.deny,
             peer_overrides: self.peers.overrides,

@@ -9,7 +9,7 @@ use std::sync::atomic::{Ordering, fence};
 use relay_common::next_hop::{MAX_L2, NextHop};
 use relay_common::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, MAX_TAGS};
 
-use super::netlink::{Kernel, Kick, Link, Neighbour};
+use super::netlink::{Kernel, Kick, Link, Neighbour, Route};
 use super::next_hop::NextHopStatus;
 use super::shared_map::{SharedWords, from_words, to_words};
 use crate::numbers::Numbers;
@@ -91,6 +91,11 @@ impl HopTable {
                 return None;
             }
         };
+        self.key(route, to)
+    }
+
+    /// The hop of a route by which a destination is reached.
+    pub(super) fn key(&mut self, route: Route, to: IpAddr) -> Option<HopKey> {
         let egress = self.egress(route.oif)?;
         Some(HopKey {
             oif: route.oif,

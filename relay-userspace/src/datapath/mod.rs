@@ -21,6 +21,7 @@ mod shared_map;
 mod start;
 mod status;
 mod watcher;
+mod ways_back;
 
 use std::ops::AddAssign;
 

@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::netlink::{Netlink, messages, neighbour_key, route_ip};
 use super::next_hop::NextHops;
+use super::ways_back::WaysBack;
 
 /// How often a neighbour that does not answer is asked for again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -25,6 +26,9 @@ const RETRY: Duration = Duration::from_secs(10);
 /// How often everything is looked up afresh: the kernel announces no change of a path MTU, and an announcement may
 /// be misread.
 const SWEEP: Duration = Duration::from_secs(60);
+
+/// How long after a look at all routes the next one may be.
+const WAYS_PAUSE: Duration = Duration::from_millis(300);
 
 /// Bytes of the socket's receive buffer. What it cannot hold is made up for by looking at everything.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -51,14 +55,14 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Starts watching the network namespace of the calling thread. The new thread needs CAP_NET_ADMIN to have
     /// neighbours looked for; without, that is left to the slow path's packets.
-    pub(super) fn start(hops: Arc<NextHops>) -> io::Result<Self> {
+    pub(super) fn start(hops: Arc<NextHops>, ways_back: WaysBack) -> io::Result<Self> {
         let events = subscribe(&GROUPS)?;
         let netlink = Netlink::open()?;
         let stop = Arc::new(AtomicBool::new(false));
         let (hops2, stop2) = (hops.clone(), stop.clone());
         let thread = std::thread::Builder::new()
             .name("next-hops".into())
-            .spawn(move || watch(&events, netlink, &hops2, &stop2))?;
+            .spawn(move || watch(&events, netlink, &hops2, ways_back, &stop2))?;
         Ok(Self { hops, stop, thread: Some(thread) })
     }
 }
@@ -123,7 +127,8 @@ impl Prefix {
         Self { ip, len }
     }
 
-    fn of(message: &RouteMessage) -> Self {
+    /// Those that a route is for.
+    pub(super) fn of(message: &RouteMessage) -> Self {
         let is_v4 = message.header.address_family == netlink_packet_route::AddressFamily::Inet;
         let destination = message.attributes.iter().find_map(|a| match a {
             RouteAttribute::Destination(address) => route_ip(address),
@@ -134,6 +139,16 @@ impl Prefix {
             None if is_v4 => Self::new(IpAddr::from([0; 4]), 0),
             None => Self::new(IpAddr::from([0; 16]), 0),
         }
+    }
+
+    /// How many bits they have in common.
+    pub(super) fn len(&self) -> u8 {
+        self.len
+    }
+
+    /// One of them.
+    pub(super) fn ip(&self) -> IpAddr {
+        self.ip
     }
 
     fn contains(&self, ip: IpAddr) -> bool {
@@ -159,13 +174,25 @@ pub(super) fn subscribe(groups: &[u32]) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn watch(events: &Socket, mut netlink: Netlink, hops: &NextHops, stop: &AtomicBool) {
+fn watch(events: &Socket, mut netlink: Netlink, hops: &NextHops, mut ways_back: WaysBack, stop: &AtomicBool) {
     let (mut retry_at, mut sweep_at) = (Instant::now() + RETRY, Instant::now() + SWEEP);
     // What changed between opening the socket and the first look.
     let mut changes = Changes::everything();
+    // When the ways back were looked at, and when they are to be.
+    let (mut ways_after, mut ways_at) = (Instant::now(), None);
     while !stop.load(Ordering::Relaxed) {
         if changes != Changes::default() {
             hops.apply(&changes);
+        }
+        if changes.everything || !changes.routes.is_empty() || !changes.links.is_empty() {
+            // At once, but not for each of the changes that come one after another.
+            ways_at = Some(ways_after);
+        }
+        if ways_at.is_some_and(|at| Instant::now() >= at) {
+            let start = Instant::now();
+            ways_back.follow(netlink.rib(), hops);
+            // Where there are a million routes, most of the time is for other things.
+            (ways_at, ways_after) = (None, Instant::now() + WAYS_PAUSE.max(20 * start.elapsed()));
         }
         if Instant::now() >= retry_at {
             hops.retry();
@@ -176,7 +203,8 @@ fn watch(events: &Socket, mut netlink: Netlink, hops: &NextHops, stop: &AtomicBo
                 tracing::debug!(%ip, %error, "the kernel would not look for a neighbour");
             }
         }
-        wait(events, hops, retry_at.min(sweep_at));
+        let due = ways_at.unwrap_or(sweep_at).min(sweep_at);
+        wait(events, hops, retry_at.min(due));
         changes = read(events);
         if hops.take_look_again() {
             changes = Changes::everything();

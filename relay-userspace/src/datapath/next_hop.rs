@@ -24,7 +24,7 @@ use super::flow_table::FlowTable;
 use super::flow_writer::NextHopSource;
 use super::hop_table::{Attached, HopKey, HopTable};
 use super::monitor::Changes;
-use super::netlink::{Kernel, Kick};
+use super::netlink::{Kernel, Kick, Route};
 
 /// Rows of the NEXT_HOPS table. Neighbours, not destinations: four times the kernel's own limit on neighbours
 /// (`net.ipv4.neigh.default.gc_thresh3`, 1,024). What finds no row takes the slow path.
@@ -67,6 +67,8 @@ struct Inner {
     of_record: Vec<u32>,
     /// The record of the other direction, by number; 0 for none. It has this one's next hop as its way back.
     partner: Vec<u32>,
+    /// The hops of the default routes.
+    defaults: [Option<HopKey>; 2],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -101,6 +103,7 @@ impl NextHops {
                 free: Vec::new(),
                 of_record: vec![NO_DESTINATION; flows.len() as usize],
                 partner: vec![0; flows.len() as usize],
+                defaults: [None; 2],
             }),
             flows,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
@@ -160,6 +163,21 @@ impl NextHops {
     /// Has the kernel asked again for neighbours that did not answer.
     pub(super) fn retry(&self) {
         self.lock().hops.retry();
+    }
+
+    /// The rows of the hops that these routes lead to, of IPv4 and IPv6, each with a gateway; 0 for none. They are kept for
+    /// as long as they are asked for.
+    pub(super) fn hold_defaults(&self, routes: [Option<Route>; 2]) -> [u32; 2] {
+        let mut inner = self.lock();
+        let Inner { hops, defaults, .. } = &mut *inner;
+        let any = [IpAddr::from([0; 4]), IpAddr::from([0; 16])];
+        for ((held, route), to) in defaults.iter_mut().zip(routes).zip(any) {
+            let key = route.and_then(|route| hops.key(route, to));
+            // The new share before the old one is given back: a row that stays is not made unusable in between.
+            let new = hops.acquire(key);
+            hops.release(std::mem::replace(held, new));
+        }
+        defaults.map(|hop| hops.row(hop))
     }
 
     /// Neighbours that the kernel is to look for.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aya::maps::xdp::{DevMapHash, XdpMapError};
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -13,9 +13,10 @@ use relay_common::flow::{Bucket, FlowRecord};
 use relay_common::interface::{self, Interface};
 use relay_common::meter::Row;
 use relay_common::next_hop::NextHop;
+use relay_common::strangers::SketchSeed;
 use relay_common::tables::{
-    COUNTERS, DEVICES, FLOW_INDEX, FLOWS, INTERFACES, LOCALS, Local, LocalKey, METERS, NEXT_HOPS, SETTINGS,
-    Settings,
+    CONTROLS, COUNTERS, Controls, DEVICES, FLOW_INDEX, FLOWS, INTERFACES, LOCALS, Local, LocalKey, METERS,
+    NEXT_HOPS, SETTINGS, STRANGERS_SEED, Settings, WAYS_BACK,
 };
 
 use super::counters::{Counters, Totals};
@@ -24,6 +25,7 @@ use super::interface_table::InterfaceTable;
 use super::interfaces::{Locals, local_key};
 use super::next_hop::NEXT_HOPS as NEXT_HOP_ROWS;
 use super::shared_map::{Pod, SharedWords};
+use super::ways_back::{PREFIXES, WaysBack};
 use crate::meter_bank::MeterBank;
 
 /// The entry for packets in pieces (`xdp.frags`), and the one for kernels before 5.18, which refuse such a program.
@@ -57,6 +59,8 @@ pub(super) struct Tables {
     pub(super) next_hops: Arc<SharedWords>,
     pub(super) counters: Arc<Counters>,
     pub(super) meters: Arc<MeterBank>,
+    pub(super) controls: SharedWords,
+    pub(super) ways_back: WaysBack,
 }
 
 /// What is fixed when the object is loaded.
@@ -66,6 +70,7 @@ pub(super) struct Plan {
     pub(super) meters: u32,
     pub(super) settings: Settings,
     pub(super) locals: Locals,
+    pub(super) strangers: SketchSeed,
 }
 
 /// Why the object could not be loaded.
@@ -91,13 +96,15 @@ impl Program {
     pub(super) fn load(object: &[u8], plan: &Plan) -> Result<(Self, Tables), LoadError> {
         // Before 5.11 maps count against this limit. Without the privilege to raise it, loading says what is wrong.
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-        let settings = Pod(plan.settings);
+        let (settings, strangers) = (Pod(plan.settings), Pod(plan.strangers));
         let mut ebpf = EbpfLoader::new()
             .override_global(SETTINGS, &settings, true)
+            .override_global(STRANGERS_SEED, &strangers, true)
             .map_max_entries(FLOW_INDEX, plan.size.buckets)
             .map_max_entries(FLOWS, plan.size.records)
             .map_max_entries(NEXT_HOPS, NEXT_HOP_ROWS)
             .map_max_entries(METERS, plan.meters)
+            .map_max_entries(WAYS_BACK, PREFIXES)
             .map_max_entries(LOCALS, (2 * plan.locals.len()).max(LEAST_LOCALS) as u32)
             .load(object)?;
         // Before any table is taken out: its descriptor closes when it is mapped, and the program's code names it.
@@ -113,6 +120,8 @@ impl Program {
             next_hops: Arc::new(array::<NextHop>(&mut ebpf, NEXT_HOPS, NEXT_HOP_ROWS)?),
             counters: Arc::new(Counters::new(PerCpuArray::try_from(take(&mut ebpf, COUNTERS)?)?)),
             meters: Arc::new(MeterBank::of_table(array::<Row>(&mut ebpf, METERS, plan.meters)?)),
+            controls: array::<Controls>(&mut ebpf, CONTROLS, 1)?,
+            ways_back: WaysBack::new(LpmTrie::try_from(take(&mut ebpf, WAYS_BACK)?)?),
         };
         let entries = array::<Interface>(&mut ebpf, INTERFACES, interface::ENTRIES)?;
         let interfaces = InterfaceTable::new(entries, tables.counters.clone());

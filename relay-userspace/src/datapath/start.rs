@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use relay_common::tables::{Count, Settings};
+use relay_common::tables::{Controls, Count, Settings};
 
 use super::attachments::{Attachments, Board, Loaded};
 use super::counters::{Counters, Totals};
@@ -17,6 +18,7 @@ use super::monitor::Monitor;
 use super::netlink::Netlink;
 use super::next_hop::{NextHopStatus, NextHops};
 use super::program::{Plan, Program};
+use super::shared_map::{SharedWords, to_words};
 use super::watcher::Watcher;
 use super::{FastPath, InterfaceStatus, Mode, NoFastPath, Request, object};
 use crate::meter_bank::MeterBank;
@@ -43,6 +45,8 @@ pub struct DatapathConfig {
     pub max_bindings: u32,
     /// How many [writers](Datapath::writer) there will be.
     pub shards: usize,
+    /// What may change later.
+    pub controls: Controls,
 }
 
 /// Why there is no data path of the kind that was asked for.
@@ -78,6 +82,7 @@ struct RunningXdp {
     flows: Arc<FlowTable>,
     next_hops: Arc<NextHops>,
     meters: Arc<MeterBank>,
+    controls: SharedWords,
     /// Taken by the shards.
     writers: Vec<Option<FlowWriter>>,
 }
@@ -133,6 +138,13 @@ impl Datapath {
         self.xdp.as_ref()?.counters.of(ifindex)
     }
 
+    /// Has the program go by other limits from now on.
+    pub fn control(&self, controls: &Controls) {
+        if let Some(xdp) = &self.xdp {
+            set_controls(&xdp.controls, controls);
+        }
+    }
+
     /// How full the binding table is; zeros without XDP.
     pub fn occupancy(&self) -> Occupancy {
         self.xdp.as_ref().map(|xdp| xdp.flows.occupancy()).unwrap_or_default()
@@ -172,8 +184,8 @@ impl RunningXdp {
         let object =
             object().ok_or("this binary was built without the eBPF object: run `cargo xtask build-ebpf`")?;
         let size = TableSize::for_bindings(config.max_bindings);
-        let mut seed = [0; _];
-        for coefficient in &mut seed {
+        let (mut seed, mut strangers) = ([0; _], [0; _]);
+        for coefficient in seed.iter_mut().chain(&mut strangers) {
             *coefficient = getrandom::u64().map_err(|e| format!("the kernel gave no random numbers: {e}"))?;
         }
         let settings = Settings {
@@ -185,17 +197,18 @@ impl RunningXdp {
         let locals = wanted.locals(network);
         let (program, tables) = Program::load(
             object,
-            &Plan { size, meters: MeterBank::rows_for(config.max_bindings), settings, locals },
+            &Plan { size, meters: MeterBank::rows_for(config.max_bindings), settings, strangers, locals },
         )
         .map_err(|e| load_reason(&e))?;
 
+        set_controls(&tables.controls, &config.controls);
         let no_netlink = |e: std::io::Error| format!("next hops cannot be followed over netlink: {e}");
         let flows = Arc::new(tables.flows);
         let kernel = Box::new(Netlink::open().map_err(no_netlink)?);
         let next_hops = NextHops::new(kernel, tables.next_hops, flows.clone(), BTreeMap::new())
             .map_err(|e| no_netlink(e.into()))?;
         let next_hops = Arc::new(next_hops);
-        let monitor = Monitor::start(next_hops.clone()).map_err(no_netlink)?;
+        let monitor = Monitor::start(next_hops.clone(), tables.ways_back).map_err(no_netlink)?;
         let each = (flows.len() - 1) / config.shards.max(1) as u32;
         let relay: Arc<[RelayAddress]> = config.relay.clone().into();
         let writers = (0..config.shards as u32).map(|shard| {
@@ -204,8 +217,15 @@ impl RunningXdp {
         });
         let writers = writers.collect();
         let loaded = Loaded { program, next_hops: next_hops.clone() };
-        let (counters, meters) = (tables.counters, tables.meters);
-        Ok((Self { _monitor: monitor, counters, flows, next_hops, meters, writers }, loaded))
+        let (counters, meters, controls) = (tables.counters, tables.meters, tables.controls);
+        Ok((Self { _monitor: monitor, counters, flows, next_hops, meters, controls, writers }, loaded))
+    }
+}
+
+fn set_controls(words: &SharedWords, controls: &Controls) {
+    let values: [u64; size_of::<Controls>() / 8] = to_words(controls);
+    for (word, value) in words.iter().zip(values) {
+        word.store(value, Ordering::Relaxed);
     }
 }
 
@@ -258,6 +278,7 @@ mod tests {
             relay_ports: 49152..=65535,
             max_bindings: 16,
             shards: 1,
+            controls: Controls::default(),
         })
         .unwrap();
         let interfaces = datapath.interfaces();
@@ -279,6 +300,7 @@ mod tests {
             relay_ports: 49152..=65535,
             max_bindings: 16,
             shards: 1,
+            controls: Controls::default(),
         };
         let Err(error) = Datapath::start(&config) else { panic!("started") };
         assert!(error.to_string().contains("nosuch0"), "{error}");

@@ -102,8 +102,7 @@ impl InterfaceTraffic {
 /// Whether what went up for this reason may have been something to relay. Requests belong there; what is not ours, no
 /// TURN or broken would not be relayed either way.
 fn is_slow(reason: Reason) -> bool {
-    const ELSE: [Reason; 5] =
-        [Reason::NotOurs, Reason::Stun, Reason::NotTurn, Reason::BadLength, Reason::BadChecksum];
+    const ELSE: [Reason; 4] = [Reason::NotOurs, Reason::Stun, Reason::BadLength, Reason::BadChecksum];
     reason.verdict() == Verdict::Pass && !ELSE.contains(&reason)
 }
 
@@ -120,8 +119,7 @@ mod tests {
         assert_eq!(traffic(&counts).share(), None);
         let mut count = |reason: Reason, packets| counts[reason as usize] = Count { packets, bytes: 1 };
         // Neither is anything that a relay could have forwarded by itself.
-        for reason in [Reason::NotOurs, Reason::Stun, Reason::NotTurn, Reason::BadLength, Reason::BadChecksum]
-        {
+        for reason in [Reason::NotOurs, Reason::Stun, Reason::BadLength, Reason::BadChecksum] {
             count(reason, 1000);
         }
         count(Reason::Expired, 1000);

@@ -7,42 +7,25 @@ use std::hash::{BuildHasher, RandomState};
 use std::iter;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+
+use relay_common::strangers::{CELLS, ROWS, SketchSeed, cell, hash, network};
 
 use super::rate::Rate;
 use crate::time::Timestamp;
 
-/// Cells that each prefix has, one in every row.
-const ROWS: usize = 4;
-
-/// Cells of a row. Four rows of 16,384 words take 512 KiB, for ever.
-const CELLS: usize = 1 << 14;
-
-/// How long a prefix keeps its cells.
-const ROTATION: Duration = Duration::from_secs(600);
-
-/// Token buckets for all the networks of the Internet, in a table whose size never changes. Shared by all shards.
-///
-/// A network is an IPv4 /24 or an IPv6 /56, as in the response rate limiting of DNS servers (BIND, Knot, NSD), which
-/// has the same task: a flood towards one victim is as bad when it is spread over the addresses of its network.
-///
-/// The table is a count-min sketch of [buckets](super::Bucket): a prefix has a cell in each of four rows, picked by a
-/// keyed hash, shares each with others, and is judged by the emptiest (the one least ahead of the clock). No cell
-/// can be behind what its prefixes took, so none gets more than its rate. One that took little is turned away only when
-/// all of its four cells are shared with busy ones: with 1,000 busy networks that hits one prefix in 80,000, and
-/// these only until the cells are dealt out anew, ten minutes at most. Nobody outside knows the key, so nobody can
-/// choose whom to share cells with.
+/// Token buckets for all the networks of the Internet, in a table whose size never changes. Shared by all shards. XDP has one
+/// like it for the requests themselves; what a network is and which cells it has is in [`relay_common::strangers`].
 #[derive(Debug)]
 pub struct Strangers {
     cells: Box<[AtomicU64]>,
-    keys: RandomState,
+    seed: SketchSeed,
 }
 
 impl Default for Strangers {
     /// Nobody has been answered yet.
     fn default() -> Self {
-        let cells = iter::repeat_with(AtomicU64::default).take(ROWS * CELLS).collect();
-        Self { cells, keys: RandomState::new() }
+        let cells = iter::repeat_with(AtomicU64::default).take(ROWS * CELLS as usize).collect();
+        Self { cells, seed: std::array::from_fn(|i| RandomState::new().hash_one(i)) }
     }
 }
 
@@ -61,26 +44,17 @@ impl Strangers {
     }
 
     fn cells_of(&self, now: Timestamp, ip: IpAddr) -> [&AtomicU64; ROWS] {
-        let rotation = now.0 / ROTATION.as_nanos() as u64;
-        let hash = self.keys.hash_one((rotation, network(ip)));
-        std::array::from_fn(|row| {
-            let column = (hash >> (row as u32 * CELLS.ilog2())) as usize % CELLS;
-            &self.cells[row * CELLS + column]
-        })
-    }
-}
-
-/// What the addresses of one network have in common; the top bit tells the families apart.
-fn network(ip: IpAddr) -> u64 {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => u64::from(ip.to_bits() >> 8),
-        IpAddr::V6(ip) => (ip.to_bits() >> (128 - 56)) as u64 | 1 << 63,
+        let hash = hash(&self.seed, network(&ip.to_canonical().into()), now.0);
+        std::array::from_fn(|row| &self.cells[cell(hash, row) as usize])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
+
+    use relay_common::strangers::ROTATION;
 
     use super::*;
 
@@ -152,6 +126,6 @@ mod tests {
 
         let cells = |now| strangers.cells_of(now, honest).map(std::ptr::from_ref);
         assert_eq!(cells(START), cells(START + Duration::from_secs(1)));
-        assert_ne!(cells(START), cells(START + ROTATION));
+        assert_ne!(cells(START), cells(START + Duration::from_nanos(ROTATION)));
     }
 }

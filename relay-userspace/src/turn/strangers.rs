@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use relay_common::reason::Reason;
+use relay_common::strangers::units;
 
 use super::core::Core;
 use super::io::{Output, Outputs};
@@ -16,11 +17,6 @@ use crate::policy::Rate;
 /// sends a Binding request every few seconds at most.
 const OWN: Rate = Rate::new(10, Duration::from_secs(1), 100);
 
-/// Bytes of a request that has one answer. A longer one counts as several, because its answer may be as long: PADDING
-/// comes back, and a 420 lists what was not understood. So the rate is one of bytes too. An
-/// Allocate request with all that RFC 8489 has takes about 200.
-const LENGTH: usize = 256;
-
 impl Core {
     /// Whether an answer may be sent to a caller without credentials. If not, the request is dropped and counted.
     ///
@@ -28,7 +24,7 @@ impl Core {
     /// out while its network is flooded. So it has a bucket of its own: a small one, as others may still write in its name.
     pub(super) fn may_answer(&self, caller: &Caller<'_>, out: &mut Outputs) -> bool {
         let Some(rate) = self.config.strangers else { return true };
-        let units = caller.message.as_bytes().len().div_ceil(LENGTH) as u64;
+        let units = units(caller.message.as_bytes().len() as u16);
         let ours = self.allocations.of_client(&caller.five_tuple).map(|slot| self.allocations.get(slot));
         let granted = ours.is_some_and(|a| a.as_a_stranger.take(&OWN, self.now, units))
             || self.shared.strangers.admit(&rate, self.now, caller.five_tuple.client.0.ip(), units);

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use relay_common::reason::Reason;
+use relay_common::tables::Controls;
 use turnpike::datapath::{Datapath, DatapathConfig, Mode, NextHopStatus, Request};
 use turnpike::time::Timestamp;
 use turnpike::turn::{
@@ -33,6 +34,7 @@ fn config(request: Request, interfaces: &[&str]) -> DatapathConfig {
         relay_ports: 49152..=65535,
         max_bindings: 64,
         shards: 1,
+        controls: Controls::default(),
     }
 }
 

@@ -21,6 +21,7 @@ mod an_expired_permission_stops_media_while_the_server_is_stopped;
 mod an_interface_that_is_made_again_is_attached_again;
 mod an_unprivileged_server_relays_in_userspace;
 mod any_number_of_network_cards;
+mod binding_requests_are_answered_by_xdp;
 mod channels_go_by_xdp_and_the_process_sees_none_of_it;
 mod clients_and_peers_may_be_of_either_family;
 mod clients_are_sent_to_another_server;

@@ -57,6 +57,19 @@ impl Permitted {
         let frame = self.sends(payload).frame();
         self.s.passed(&frame, Reason::Stun);
     }
+
+    #[track_caller]
+    fn is_junk(&mut self, payload: Vec<u8>) {
+        let frame = self.sends(payload).frame();
+        self.s.dropped(&frame, Reason::Malformed);
+    }
+}
+
+/// The same but for one byte.
+fn changed(payload: &[u8], at: usize, value: u8) -> Vec<u8> {
+    let mut changed = payload.to_vec();
+    assert_ne!(std::mem::replace(&mut changed[at], value), value);
+    changed
 }
 
 fn some(len: usize) -> Vec<u8> {
@@ -167,22 +180,28 @@ fn what_is_no_plain_send_indication_goes_up_untouched() {
     }));
 
     let plain = send_to(peer, data);
-    for (at, value) in [(0, 0x01), (1, 0x17), (1, 0x06), (4, 0x22), (7, 0), (3, 1), (3, 23), (3, 28)] {
-        let mut payload = plain.clone();
-        assert_ne!(payload[at], value);
-        payload[at] = value;
-        p.goes_up(payload);
+    for (at, value) in [(0, 0x01), (1, 0x17), (1, 0x06)] {
+        p.goes_up(changed(&plain, at, value));
+    }
+}
+
+#[test]
+fn what_is_no_stun_message_at_all_ends_here() {
+    let mut p = permitted();
+    let plain = send_to(p.peer, b"media");
+    for (at, value) in [(4, 0x22), (7, 0), (3, 1), (3, 23), (3, 28)] {
+        p.is_junk(changed(&plain, at, value));
     }
     // The length of DATA leads out of the message.
     for len in [9_u16, 12, 0xfffc, 0xffff] {
         let mut payload = plain.clone();
         payload[34..36].copy_from_slice(&len.to_be_bytes());
-        p.goes_up(payload);
+        p.is_junk(payload);
     }
     for len in 4..plain.len() {
-        p.goes_up(plain[..len].to_vec());
+        p.is_junk(plain[..len].to_vec());
     }
-    p.reaches(plain, data);
+    p.reaches(plain, b"media");
 }
 
 #[test]

@@ -92,12 +92,6 @@ fn a_miss_is_never_a_drop() {
         &Datagram { dst: other("192.0.2.1:50001"), ..s.peer_sends(b"x") }.frame(),
         Reason::NoPeerBinding,
     );
-    let mut stun = s.client_sends(b"");
-    stun.payload = vec![0; 20];
-    s.passed(&stun.frame(), Reason::Stun);
-    for payload in [vec![], vec![0x40], vec![0x40, 1, 0], vec![0x80, 0, 0, 0], vec![0xff; 40]] {
-        s.passed(&Datagram { payload, ..stun.clone() }.frame(), Reason::NotTurn);
-    }
 }
 
 #[test]

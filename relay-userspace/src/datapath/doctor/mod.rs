@@ -123,7 +123,13 @@ fn load(config: &DatapathConfig) -> Result<bool, String> {
         first_port: *config.relay_ports.start(),
         last_port: *config.relay_ports.end(),
     };
-    let plan = Plan { size, meters: MeterBank::rows_for(1), settings, locals: Default::default() };
+    let plan = Plan {
+        size,
+        meters: MeterBank::rows_for(1),
+        settings,
+        strangers: [0; _],
+        locals: Default::default(),
+    };
     Program::load(object, &plan).map(|(program, _)| program.takes_pieces()).map_err(|e| load_reason(&e))
 }
 

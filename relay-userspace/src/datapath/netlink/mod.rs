@@ -1,6 +1,7 @@
 //! What the kernel knows about the network, asked over rtnetlink with a blocking socket.
 
 mod answers;
+mod rib;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,6 +21,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use answers::{link_of, neighbour_of, route_of};
 pub(super) use answers::{messages, neighbour_key, route_ip};
+pub(super) use rib::Rib;
 
 /// An Ethernet address.
 pub(super) type Mac = [u8; 6];
@@ -122,6 +124,8 @@ pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    /// Whether a message was left out.
+    unread: bool,
 }
 
 impl Netlink {
@@ -130,7 +134,7 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(1 << 16) })
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(1 << 16), unread: false })
     }
 
     /// All interfaces. [Interrupted](io::ErrorKind::Interrupted) when they changed meanwhile, so that one that is there may
@@ -197,7 +201,10 @@ impl Netlink {
             self.socket.recv(&mut self.buffer, 0)?;
             for message in messages(&self.buffer) {
                 // A message of a shape that the parser does not know is left out.
-                let Ok(message) = message else { continue };
+                let Ok(message) = message else {
+                    self.unread = true;
+                    continue;
+                };
                 if message.header.sequence_number != self.sequence {
                     continue;
                 }
