@@ -37,6 +37,16 @@ impl NetIp {
         Self([0, 0, Self::V4_MARK, be])
     }
 
+    /// Becomes the address of an IPv4 header's field, in two stores of eight bytes: a processor that reads eight bytes
+    /// which were written in fours must wait until they are in its cache.
+    #[inline(always)]
+    pub fn set_v4(&mut self, be: u32) {
+        let (mark, bits) = (u64::from(Self::V4_MARK), u64::from(be));
+        let lower = if cfg!(target_endian = "little") { mark | bits << 32 } else { mark << 32 | bits };
+        // SAFETY: an address is these sixteen bytes, whatever they are.
+        unsafe { (&raw mut *self).cast::<[u64; 2]>().write_unaligned([0, lower]) };
+    }
+
     /// The two addresses XORed word by word: with one of them it gives the other back.
     #[inline(always)]
     pub const fn xor(&self, other: &Self) -> Self {

@@ -58,6 +58,16 @@ pub const LONGEST: usize = 0x3fff;
 const UDP_LEN: u16 = size_of::<Udp>() as u16;
 
 impl Packet {
+    /// Forgets all of the last packet that reading the next one may leave as it is, and is looked at then: addresses count
+    /// only where a header was read.
+    #[inline(always)]
+    pub fn forget(&mut self) {
+        let key = &mut self.key;
+        (key.src_port, key.dst_port, key.channel, key.zero) = (Be16(0), Be16(0), Be16(0), 0);
+        (self.l2_len, self.ip_len, self.udp_len, self.udp_checksum) = (0, 0, 0, 0);
+        (self.head, self.data_len, self.taken) = (0, 0, 0);
+    }
+
     /// Whether the packet came as IPv4.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
@@ -118,8 +128,8 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     if ip.protocol != protocol::UDP || ip.version_ihl >> 4 != 4 {
         return Some(Reason::NotOurs);
     }
-    packet.key.src = NetIp::from_v4_bits(ip.src);
-    packet.key.dst = NetIp::from_v4_bits(ip.dst);
+    packet.key.src.set_v4(ip.src);
+    packet.key.dst.set_v4(ip.dst);
     if ip.version_ihl != Ipv4::PLAIN {
         return Some(Reason::IpOptions);
     }

@@ -65,16 +65,12 @@ impl<'a> Way<'a> {
 
     /// Any way; `second` is the record of the second relayed address where `first` leads to one of ours. Where it
     /// [`tells_peer`](Self::tells_peer), [`Packet::peer`] is to be the peer as the client knows it.
-    ///
-    /// `random` is for the transaction id of a Data indication. RFC 8489 section 5 has it random so that nobody answers a
-    /// request in another's name; an indication has no answer.
     #[inline(always)]
     pub fn any(
         packet: &Packet,
         first: &'a FlowRecord,
         second: Option<&'a FlowRecord>,
         hop: &'a NextHop,
-        random: u32,
     ) -> Self {
         let (last, relays, peer_port) = match second {
             Some(second) => (second, 2, first.src_port),
@@ -96,8 +92,15 @@ impl<'a> Way<'a> {
             dst_port: if last.dst_port.0 != 0 { last.dst_port } else { packet.peer_port },
             put,
             peer_port,
-            random,
+            random: 0,
         }
+    }
+
+    /// Makes the transaction id of a Data indication. RFC 8489 section 5 has it random so that nobody answers a request in
+    /// another's name; an indication has no answer.
+    #[inline(always)]
+    pub fn random(&mut self, random: u32) {
+        self.random = random;
     }
 
     /// Whether the client gets the data in a Data indication.

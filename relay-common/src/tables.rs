@@ -42,7 +42,7 @@ pub const SETTINGS: &str = "SETTINGS";
 
 /// What is fixed for the program's life.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Settings {
     /// Coefficients of the flow key hash.
     pub seed: HashSeed,
@@ -53,6 +53,10 @@ pub struct Settings {
     pub first_port: u16,
     /// The last relayed port, host order.
     pub last_port: u16,
+    /// Nanoseconds between two ticks of the kernel's timer; 0 where the program is to ask for the time instead.
+    pub tick: u64,
+    /// The time, in nanoseconds of CLOCK_MONOTONIC, when the kernel's counter of ticks (`jiffies64`) was zero; modulo 2^64.
+    pub epoch: u64,
 }
 
 /// What may change while the program runs; zeros where nothing was said. Each field is read for itself: a packet may be
@@ -131,7 +135,7 @@ unsafe impl Plain for crate::next_hop::NextHop {}
 // SAFETY: as above.
 unsafe impl Plain for crate::interface::Interface {}
 
-const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 8);
+const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 24);
 const _: () = assert!(size_of::<LocalKey>() == 20);
 
 /// The bytes of a value, as a table holds them.

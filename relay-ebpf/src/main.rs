@@ -14,6 +14,8 @@
 #[cfg(target_arch = "bpf")]
 mod binding;
 #[cfg(target_arch = "bpf")]
+mod clock;
+#[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;

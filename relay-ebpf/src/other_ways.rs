@@ -4,9 +4,7 @@
 use core::arch::asm;
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::{
-    bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
-};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use relay_common::addr::{Be16, NetIp};
 use relay_common::channel;
@@ -19,12 +17,13 @@ use relay_common::send;
 use relay_common::tables::LocalKey;
 use relay_common::wire::Frame;
 
+use crate::clock;
 use crate::frame::Linear;
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::program::{
-    count, drop, find_number, generation, hop_generation, is_in_pieces, leave, may_leave, pass, unmatched,
-    way_back_agrees,
+    account, count, drop, find_number, generation, hop_generation, is_in_pieces, leave, may_leave, pass,
+    unmatched, way_back_agrees,
 };
 use crate::strangers;
 
@@ -168,11 +167,12 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
         return pass(packet, Reason::Changed);
     }
 
-    // SAFETY: a helper without arguments.
-    let way =
-        Way::any(packet, first, if twice { Some(last) } else { None }, hop, unsafe { bpf_get_prandom_u32() });
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let mut way = Way::any(packet, first, if twice { Some(last) } else { None }, hop);
+    if way.tells_peer() {
+        // SAFETY: a helper without arguments.
+        way.random(unsafe { bpf_get_prandom_u32() });
+    }
+    let now = clock::now(maps::settings());
     let reason = rewrite::decide(packet, &way, now);
     match reason.verdict() {
         Verdict::Forward => {}
@@ -210,9 +210,13 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
         return drop(packet, Reason::NoDevice);
     }
     count(packet, reason);
-    account(record, packet.data_len);
+    if first.to_peer() {
+        account(record, packet.data_len);
+    } else {
+        account_shared(record, packet.data_len);
+    }
     if twice {
-        account(next, packet.data_len);
+        account_shared(next, packet.data_len);
     }
     verdict
 }
@@ -246,9 +250,10 @@ fn opaque(mut n: usize) -> usize {
     n
 }
 
-/// Counts a packet of a record whose packets come by any receive queue.
+/// Counts a packet of a record whose packets come by any receive queue: a permission is for all ports of a peer, and what one
+/// client of ours sends another comes by the sender's queue.
 #[inline(always)]
-fn account(record: *mut FlowRecord, bytes: u16) {
+fn account_shared(record: *mut FlowRecord, bytes: u16) {
     // SAFETY: an element of FLOWS, aligned.
     unsafe {
         add(&raw mut (*record).packets, 1);

@@ -1,9 +1,7 @@
 //! A packet's way.
 
-use core::mem::offset_of;
-
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head};
+use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use relay_common::addr::Be16;
@@ -18,6 +16,7 @@ use relay_common::tables::{LocalKey, Settings};
 use relay_common::way_back;
 use relay_common::wire::Frame;
 
+use crate::clock;
 use crate::frame::Linear;
 use crate::maps::{self, Desk};
 use crate::meters;
@@ -42,7 +41,7 @@ fn run(ctx: &XdpContext, pieces: bool) -> u32 {
     // SAFETY: this CPU's own element, and nothing else of this program runs on this CPU meanwhile.
     let desk = unsafe { &mut *desk };
     let settings = maps::settings();
-    clear(desk);
+    desk.packet.forget();
     look_up_interface(ctx, &mut desk.packet);
     match packet::parse(&Linear::new(ctx, pieces), settings, &mut desk.packet) {
         None => {}
@@ -61,21 +60,8 @@ fn run(ctx: &XdpContext, pieces: bool) -> u32 {
     forward(ctx, desk, record, generation)
 }
 
-/// Forgets the last packet. Word by word and volatile, or the compiler makes a call of it, to a loop over the bytes.
-#[inline(always)]
-fn clear(desk: &mut Desk) {
-    const WORDS: usize = size_of::<Packet>() / size_of::<u64>();
-    const { assert!(WORDS * size_of::<u64>() == size_of::<Packet>() && offset_of!(Desk, packet) == 0) };
-    const { assert!(align_of::<Desk>() == align_of::<u64>()) };
-    let first = (&raw mut *desk).cast::<u64>();
-    for i in 0..WORDS {
-        // SAFETY: the words fill the packet, with which the desk begins, aligned as they are; zeros are a Packet.
-        unsafe { first.add(i).write_volatile(0) };
-    }
-}
-
 /// Notes what is known of the interface that the packet came in by, under the index that routes name it by. Field by field,
-/// for the same reason.
+/// or the compiler makes a call of it, to a loop over the bytes.
 #[inline(always)]
 fn look_up_interface(ctx: &XdpContext, packet: &mut Packet) {
     let mut ifindex = ctx.ingress_ifindex() as u32;
@@ -156,8 +142,7 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     }
 
     let way = Way::channel(flow, hop);
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = clock::now(maps::settings());
     let reason = rewrite::decide(packet, &way, now);
     match reason.verdict() {
         Verdict::Forward => {}
@@ -190,12 +175,19 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
         return drop(packet, Reason::NoDevice);
     }
     count(packet, reason);
-    // SAFETY: an element of FLOWS. A channel's packets come by one receive queue, so one CPU counts them.
+    account(record, packet.data_len);
+    verdict
+}
+
+/// Counts a packet of a record whose packets all come by one receive queue, so that one CPU counts them: those of one sender
+/// to one address and port.
+#[inline(always)]
+pub(crate) fn account(record: *mut FlowRecord, bytes: u16) {
+    // SAFETY: an element of FLOWS.
     unsafe {
         (*record).packets = (*record).packets.wrapping_add(1);
-        (*record).bytes = (*record).bytes.wrapping_add(u64::from(packet.data_len));
+        (*record).bytes = (*record).bytes.wrapping_add(bytes.into());
     }
-    verdict
 }
 
 /// Whether the packet came in by the next hop of this number, where that matters.

@@ -2,7 +2,6 @@
 
 use core::hint::black_box;
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::programs::XdpContext;
 use relay_common::binding;
 use relay_common::meter::Limit;
@@ -14,6 +13,7 @@ use relay_common::tables::Controls;
 use relay_common::wire::{Frame, Udp};
 
 use crate::binding::answer;
+use crate::clock;
 use crate::frame::Linear;
 use crate::maps;
 use crate::program::{drop, is_ours, pass};
@@ -94,8 +94,7 @@ fn admit(controls: &Controls, packet: &Packet, len: u16) -> bool {
     if limit.cost.0 == 0 {
         return true;
     }
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = clock::now(maps::settings());
     let hash = strangers::hash(&maps::strangers_seed(), strangers::network(&packet.key.src), now);
     let mut least = u64::MAX;
     for row in 0..ROWS {

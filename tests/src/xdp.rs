@@ -2,6 +2,7 @@
 //! Needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 use aya::maps::lpm_trie::Key;
@@ -19,7 +20,7 @@ use relay_common::next_hop::NextHop;
 use relay_common::reason::{self, Reason};
 use relay_common::strangers::SketchSeed;
 use relay_common::tables::{self, Controls, Count, Local, LocalKey, Settings, bytes_of};
-use turnpike::datapath::{FlowTable, SharedWords};
+use turnpike::datapath::{FlowTable, SharedWords, TickClock};
 
 /// The interface that `BPF_PROG_TEST_RUN` says a packet came from, unless told otherwise: the loopback.
 pub const INGRESS: u32 = 1;
@@ -88,7 +89,14 @@ impl Program {
         let object = turnpike::datapath::object().expect("an eBPF object: cargo xtask build-ebpf");
         let mut random = StdRng::seed_from_u64(1);
         let seed: HashSeed = std::array::from_fn(|_| random.random());
-        let settings = Settings { seed, bucket_mask: buckets - 1, first_port: 49152, last_port: 65535 };
+        static CLOCK: OnceLock<TickClock> = OnceLock::new();
+        let settings = CLOCK.get_or_init(|| TickClock::find(object)).set(Settings {
+            seed,
+            bucket_mask: buckets - 1,
+            first_port: 49152,
+            last_port: 65535,
+            ..Settings::default()
+        });
         let strangers: SketchSeed = std::array::from_fn(|_| random.random());
         let mut ebpf = EbpfLoader::new()
             .override_global(tables::STRANGERS_SEED, bytes_of(&strangers), true)

@@ -2,6 +2,7 @@
 
 use super::Header;
 use crate::addr::Be16;
+use crate::checksum;
 
 /// Protocol and next-header numbers.
 pub mod protocol {
@@ -61,16 +62,9 @@ impl Ipv4 {
     /// The sum of the header's ten 16-bit words; folds to 0xffff when the checksum is right.
     #[inline(always)]
     pub fn sum(&self) -> u64 {
-        let first = u16::from_ne_bytes([self.version_ihl, self.tos]);
-        let ttl = u16::from_ne_bytes([self.ttl, self.protocol]);
-        u64::from(first)
-            + u64::from({ self.total_len }.0)
-            + u64::from({ self.id }.0)
-            + u64::from({ self.fragment }.0)
-            + u64::from(ttl)
-            + u64::from(self.checksum)
-            + u64::from(self.src)
-            + u64::from(self.dst)
+        // SAFETY: the header is packed, these twenty bytes, and any bytes are words.
+        let words: [u32; 5] = unsafe { (&raw const *self).cast::<[u32; 5]>().read_unaligned() };
+        words.iter().map(|&word| checksum::word(word)).sum()
     }
 }
 

@@ -10,7 +10,7 @@
 #[cfg(target_arch = "bpf")]
 mod program {
     use aya_ebpf::bindings::xdp_action;
-    use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
+    use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_xdp_adjust_head, bpf_xdp_get_buff_len};
     use aya_ebpf::macros::{map, xdp};
     use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
     use aya_ebpf::programs::XdpContext;
@@ -36,6 +36,10 @@ mod program {
         if write_next(&ctx).is_none() {
             return xdp_action::XDP_ABORTED;
         }
+        // Packets come from elsewhere, not from this CPU's last stores, which it could not read yet in other widths than it
+        // wrote them. Asking for the time, 50 ns, lets them reach the cache.
+        // SAFETY: a helper without arguments.
+        let _ = unsafe { bpf_ktime_get_ns() };
         // SAFETY: only returns when slot 0 is empty.
         let _ = unsafe { SUBJECT.tail_call(&ctx, 0) };
         xdp_action::XDP_ABORTED

@@ -20,6 +20,7 @@ mod program;
 mod shared_map;
 mod start;
 mod status;
+mod tick_clock;
 mod watcher;
 mod ways_back;
 
@@ -37,6 +38,7 @@ pub use object::object;
 pub use shared_map::SharedWords;
 pub use start::{DEFAULT_BINDINGS, Datapath, DatapathConfig, DatapathError};
 pub use status::{InterfaceStatus, InterfaceTraffic, Mode, Request};
+pub use tick_clock::TickClock;
 
 /// Takes a shard's bindings into the tables that the data path reads. One per shard, so nothing is locked.
 pub trait FastPath: Send {

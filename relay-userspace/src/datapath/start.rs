@@ -19,6 +19,7 @@ use super::netlink::Netlink;
 use super::next_hop::{NextHopStatus, NextHops};
 use super::program::{Plan, Program};
 use super::shared_map::{SharedWords, to_words};
+use super::tick_clock::TickClock;
 use super::watcher::Watcher;
 use super::{FastPath, InterfaceStatus, Mode, NoFastPath, Request, object};
 use crate::meter_bank::MeterBank;
@@ -188,12 +189,13 @@ impl RunningXdp {
         for coefficient in seed.iter_mut().chain(&mut strangers) {
             *coefficient = getrandom::u64().map_err(|e| format!("the kernel gave no random numbers: {e}"))?;
         }
-        let settings = Settings {
+        let settings = TickClock::find(object).set(Settings {
             seed,
             bucket_mask: size.buckets - 1,
             first_port: *config.relay_ports.start(),
             last_port: *config.relay_ports.end(),
-        };
+            ..Settings::default()
+        });
         let locals = wanted.locals(network);
         let (program, tables) = Program::load(
             object,

@@ -76,10 +76,9 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
     };
     let record = FlowRecord { deadline: u64::MAX, ..FlowRecord::client_to_peer(&path) };
     let settings = Settings {
-        seed: [0; KEY_WORDS + 1],
-        bucket_mask: 0,
         first_port: 50_000,
         last_port: 50_063,
+        ..Settings::default()
     };
     let frame = frame(client, datagram);
     let mut packet = Packet::default();

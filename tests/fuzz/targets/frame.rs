@@ -18,6 +18,8 @@ const SETTINGS: Settings = Settings {
     bucket_mask: 0,
     first_port: 0,
     last_port: u16::MAX,
+    tick: 0,
+    epoch: 0,
 };
 
 #[derive(Arbitrary, Debug)]
