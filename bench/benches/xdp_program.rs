@@ -217,7 +217,7 @@ fn records(kind: Kind, path: &Path) -> [FlowRecord; 2] {
         }
         Kind::RelayToRelay => [
             FlowRecord { next_hop: HAIRPIN, ..FlowRecord::client_to_peer(path) },
-            FlowRecord::peer_to_client(&far),
+            FlowRecord::peer_to_client(&far).inside(),
         ],
     }
 }
