@@ -282,18 +282,12 @@ impl FlowRecord {
         let new = sum(&self.src, &self.dst, self.src_port, self.dst_port);
         self.udp_delta = checksum::fold(u64::from(new) + checksum::removed(old));
         let protocol = Be16::new(u16::from(crate::wire::protocol::UDP));
-        self.pseudo_sum = checksum::fold(addresses(&key.src, &at) + u64::from(protocol.0));
+        self.pseudo_sum = checksum::fold(key.src.sum() + at.sum() + u64::from(protocol.0));
         self.ip_sum = checksum::fold(checksum::word(self.src.0[3]) + checksum::word(self.dst.0[3]));
     }
 }
 
 /// The sum of a pseudo header's addresses and a UDP header's ports.
 fn sum(src: &NetIp, dst: &NetIp, src_port: Be16, dst_port: Be16) -> u16 {
-    checksum::fold(addresses(src, dst) + u64::from(src_port.0) + u64::from(dst_port.0))
-}
-
-/// The sum of a pseudo header's addresses. The mark of an IPv4-mapped address is not on the wire and does not count.
-fn addresses(src: &NetIp, dst: &NetIp) -> u64 {
-    let ip = |ip: &NetIp| if ip.is_v4() { checksum::word(ip.0[3]) } else { checksum::words(&ip.0) };
-    ip(src) + ip(dst)
+    checksum::fold(src.sum() + dst.sum() + u64::from(src_port.0) + u64::from(dst_port.0))
 }

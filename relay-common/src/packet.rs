@@ -70,6 +70,12 @@ impl Packet {
         self.ip_len.wrapping_add(self.udp_len)
     }
 
+    /// Where the UDP payload begins in the frame. The masks show the verifier a bound.
+    #[inline(always)]
+    pub fn payload_at(&self) -> usize {
+        usize::from(self.l2_len & 0x1f) + usize::from(self.ip_len & 0x3f) + size_of::<Udp>()
+    }
+
     /// The address that the packet arrived at, whatever it was looked for by.
     #[inline(always)]
     pub const fn arrived_at(&self) -> NetIp {

@@ -9,9 +9,9 @@ use aya_ebpf::programs::XdpContext;
 use relay_common::binding::{self, Request};
 use relay_common::packet::Packet;
 use relay_common::reason::Reason;
-use relay_common::stun::StunHeader;
 use relay_common::way_back;
-use relay_common::wire::{Frame, Udp};
+use relay_common::wire::Frame;
+use relay_common::wire::stun::Stun;
 
 use crate::frame::Linear;
 use crate::maps;
@@ -75,8 +75,7 @@ fn write(ctx: &XdpContext, packet: &Packet, way: u32, fingerprint: bool) -> Reas
     if hop.ifindex != packet.interface.ifindex || !way_back::is_way_back(&frame, packet, hop) {
         return Reason::ReversePath;
     }
-    let at = usize::from(packet.l2_len & 0x1f) + usize::from(packet.ip_len & 0x3f) + size_of::<Udp>();
-    let Some(header) = frame.header::<StunHeader>(at) else { return Reason::BadLength };
+    let Some(header) = frame.header::<Stun>(packet.payload_at()) else { return Reason::BadLength };
     let request = Request { id: header.id, fingerprint };
 
     // From here on the packet is changed: it leaves, or it is dropped.
