@@ -1,7 +1,5 @@
 //! Answering STUN Binding requests.
 
-use core::hint::black_box;
-
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::maps::lpm_trie::Key;
@@ -14,6 +12,7 @@ use relay_common::wire::Frame;
 use relay_common::wire::stun::Stun;
 
 use crate::frame::Linear;
+use crate::machine::opaque_context;
 use crate::maps;
 use crate::program::{count, drop, pass};
 
@@ -57,8 +56,7 @@ fn way_back(packet: &Packet) -> u32 {
 
 #[inline(never)]
 fn check(ctx: &XdpContext, packet: &Packet, fingerprint: bool) -> Reason {
-    // Opaque, or the compiler has the caller load the packet's pointers, in 32 bits, which the verifier takes for numbers.
-    let ctx = XdpContext::new(black_box(ctx.ctx));
+    let ctx = opaque_context(ctx);
     let frame = Linear::new(&ctx, false);
     binding::check(&frame, packet, fingerprint)
 }

@@ -1,7 +1,5 @@
 //! STUN messages at a listener that no flow matched: what anybody may send.
 
-use core::hint::black_box;
-
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::programs::XdpContext;
 use relay_common::binding;
@@ -16,6 +14,7 @@ use relay_common::wire::{Frame, Udp};
 
 use crate::binding::answer;
 use crate::frame::Linear;
+use crate::machine::opaque_context;
 use crate::maps;
 use crate::program::{drop, is_ours, pass};
 
@@ -48,8 +47,7 @@ const FINGERPRINT: u32 = 4;
 
 #[inline(never)]
 fn read(ctx: &XdpContext, packet: &Packet) -> u32 {
-    // Opaque, or the compiler has the caller load the packet's pointers, in 32 bits, which the verifier takes for numbers.
-    let ctx = XdpContext::new(black_box(ctx.ctx));
+    let ctx = opaque_context(ctx);
     let frame = Linear::new(&ctx, false);
     let at = packet.payload_at();
     let len = packet.udp_len.wrapping_sub(size_of::<Udp>() as u16);
