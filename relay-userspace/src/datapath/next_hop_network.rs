@@ -1,6 +1,5 @@
 //! The made-up network of the next hops' tests, and the tables above it.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use relay_common::flow::FlowRecord;
@@ -8,6 +7,7 @@ use relay_common::next_hop::NextHop;
 
 use super::super::super::SharedWords;
 use super::super::super::flow_table::testing::private_table;
+use super::super::super::interfaces;
 use super::super::super::netlink::{Link, Neighbour, Route};
 use super::super::super::shared_map::from_words;
 use super::super::*;
@@ -46,21 +46,8 @@ impl Kernel for Network {
 }
 
 pub(super) fn link(index: u32) -> Link {
-    Link {
-        index,
-        name: format!("eth{index}"),
-        kind: None,
-        mac: Some([2, 0, 0, 0, 0, index as u8]),
-        mtu: 1500,
-        up: true,
-        connected: true,
-        loopback: false,
-        master: None,
-        vlan: None,
-        far_end: None,
-        programs: BTreeSet::new(),
-        in_driver_mode: false,
-    }
+    let mac = Some([2, 0, 0, 0, 0, index as u8]);
+    Link { mac, ..interfaces::testing::link(index, &format!("eth{index}")) }
 }
 
 pub(super) struct Bench {
