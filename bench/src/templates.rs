@@ -1,6 +1,6 @@
 //! Many flows: their records in the tables of the program under test, their frames in those of the bench programs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aya::maps::Array;
 use aya::{Ebpf, EbpfLoader};
@@ -28,27 +28,54 @@ pub const V6: Ends =
 /// The program with this many channels (a power of two, up to [`FLOWS`](relay_common::bench::FLOWS)), all of whose packets
 /// leave by one interface, and the frames that its clients (or its peers) send, in random order.
 pub fn channels(ends: Ends, to_peer: bool, flows: u32, ifindex: u32, data: &[u8]) -> (Program, Vec<Vec<u8>>) {
-    let mut program = Program::load_with(2 * flows.max(64), 2 * flows + 2);
-    let macs = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-    program.next_hop(1, next_hop(ifindex, 1500, macs.0, macs.1, &[], 0x0800));
-    program.next_hop(2, next_hop(ifindex, 1500, macs.0, macs.1, &[], 0x86dd));
-    let mut order: Vec<u32> = (0..flows).collect();
-    order.shuffle(&mut StdRng::seed_from_u64(1));
-    let frames = order.into_iter().map(|flow| {
-        let path = path_of(ends, flow);
-        for record in [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)] {
-            let next_hop = if record.dst.is_v4() { 1 } else { 2 };
-            program.insert(FlowRecord { deadline: u64::MAX, next_hop, ..record });
-        }
+    many(ends, flows, ifindex, |path| {
+        let records = [FlowRecord::client_to_peer(path), FlowRecord::peer_to_client(path)];
         let datagram = if to_peer {
-            Datagram::new(path.client.into(), path.listener.into(), channel_data(CHANNEL, data, 0))
+            let payload = channel_data(path.channel.get(), data, 0);
+            Datagram::new(path.client.into(), path.listener.into(), payload)
         } else {
             Datagram::new(path.peer.into(), path.relayed.into(), data)
         };
+        (records, datagram)
+    })
+}
+
+/// The same for flows of any kind: `make` says which two records a path has, and what arrives. Records that have no next hop
+/// get one of their family.
+pub fn many(
+    ends: Ends,
+    flows: u32,
+    ifindex: u32,
+    make: impl Fn(&Path) -> ([FlowRecord; 2], Datagram),
+) -> (Program, Vec<Vec<u8>>) {
+    let mut program = Program::load_with(2 * flows.max(64), 2 * flows + 2);
+    next_hops(&mut program, ifindex);
+    let mut order: Vec<u32> = (0..flows).collect();
+    order.shuffle(&mut StdRng::seed_from_u64(1));
+    let frames = order.into_iter().map(|flow| {
+        let (records, datagram) = make(&path_of(ends, flow));
+        for record in records {
+            let of_family = if record.dst.is_v4() { NEXT_HOP_V4 } else { NEXT_HOP_V6 };
+            let next_hop = if record.next_hop == 0 { of_family } else { record.next_hop };
+            program.insert(FlowRecord { deadline: u64::MAX, next_hop, ..record });
+        }
         datagram.frame()
     });
     let frames = frames.collect();
     (program, frames)
+}
+
+/// Number of the next hop of IPv4 packets.
+pub const NEXT_HOP_V4: u32 = 1;
+/// Number of that of IPv6 packets.
+pub const NEXT_HOP_V6: u32 = 2;
+
+/// Has the packets of each family leave by this interface.
+pub fn next_hops(program: &mut Program, ifindex: u32) {
+    for (number, ethertype) in [(NEXT_HOP_V4, 0x0800), (NEXT_HOP_V6, 0x86dd)] {
+        let (to, from) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        program.next_hop(number, next_hop(ifindex, 1500, to, from, &[], ethertype));
+    }
 }
 
 /// The `flow`th client and peer: addresses and ports differ as a fleet's do.
@@ -59,11 +86,19 @@ pub fn path_of((client, listener, relayed, peer): Ends, flow: u32) -> Path {
         addr
     };
     let (low, high) = ((flow % 8192) as u16, (flow / 8192) as u16);
+    // Permissions are for an address: there are as many as clients share a port.
+    let further = |mut peer: SocketAddr| {
+        match peer.ip() {
+            IpAddr::V4(ip) => peer.set_ip(Ipv4Addr::from_bits(ip.to_bits() + u32::from(high)).into()),
+            IpAddr::V6(ip) => peer.set_ip(Ipv6Addr::from_bits(ip.to_bits() + u128::from(high)).into()),
+        }
+        peer
+    };
     path(
         shift(client, low),
         listener.parse().expect("an address"),
         shift(relayed, low),
-        shift(peer, flow as u16),
+        further(shift(peer, flow as u16)),
         CHANNEL + high,
     )
 }

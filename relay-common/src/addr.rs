@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::checksum;
+
 /// A 16-bit number in network byte order, as it lies in a packet or a table.
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -52,6 +54,12 @@ impl NetIp {
     pub const fn xor(&self, other: &Self) -> Self {
         let (a, b) = (&self.0, &other.0);
         Self([a[0] ^ b[0], a[1] ^ b[1], a[2] ^ b[2], a[3] ^ b[3]])
+    }
+
+    /// What the address adds to a checksum's sum. The mark of an IPv4-mapped one is not on the wire and does not count.
+    #[inline(always)]
+    pub const fn sum(&self) -> u64 {
+        if self.is_v4() { checksum::word(self.0[3]) } else { checksum::words(&self.0) }
     }
 
     /// Whether the address is IPv4.

@@ -9,7 +9,10 @@ use crate::next_hop::NextHop;
 use crate::packet::Packet;
 use crate::reason::Reason;
 use crate::rewrite::write_l2;
-use crate::stun::{self, Attributes, HEADER_LEN, StunHeader, Words, attribute, kind};
+use crate::stun::{self, Attributes};
+use crate::wire::stun::{
+    MAGIC_COOKIE, Stun, TransactionId, Word, XorAddress, attribute, family, kind, mask, xor_port,
+};
 use crate::wire::{DONT_FRAGMENT, Frame, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
 
 /// The longest request that is answered. What pads a request (SOFTWARE and the like) is read for its checksums only.
@@ -23,15 +26,15 @@ const UDP_LEN: u16 = size_of::<Udp>() as u16;
 /// What an answer takes of its request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
-    /// The transaction id, as it lies in memory.
-    pub id: [u32; 3],
+    /// What the answer is known by.
+    pub id: TransactionId,
     /// Whether there was a FINGERPRINT, and so is one in the answer (RFC 8489 section 7).
     pub fingerprint: bool,
 }
 
 /// Whether a request of this header and these attributes, `len` bytes in all, is answered if what is in it is right.
 #[inline(always)]
-pub fn is_plain(header: &StunHeader, attributes: Attributes, len: u16) -> bool {
+pub fn is_plain(header: &Stun, attributes: Attributes, len: u16) -> bool {
     { header.kind }.0 == kind::BINDING_REQUEST.0
         && len <= LONGEST_REQUEST
         && attributes.0 & !Attributes::FINGERPRINT == 0
@@ -41,7 +44,7 @@ pub fn is_plain(header: &StunHeader, attributes: Attributes, len: u16) -> bool {
 /// is one, and FINGERPRINT. [`Reason::Answered`] if so.
 #[inline(always)]
 pub fn check<F: Frame + ?Sized>(frame: &F, packet: &Packet, fingerprint: bool) -> Reason {
-    let at = usize::from(packet.l2_len).wrapping_add(usize::from(packet.ip_len)) + usize::from(UDP_LEN);
+    let at = packet.payload_at();
     let len = (packet.udp_len.wrapping_sub(UDP_LEN) & 0x1ff).min(LONGEST_REQUEST);
     // FINGERPRINT is the last attribute, of eight bytes, and is not covered by itself.
     let covered = if fingerprint { len.wrapping_sub(8) } else { len };
@@ -88,7 +91,7 @@ pub fn check<F: Frame + ?Sized>(frame: &F, packet: &Packet, fingerprint: bool) -
 fn word<F: Frame + ?Sized>(frame: &F, at: usize, offset: u16) -> Option<u32> {
     // At most 22, 40 and 8 bytes of headers before 128: the mask shows the verifier a bound.
     let offset = at.wrapping_add(usize::from(offset)) & 0xff;
-    frame.header::<Words<1>>(offset).map(|&Words([word])| word)
+    frame.header::<Word>(offset).map(|&Word(word)| word)
 }
 
 /// How many bytes longer the frame becomes when the answer stands in the request's place; negative when it shrinks.
@@ -100,7 +103,7 @@ pub fn growth(packet: &Packet, request: &Request) -> i32 {
 /// Bytes of the answer.
 #[inline(always)]
 const fn message_len(v4: bool, fingerprint: bool) -> u16 {
-    HEADER_LEN + if v4 { 12 } else { 24 } + if fingerprint { 8 } else { 0 }
+    Stun::LEN + if v4 { 12 } else { 24 } + if fingerprint { 8 } else { 0 }
 }
 
 /// Writes the answer over a frame whose length has been changed by [`growth`]. `false` when it is too short.
@@ -153,28 +156,26 @@ fn put<F: FrameMut + ?Sized, I: IpHeader, const N: usize>(
     // Word by word, each counted as it is written: the stack has no room for the message.
     let mut message = Writer { sum, crc: stun::CRC_START };
     let [i0, i1, i2] = request.id;
-    let NetIp([a, b, c, d]) = dst;
-    let body = len - UDP_LEN - HEADER_LEN;
+    let body = len - UDP_LEN - Stun::LEN;
     out.message[0] = message.count(pair(kind::BINDING_SUCCESS, Be16::new(body)));
-    out.message[1] = message.count(stun::MAGIC_COOKIE);
+    out.message[1] = message.count(MAGIC_COOKIE);
     out.message[2] = message.count(i0);
     out.message[3] = message.count(i1);
     out.message[4] = message.count(i2);
-    // RFC 8489 section 14.2: the port xor the upper half of the cookie, the address xor cookie and transaction id.
-    let port = Be16::new(dst_port.get() ^ 0x2112);
-    out.message[5] = message.count(pair(Be16::new(attribute::XOR_MAPPED_ADDRESS), Be16::new(I::MAPPED)));
-    out.message[6] = message.count(pair(Be16::new(I::FAMILY), port));
-    if I::FAMILY == Ipv4::FAMILY {
-        out.message[7] = message.count(d ^ stun::MAGIC_COOKIE);
+    out.message[5] = message.count(pair(attribute::XOR_MAPPED_ADDRESS, Be16::new(I::MAPPED)));
+    out.message[6] = message.count(pair(Be16::new(I::FAMILY.into()), xor_port(dst_port)));
+    if I::FAMILY == family::V4 {
+        out.message[7] = message.count(dst.0[3] ^ MAGIC_COOKIE);
     } else {
-        out.message[7] = message.count(a ^ stun::MAGIC_COOKIE);
-        out.message[8] = message.count(b ^ i0);
-        out.message[9] = message.count(c ^ i1);
-        out.message[10] = message.count(d ^ i2);
+        let NetIp([a, b, c, d]) = dst.xor(&mask(&request.id));
+        out.message[7] = message.count(a);
+        out.message[8] = message.count(b);
+        out.message[9] = message.count(c);
+        out.message[10] = message.count(d);
     }
     if request.fingerprint {
         let value = stun::fingerprint(message.crc);
-        out.message[N - 2] = message.count(pair(Be16::new(attribute::FINGERPRINT as u16), Be16::new(4)));
+        out.message[N - 2] = message.count(pair(attribute::FINGERPRINT, Be16::new(4)));
         out.message[N - 1] = message.count(value);
     }
     out.udp.checksum = checksum::udp_field(!checksum::fold(message.sum));
@@ -198,16 +199,16 @@ impl Writer {
 
 /// The header of a packet that this host sends of its own.
 trait IpHeader: Header {
-    /// The family in XOR-MAPPED-ADDRESS (RFC 8489 section 14.1).
-    const FAMILY: u16;
+    /// The family in XOR-MAPPED-ADDRESS.
+    const FAMILY: u8;
     /// Bytes of XOR-MAPPED-ADDRESS.
     const MAPPED: u16;
     fn from_us(udp_len: u16, src: NetIp, dst: NetIp) -> Self;
 }
 
 impl IpHeader for Ipv4 {
-    const FAMILY: u16 = 1;
-    const MAPPED: u16 = 8;
+    const FAMILY: u8 = family::V4;
+    const MAPPED: u16 = size_of::<XorAddress<u32>>() as u16;
 
     /// As Linux has it: not to be fragmented, and so without an identification (RFC 6864).
     #[inline(always)]
@@ -230,8 +231,8 @@ impl IpHeader for Ipv4 {
 }
 
 impl IpHeader for Ipv6 {
-    const FAMILY: u16 = 2;
-    const MAPPED: u16 = 20;
+    const FAMILY: u8 = family::V6;
+    const MAPPED: u16 = size_of::<XorAddress<[u32; 4]>>() as u16;
 
     #[inline(always)]
     fn from_us(udp_len: u16, src: NetIp, dst: NetIp) -> Self {
@@ -249,8 +250,7 @@ impl IpHeader for Ipv6 {
 /// The sum of a UDP pseudo header.
 #[inline(always)]
 fn pseudo_sum(src: &NetIp, dst: &NetIp, udp_len: u16) -> u64 {
-    let ip = |ip: &NetIp| if ip.is_v4() { checksum::word(ip.0[3]) } else { checksum::words(&ip.0) };
-    ip(src) + ip(dst) + u64::from(Be16::new(u16::from(protocol::UDP)).0) + u64::from(Be16::new(udp_len).0)
+    src.sum() + dst.sum() + u64::from(Be16::new(u16::from(protocol::UDP)).0) + u64::from(Be16::new(udp_len).0)
 }
 
 /// Two 16-bit numbers as the word that they are in memory.

@@ -6,6 +6,7 @@
 //! | a datagram of a peer with a channel | peer, relayed address, both ports |
 //! | a Send indication | client, listener XOR the peer's address, both ports, [`channel::INDICATION`] |
 //! | a datagram of a peer with a permission | peer, relayed address, port 0 and the relayed port |
+//! | what one relayed address of ours sends to another | as a datagram of a peer, and [`FlowKey::INSIDE`] |
 //!
 //! A *bucket* is one cache line of eight entries. An entry holds 40 bits of the key's keyed hash and the number of the
 //! record. A packet costs two cache lines of the index and record however many bindings there are; see
@@ -36,8 +37,8 @@ pub struct FlowKey {
     /// The channel number at the start of the UDP payload, or [`channel::INDICATION`]; zero at a relayed address, where
     /// the payload is opaque.
     pub channel: Be16,
-    /// Always zero, so that keys compare and hash by their bytes.
-    pub zero: u16,
+    /// [`FlowKey::INSIDE`] for what one relayed address of ours sends to another; zero for all that arrives.
+    pub inside: u16,
 }
 
 /// The 32-bit words of a [`FlowKey`].
@@ -47,6 +48,9 @@ pub const KEY_WORDS: usize = size_of::<FlowKey>() / 4;
 pub type HashSeed = [u64; KEY_WORDS + 1];
 
 impl FlowKey {
+    /// Says that the packet never was on a wire: whoever sends one in the name of a relayed address of ours finds nothing.
+    pub const INSIDE: u16 = 1;
+
     /// The key of a client's Send indications to any port of a peer.
     #[inline(always)]
     pub const fn send(client: Endpoint, listener: Endpoint, peer: &NetIp) -> Self {
@@ -56,7 +60,7 @@ impl FlowKey {
             src_port: client.port,
             dst_port: listener.port,
             channel: channel::INDICATION,
-            zero: 0,
+            inside: 0,
         }
     }
 
@@ -69,18 +73,21 @@ impl FlowKey {
             src_port: record.src_port,
             dst_port: port,
             channel: Be16(0),
-            zero: 0,
+            inside: Self::INSIDE,
         }
     }
 
     /// The key of ChannelData, or of a peer's datagrams where `channel` is zero.
     const fn plain(from: Endpoint, at: Endpoint, channel: Be16) -> Self {
-        Self { src: from.ip, dst: at.ip, src_port: from.port, dst_port: at.port, channel, zero: 0 }
+        Self { src: from.ip, dst: at.ip, src_port: from.port, dst_port: at.port, channel, inside: 0 }
     }
 
     /// The key's hash: multilinear hashing, strongly universal in its upper 32 bits (Lemire and Kaser, "Strongly
     /// universal string hashing is fast", 2014). A client that does not know the seed cannot choose keys that collide
     /// more often than by chance.
+    ///
+    /// [`inside`](Self::inside) does not enter: no two keys differ in it alone, as what comes from a relayed address of ours
+    /// has it always.
     ///
     /// The last step is a bijection, so it adds no collision. It is there because a linear hash maps the evenly spaced
     /// ports of a fleet to evenly spaced values: at half load, without it, up to eight times as many keys find both of
@@ -240,6 +247,12 @@ impl FlowRecord {
         Self::new(key, path.listener, path.client, path.channel)
     }
 
+    /// The same where the peer is a relayed address of ours.
+    pub fn inside(mut self) -> Self {
+        self.key.inside = FlowKey::INSIDE;
+        self
+    }
+
     fn new(key: FlowKey, src: Endpoint, dst: Endpoint, channel: Be16) -> Self {
         let mut record = Self {
             key,
@@ -269,18 +282,12 @@ impl FlowRecord {
         let new = sum(&self.src, &self.dst, self.src_port, self.dst_port);
         self.udp_delta = checksum::fold(u64::from(new) + checksum::removed(old));
         let protocol = Be16::new(u16::from(crate::wire::protocol::UDP));
-        self.pseudo_sum = checksum::fold(addresses(&key.src, &at) + u64::from(protocol.0));
+        self.pseudo_sum = checksum::fold(key.src.sum() + at.sum() + u64::from(protocol.0));
         self.ip_sum = checksum::fold(checksum::word(self.src.0[3]) + checksum::word(self.dst.0[3]));
     }
 }
 
 /// The sum of a pseudo header's addresses and a UDP header's ports.
 fn sum(src: &NetIp, dst: &NetIp, src_port: Be16, dst_port: Be16) -> u16 {
-    checksum::fold(addresses(src, dst) + u64::from(src_port.0) + u64::from(dst_port.0))
-}
-
-/// The sum of a pseudo header's addresses. The mark of an IPv4-mapped address is not on the wire and does not count.
-fn addresses(src: &NetIp, dst: &NetIp) -> u64 {
-    let ip = |ip: &NetIp| if ip.is_v4() { checksum::word(ip.0[3]) } else { checksum::words(&ip.0) };
-    ip(src) + ip(dst)
+    checksum::fold(src.sum() + dst.sum() + u64::from(src_port.0) + u64::from(dst_port.0))
 }

@@ -63,7 +63,7 @@ impl Packet {
     #[inline(always)]
     pub fn forget(&mut self) {
         let key = &mut self.key;
-        (key.src_port, key.dst_port, key.channel, key.zero) = (Be16(0), Be16(0), Be16(0), 0);
+        (key.src_port, key.dst_port, key.channel, key.inside) = (Be16(0), Be16(0), Be16(0), 0);
         (self.l2_len, self.ip_len, self.udp_len, self.udp_checksum) = (0, 0, 0, 0);
         (self.head, self.data_len, self.taken) = (0, 0, 0);
     }
@@ -78,6 +78,12 @@ impl Packet {
     #[inline(always)]
     pub const fn ip_packet_len(&self) -> u16 {
         self.ip_len.wrapping_add(self.udp_len)
+    }
+
+    /// Where the UDP payload begins in the frame. The masks show the verifier a bound.
+    #[inline(always)]
+    pub fn payload_at(&self) -> usize {
+        usize::from(self.l2_len & 0x1f) + usize::from(self.ip_len & 0x3f) + size_of::<Udp>()
     }
 
     /// The address that the packet arrived at, whatever it was looked for by.

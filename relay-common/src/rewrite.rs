@@ -13,7 +13,7 @@ use crate::next_hop::NextHop;
 use crate::packet::{LONGEST, Packet};
 use crate::reason::Reason;
 use crate::wire::stun::{
-    Attribute, Byte, DATA_INDICATION, DataHead, MAGIC_COOKIE, Stun, TransactionId, XorAddress, attribute,
+    Attribute, Byte, DataHead, MAGIC_COOKIE, Stun, TransactionId, XorAddress, attribute, kind,
 };
 use crate::wire::{ChannelData, DONT_FRAGMENT, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
 
@@ -302,7 +302,7 @@ fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, w
     let id: TransactionId = [way.random, more as u32, (more >> 32) as u32];
     let told = Endpoint { ip: packet.peer, port: way.peer_port };
     let len = way.put_len(packet) - size_of::<Stun>() as u16 + packet.data_len + padding;
-    let stun = Stun { kind: DATA_INDICATION, len: Be16::new(len), cookie: MAGIC_COOKIE, id };
+    let stun = Stun { kind: kind::DATA_INDICATION, len: Be16::new(len), cookie: MAGIC_COOKIE, id };
     let data = Attribute { kind: attribute::DATA, len: Be16::new(packet.data_len) };
     let mut sum = stun.sum() + data.sum();
     if told.ip.is_v4() {

@@ -1,7 +1,7 @@
 //! Reading a Send indication (RFC 8656 section 11): the peer it names, and where its data lies.
 //!
 //! Nothing is taken here that the protocol core would refuse. What this cannot tell for certain, or would take long to
-//! read, goes up as what it is, a STUN message.
+//! read, goes up as what it is, a STUN message. ([`stun`](crate::stun) says why it has another walk over attributes.)
 
 use crate::addr::Endpoint;
 use crate::addr::{Be16, NetIp};
@@ -9,9 +9,7 @@ use crate::checksum;
 use crate::flow::FlowKey;
 use crate::packet::{LONGEST, Packet};
 use crate::reason::Reason;
-use crate::wire::stun::{
-    Attribute, MAGIC_COOKIE, SEND_INDICATION, Stun, Word, XorAddress, attribute, family,
-};
+use crate::wire::stun::{Attribute, Stun, Word, XorAddress, attribute, family, kind};
 use crate::wire::{DONT_FRAGMENT, Frame, Udp};
 
 /// How many attributes are walked over: a client sends two to four.
@@ -28,16 +26,12 @@ const ALIGNMENT: usize = 4;
 /// packet goes up as it is, and `packet` is as it was.
 #[inline(always)]
 pub fn parse<F: Frame + ?Sized>(frame: &F, packet: &mut Packet) -> Option<Reason> {
-    // The masks show the verifier a bound, here and below.
-    let start = usize::from(packet.l2_len & 0x1f) + usize::from(packet.ip_len & 0x3f) + size_of::<Udp>();
+    let start = packet.payload_at();
     let Some(stun) = frame.header::<Stun>(start) else { return Some(Reason::Stun) };
     let len = usize::from({ stun.len }.get());
     let id = stun.id;
-    if { stun.kind } != SEND_INDICATION
-        || stun.cookie != MAGIC_COOKIE
-        || len % ALIGNMENT != 0
-        || len + size_of::<Stun>() + size_of::<Udp>() != usize::from(packet.udp_len)
-    {
+    let payload = packet.udp_len.wrapping_sub(size_of::<Udp>() as u16);
+    if { stun.kind }.0 != kind::SEND_INDICATION.0 || !stun.is_message(payload) {
         return Some(Reason::Stun);
     }
     let mut at = start + size_of::<Stun>();

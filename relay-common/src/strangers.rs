@@ -1,7 +1,7 @@
 //! How often strangers are heard: the table of token buckets by network that XDP and userspace each have one of.
 //!
-//! Anybody can send a request in somebody else's name. So requests that nobody has proved to be theirs are held to a rate
-//! for each network: an IPv4 /24 or an IPv6 /56, as in the response rate limiting of DNS servers (BIND, Knot, NSD), which
+//! Anybody can send a request in somebody else's name, and the answer goes to that somebody. So requests that nobody has
+//! proved to be theirs, and the answers to them, are held to a rate for each network: an IPv4 /24 or an IPv6 /56, as in the response rate limiting of DNS servers (BIND, Knot, NSD), which
 //! has the same task: a flood towards one victim is as bad when it is spread over the addresses of its network.
 //!
 //! The table is a count-min sketch: a network has a cell in each of four rows, picked by a keyed hash, shares each with
@@ -70,8 +70,8 @@ pub const fn cell(hash: u64, row: usize) -> u32 {
 /// What a cell is to hold that held `at`, when its network's bucket now stands at `next`. Cells that are ahead already have
 /// been so by others' doing.
 ///
-/// XDP stores it as it is: no stable Rust adds to a word in BPF atomically, and kernels before 5.18 have no compare-and-swap
-/// for BPF on every processor. CPUs that give within the same tenth of a microsecond may count for one; userspace, which
+/// XDP stores it as it is: a maximum takes a compare-and-swap, which kernels before 5.18 do not have for BPF on arm64 (as
+/// for [`Limit::take`](crate::meter::Limit)). CPUs that give within the same tenth of a microsecond may count for one; userspace, which
 /// hears what they let pass, counts exactly.
 #[inline(always)]
 pub const fn raised(at: u64, next: u64) -> u64 {

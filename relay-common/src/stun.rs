@@ -1,16 +1,14 @@
-//! STUN messages as they lie on the wire (RFC 8489 sections 5 and 14): the header, and a walk over the attributes that
-//! suits the verifier. The criteria are those of `Message::parse` in userspace, which reads all that goes up.
+//! What a STUN message is, told by its attributes' headers, and FINGERPRINT.
+//!
+//! The criteria are those of `Message::parse` in userspace, which reads all that goes up. [`send`](crate::send) has a walk of
+//! its own: it takes a message apart, value by value, and passes up what it has not seen a client send; this one must
+//! judge all that may come (junk is dropped), and so walks further but looks at no value. One walk for both would have
+//! the verifier follow the one's branches in each of the other's attributes.
 
 use core::hint::black_box;
 
-use crate::addr::Be16;
-use crate::wire::{Frame, Header};
-
-/// Bytes of the header.
-pub const HEADER_LEN: u16 = size_of::<StunHeader>() as u16;
-
-/// Bytes 4 to 7 of every message since RFC 5389, as they lie in memory.
-pub const MAGIC_COOKIE: u32 = 0x2112_a442_u32.to_be();
+use crate::wire::Frame;
+use crate::wire::stun::{Attribute, Stun, attribute};
 
 /// The longest body whose attributes are walked; what is longer goes up unread.
 pub const LONGEST_BODY: u16 = 1500;
@@ -18,77 +16,6 @@ pub const LONGEST_BODY: u16 = 1500;
 /// The most attributes that are walked; a message of more goes up. An Allocate request with all that RFC 8656 and RFC 8489
 /// have takes 16.
 pub const MOST_ATTRIBUTES: usize = 20;
-
-/// Message types: method and class (RFC 8489 section 5).
-pub mod kind {
-    use crate::addr::Be16;
-
-    /// A Binding request.
-    pub const BINDING_REQUEST: Be16 = Be16::new(0x0001);
-    /// The answer to it.
-    pub const BINDING_SUCCESS: Be16 = Be16::new(0x0101);
-    /// The bits of the class; none is set in a request.
-    pub const CLASS: Be16 = Be16::new(0x0110);
-}
-
-/// Attribute numbers.
-pub mod attribute {
-    /// MESSAGE-INTEGRITY.
-    pub const MESSAGE_INTEGRITY: u32 = 0x0008;
-    /// MESSAGE-INTEGRITY-SHA256.
-    pub const MESSAGE_INTEGRITY_SHA256: u32 = 0x001c;
-    /// XOR-MAPPED-ADDRESS.
-    pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
-    /// FINGERPRINT.
-    pub const FINGERPRINT: u32 = 0x8028;
-}
-
-/// The header of a message.
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-pub struct StunHeader {
-    /// Method and class.
-    pub kind: Be16,
-    /// Bytes after the header.
-    pub length: Be16,
-    /// [`MAGIC_COOKIE`].
-    pub cookie: u32,
-    /// The transaction id, as it lies in memory.
-    pub id: [u32; 3],
-}
-
-/// What stands before an attribute's value.
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-pub struct AttributeHeader {
-    /// Its number.
-    pub kind: Be16,
-    /// Bytes of the value, padding not counted.
-    pub length: Be16,
-}
-
-/// 32-bit words as they lie in memory.
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-pub struct Words<const N: usize>(pub [u32; N]);
-
-// SAFETY: packed, integers only.
-unsafe impl Header for StunHeader {}
-// SAFETY: packed, integers only.
-unsafe impl Header for AttributeHeader {}
-// SAFETY: packed, integers only.
-unsafe impl<const N: usize> Header for Words<N> {}
-
-/// Whether these are the header and length of a message in a datagram of `len` bytes: the top bits are zero, the cookie is
-/// there, and the length field is a multiple of four and says what follows (RFC 8489 section 6.3).
-#[inline(always)]
-pub fn is_message(header: &StunHeader, len: u16) -> bool {
-    let length = { header.length }.get();
-    { header.kind }.get() & 0xc000 == 0
-        && header.cookie == MAGIC_COOKIE
-        && length & 3 == 0
-        && u32::from(length) + u32::from(HEADER_LEN) == u32::from(len)
-}
 
 /// What the attributes of a message are, in one word that is cheap to hand around.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -115,33 +42,33 @@ impl Attributes {
     }
 }
 
-/// Walks the attributes of a message whose header, at `at` in the frame, [is one](is_message) of `len` bytes in all.
+/// Walks the attributes of a message whose header, at `at` in the frame, [is one](Stun::is_message) of `len` bytes in all.
 #[inline(always)]
 pub fn attributes<F: Frame + ?Sized>(frame: &F, at: usize, len: u16) -> Attributes {
     let end = u32::from(len);
-    if len > LONGEST_BODY + HEADER_LEN {
+    if len > LONGEST_BODY + Stun::LEN {
         return Attributes(Attributes::UNKNOWN);
     }
     let mut found = 0;
-    let mut next = u32::from(HEADER_LEN);
+    let mut next = u32::from(Stun::LEN);
     for _ in 0..MOST_ATTRIBUTES {
         if next >= end {
             return Attributes(found);
         }
         // Less than 2048 by the check above; the mask shows the verifier a bound.
-        let Some(header) = frame.header::<AttributeHeader>(at.wrapping_add((next & 0x7ff) as usize)) else {
+        let Some(header) = frame.header::<Attribute>(at.wrapping_add((next & 0x7ff) as usize)) else {
             return Attributes(Attributes::UNKNOWN);
         };
-        // Numbers below 0x8000 must be understood (RFC 8489 section 14).
-        let (kind, length) = (u32::from({ header.kind }.get()), u32::from({ header.length }.get()));
-        next += size_of::<AttributeHeader>() as u32 + ((length + 3) & !3);
+        let (kind, length) = (u32::from({ header.kind }.get()), u32::from({ header.len }.get()));
+        next += size_of::<Attribute>() as u32 + ((length + 3) & !3);
         if next > end {
             return Attributes(Attributes::BROKEN);
         }
-        let integrity =
-            same(kind, attribute::MESSAGE_INTEGRITY) | same(kind, attribute::MESSAGE_INTEGRITY_SHA256);
-        let fingerprint = same(kind, attribute::FINGERPRINT);
+        let integrity = same(kind, attribute::MESSAGE_INTEGRITY.get().into())
+            | same(kind, attribute::MESSAGE_INTEGRITY_SHA256.get().into());
+        let fingerprint = same(kind, attribute::FINGERPRINT.get().into());
         let last = same(next, end) & same(length, 4);
+        // Numbers below FIRST_OPTIONAL must be understood.
         let required = ((kind >> 15) ^ 1) & !integrity;
         found |= (Attributes::INTEGRITY * integrity)
             | (Attributes::REQUIRED * required)

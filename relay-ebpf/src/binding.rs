@@ -1,7 +1,5 @@
 //! Answering STUN Binding requests.
 
-use core::hint::black_box;
-
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::maps::lpm_trie::Key;
@@ -9,11 +7,12 @@ use aya_ebpf::programs::XdpContext;
 use relay_common::binding::{self, Request};
 use relay_common::packet::Packet;
 use relay_common::reason::Reason;
-use relay_common::stun::StunHeader;
 use relay_common::way_back;
-use relay_common::wire::{Frame, Udp};
+use relay_common::wire::Frame;
+use relay_common::wire::stun::Stun;
 
 use crate::frame::Linear;
+use crate::machine::opaque_context;
 use crate::maps;
 use crate::program::{count, drop, pass};
 
@@ -57,8 +56,7 @@ fn way_back(packet: &Packet) -> u32 {
 
 #[inline(never)]
 fn check(ctx: &XdpContext, packet: &Packet, fingerprint: bool) -> Reason {
-    // Opaque, or the compiler has the caller load the packet's pointers, in 32 bits, which the verifier takes for numbers.
-    let ctx = XdpContext::new(black_box(ctx.ctx));
+    let ctx = opaque_context(ctx);
     let frame = Linear::new(&ctx, false);
     binding::check(&frame, packet, fingerprint)
 }
@@ -75,8 +73,7 @@ fn write(ctx: &XdpContext, packet: &Packet, way: u32, fingerprint: bool) -> Reas
     if hop.ifindex != packet.interface.ifindex || !way_back::is_way_back(&frame, packet, hop) {
         return Reason::ReversePath;
     }
-    let at = usize::from(packet.l2_len & 0x1f) + usize::from(packet.ip_len & 0x3f) + size_of::<Udp>();
-    let Some(header) = frame.header::<StunHeader>(at) else { return Reason::BadLength };
+    let Some(header) = frame.header::<Stun>(packet.payload_at()) else { return Reason::BadLength };
     let request = Request { id: header.id, fingerprint };
 
     // From here on the packet is changed: it leaves, or it is dropped.

@@ -1,8 +1,6 @@
 //! The tables and the settings. Their shapes are `relay_common`'s; their sizes are set when userspace loads the
 //! object.
 
-use core::arch::asm;
-
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, DevMapHash, HashMap, LpmTrie, PerCpuArray};
@@ -13,6 +11,8 @@ use relay_common::next_hop::NextHop;
 use relay_common::packet::Packet;
 use relay_common::strangers::{CELLS, ROWS, SketchSeed};
 use relay_common::tables::{Controls, Count, Local, LocalKey, Settings};
+
+use crate::machine::opaque;
 
 #[map]
 pub(crate) static FLOW_INDEX: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -69,9 +69,8 @@ static SETTINGS: Settings =
 /// The settings as loaded: each is read where it is needed.
 #[inline(always)]
 pub(crate) fn settings() -> &'static Settings {
-    let mut settings = &raw const SETTINGS;
-    // SAFETY: moves a register to itself; without it the compiler would fold in the zeros above.
-    unsafe { asm!("{0} = {0}", inlateout(reg) settings, options(pure, nomem, nostack, preserves_flags)) };
+    // Opaque, or the compiler would fold in the zeros above.
+    let settings = opaque(&raw const SETTINGS as usize) as *const Settings;
     // SAFETY: the static, which nobody writes while the program runs.
     unsafe { &*settings }
 }

@@ -1,11 +1,10 @@
 //! Rates of allocations and users.
 
-use core::arch::asm;
-
 use relay_common::meter::{self, Line, Word};
 use relay_common::packet::Packet;
 use relay_common::rewrite::Way;
 
+use crate::machine;
 use crate::maps::METERS;
 
 /// Whether the rates that the packet's way has to keep to, if any, leave room for its data; if so, all have counted it.
@@ -33,11 +32,8 @@ fn admitted(to_peer: u32, to_client: u32, data_len: u32, now: u64) -> bool {
     meter::admit(&lines, now, data_len.into(), add)
 }
 
-/// An atomic addition whose result nobody asks for: an instruction that every kernel has.
 #[inline(always)]
 fn add(word: &Word, value: u64) {
-    // SAFETY: adds to the one word, which is shared by atomic operations only.
-    unsafe {
-        asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word.0.as_ptr(), value = in(reg) value);
-    }
+    // SAFETY: the one word, which is shared by atomic operations only.
+    unsafe { machine::add(word.0.as_ptr(), value) };
 }

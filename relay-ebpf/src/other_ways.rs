@@ -1,8 +1,6 @@
 //! The ways that are not a channel between a client and a peer: Send and Data indications, and what goes from one relayed
 //! address of ours to another. Apart from the hot path, which has none of it.
 
-use core::arch::asm;
-
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
@@ -19,6 +17,7 @@ use relay_common::wire::Frame;
 
 use crate::clock;
 use crate::frame::Linear;
+use crate::machine::{add, opaque, opaque_context};
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::program::{
@@ -71,8 +70,7 @@ pub(crate) fn take(ctx: &XdpContext, desk: &mut Desk, kind: Kind) -> u32 {
 
 #[inline(never)]
 fn send(ctx: &XdpContext, packet: &mut Packet) -> Option<Reason> {
-    // Or the compiler would have the caller read the packet's two pointers, which are then numbers here.
-    let ctx = XdpContext::new(opaque(ctx.ctx as usize) as *mut _);
+    let ctx = opaque_context(ctx);
     send::parse(&Linear::new(&ctx, false), packet)
 }
 
@@ -224,6 +222,7 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
 /// Makes the frame as long as it will be, before and behind the data. Where that fails it is as it was.
 #[inline(always)]
 fn resize(ctx: &XdpContext, packet: &Packet, way: &Way<'_>) -> bool {
+    // Opaque, or the compiler would take the difference of two packet pointers in 32 bits, which the verifier refuses.
     let behind = rewrite::growth_behind(packet, way, opaque(Linear::new(ctx, false).frame_len()));
     // SAFETY: the program's own context, here and below.
     if behind > 0 && unsafe { bpf_xdp_adjust_tail(ctx.ctx, behind) } != 0 {
@@ -242,14 +241,6 @@ fn resize(ctx: &XdpContext, packet: &Packet, way: &Way<'_>) -> bool {
     true
 }
 
-/// The same number. The compiler would take the difference of two packet pointers in 32 bits, which the verifier refuses.
-#[inline(always)]
-fn opaque(mut n: usize) -> usize {
-    // SAFETY: moves a register to itself.
-    unsafe { asm!("{0} = {0}", inlateout(reg) n, options(pure, nomem, nostack, preserves_flags)) };
-    n
-}
-
 /// Counts a packet of a record whose packets come by any receive queue: a permission is for all ports of a peer, and what one
 /// client of ours sends another comes by the sender's queue.
 #[inline(always)]
@@ -259,14 +250,4 @@ fn account_shared(record: *mut FlowRecord, bytes: u16) {
         add(&raw mut (*record).packets, 1);
         add(&raw mut (*record).bytes, bytes.into());
     }
-}
-
-/// Adds to a counter that other CPUs add to.
-///
-/// # Safety
-/// `counter` is aligned and may be written to.
-#[inline(always)]
-unsafe fn add(counter: *mut u64, n: u64) {
-    // SAFETY: as the caller says; one addition in memory, which every kernel with XDP knows.
-    unsafe { asm!("lock *(u64 *)({counter} + 0) += {n}", counter = in(reg) counter, n = in(reg) n) };
 }

@@ -1,20 +1,20 @@
 //! STUN messages at a listener that no flow matched: what anybody may send.
 
-use core::hint::black_box;
-
 use aya_ebpf::programs::XdpContext;
 use relay_common::binding;
 use relay_common::meter::Limit;
 use relay_common::packet::Packet;
 use relay_common::reason::Reason;
 use relay_common::strangers::{self, ROWS};
-use relay_common::stun::{self, Attributes, StunHeader, kind};
+use relay_common::stun::{self, Attributes};
 use relay_common::tables::Controls;
+use relay_common::wire::stun::{Stun, kind};
 use relay_common::wire::{Frame, Udp};
 
 use crate::binding::answer;
 use crate::clock;
 use crate::frame::Linear;
+use crate::machine::opaque_context;
 use crate::maps;
 use crate::program::{drop, is_ours, pass};
 
@@ -47,17 +47,15 @@ const FINGERPRINT: u32 = 4;
 
 #[inline(never)]
 fn read(ctx: &XdpContext, packet: &Packet) -> u32 {
-    // Opaque, or the compiler has the caller load the packet's pointers, in 32 bits, which the verifier takes for numbers.
-    let ctx = XdpContext::new(black_box(ctx.ctx));
+    let ctx = opaque_context(ctx);
     let frame = Linear::new(&ctx, false);
-    let udp = usize::from(packet.l2_len & 0x1f) + usize::from(packet.ip_len & 0x3f);
-    let at = udp + size_of::<Udp>();
+    let at = packet.payload_at();
     let len = packet.udp_len.wrapping_sub(size_of::<Udp>() as u16);
-    if len < stun::HEADER_LEN {
+    if len < Stun::LEN {
         return MALFORMED;
     }
-    let Some(header) = frame.header::<StunHeader>(at) else { return UP };
-    if !stun::is_message(header, len) {
+    let Some(header) = frame.header::<Stun>(at) else { return UP };
+    if !header.is_message(len) {
         return MALFORMED;
     }
     let attributes = stun::attributes(&frame, at, len);

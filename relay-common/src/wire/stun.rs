@@ -1,13 +1,25 @@
-//! STUN messages (RFC 8489 sections 5 and 14), as far as Send and Data indications (RFC 8656 section 11) need them.
+//! STUN messages as they lie on the wire (RFC 8489 sections 5 and 14), as far as XDP reads and writes them: Send and Data
+//! indications (RFC 8656 section 11), and Binding requests.
 
 use super::Header;
 use crate::addr::{Be16, Endpoint, NetIp};
 use crate::checksum;
 
-/// The message type of a Send indication.
-pub const SEND_INDICATION: Be16 = Be16::new(0x0016);
-/// The message type of a Data indication.
-pub const DATA_INDICATION: Be16 = Be16::new(0x0017);
+/// Message types: method and class (RFC 8489 section 5).
+pub mod kind {
+    use crate::addr::Be16;
+
+    /// A Binding request.
+    pub const BINDING_REQUEST: Be16 = Be16::new(0x0001);
+    /// The answer to it.
+    pub const BINDING_SUCCESS: Be16 = Be16::new(0x0101);
+    /// A Send indication.
+    pub const SEND_INDICATION: Be16 = Be16::new(0x0016);
+    /// A Data indication.
+    pub const DATA_INDICATION: Be16 = Be16::new(0x0017);
+    /// The bits of the class; none is set in a request.
+    pub const CLASS: Be16 = Be16::new(0x0110);
+}
 
 /// The cookie of every message.
 pub const MAGIC_COOKIE: u32 = 0x2112_a442_u32.to_be();
@@ -16,12 +28,18 @@ pub const MAGIC_COOKIE: u32 = 0x2112_a442_u32.to_be();
 pub mod attribute {
     use crate::addr::Be16;
 
+    /// RFC 8489 section 14.5.
+    pub const MESSAGE_INTEGRITY: Be16 = Be16::new(0x0008);
     /// RFC 8656 section 18.3.
     pub const XOR_PEER_ADDRESS: Be16 = Be16::new(0x0012);
     /// RFC 8656 section 18.4.
     pub const DATA: Be16 = Be16::new(0x0013);
     /// RFC 8656 section 18.9.
     pub const DONT_FRAGMENT: Be16 = Be16::new(0x001a);
+    /// RFC 8489 section 14.6.
+    pub const MESSAGE_INTEGRITY_SHA256: Be16 = Be16::new(0x001c);
+    /// RFC 8489 section 14.2.
+    pub const XOR_MAPPED_ADDRESS: Be16 = Be16::new(0x0020);
     /// RFC 8489 section 14.7.
     pub const FINGERPRINT: Be16 = Be16::new(0x8028);
     /// The lowest that a receiver may ignore (RFC 8489 section 14).
@@ -54,6 +72,20 @@ pub struct Stun {
 }
 
 impl Stun {
+    /// Bytes of a header.
+    pub const LEN: u16 = size_of::<Self>() as u16;
+
+    /// Whether this is the header of a message in a datagram of `len` bytes: the top bits are zero, the cookie is there,
+    /// and the length field is a multiple of four and says what follows (RFC 8489 section 6.3).
+    #[inline(always)]
+    pub fn is_message(&self, len: u16) -> bool {
+        let follows = { self.len }.get();
+        { self.kind }.get() & 0xc000 == 0
+            && self.cookie == MAGIC_COOKIE
+            && follows & 3 == 0
+            && u32::from(follows) + u32::from(Self::LEN) == u32::from(len)
+    }
+
     /// What the header adds to a sum.
     #[inline(always)]
     pub fn sum(&self) -> u64 {
@@ -85,7 +117,7 @@ impl Attribute {
     }
 }
 
-/// The value of XOR-PEER-ADDRESS: `u32` for IPv4, `[u32; 4]` for IPv6.
+/// The value of XOR-PEER-ADDRESS and XOR-MAPPED-ADDRESS: `u32` for IPv4, `[u32; 4]` for IPv6.
 #[repr(C, packed)]
 #[derive(Clone, Copy)]
 pub struct XorAddress<Ip: Copy> {
@@ -154,13 +186,15 @@ impl XorAddress<[u32; 4]> {
     }
 }
 
+/// A port as it stands in such a value, and back.
 #[inline(always)]
-const fn xor_port(port: Be16) -> Be16 {
+pub const fn xor_port(port: Be16) -> Be16 {
     Be16::new(port.get() ^ (u32::from_be(MAGIC_COOKIE) >> 16) as u16)
 }
 
+/// What an IPv6 address is XORed with in such a value; IPv4 takes the first word.
 #[inline(always)]
-const fn mask(id: &TransactionId) -> NetIp {
+pub const fn mask(id: &TransactionId) -> NetIp {
     NetIp([MAGIC_COOKIE, id[0], id[1], id[2]])
 }
 

@@ -10,7 +10,9 @@ mod sessions;
 mod status;
 
 #[cfg(test)]
-pub(crate) mod tests;
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use control::HEADER;
 pub use server::{Admin, Source};

@@ -232,7 +232,7 @@ pub struct Drops {
 pub(crate) const RELAYED: [Reason; 3] = [Reason::ToPeer, Reason::ToClient, Reason::RelayToRelay];
 
 impl Status {
-    /// What was relayed in a direction (one of [`RELAYED`]) by a data path: packets, and bytes of IP packets as they arrived.
+    /// What was relayed in a direction (one of `RELAYED`) by a data path: packets, and bytes of IP packets as they arrived.
     pub fn relayed_by(&self, datapath: Where, direction: Reason) -> Count {
         let one = self.traffic.iter().filter(|t| t.datapath == datapath && t.reason == direction.name());
         one.fold(Count::default(), |mut sum, t| {

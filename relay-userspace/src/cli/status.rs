@@ -235,7 +235,7 @@ fn responses(screen: &mut Screen, status: &Status) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::tests::busy_status;
+    use crate::admin::testing::busy_status;
 
     #[test]
     fn the_screen_says_what_runs_where_and_why() {

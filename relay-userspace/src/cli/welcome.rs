@@ -87,7 +87,7 @@ fn turn_urls(settings: &Settings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::tests::busy_status;
+    use crate::admin::testing::busy_status;
     use crate::config::{Host, parse};
 
     fn settings(text: &str) -> Settings {

@@ -115,18 +115,16 @@ impl FlowWriter {
         // Before any of their records is used again.
         self.carried.count_late(&self.table, now);
         let path = Path::from(binding);
-        let inside = self.inside(&path);
-        let [to_peer, to_client] =
-            [FlowRecord::client_to_peer, FlowRecord::peer_to_client].map(|direction| FlowRecord {
-                deadline: binding.deadline.0,
-                meter: binding.meter,
-                ..direction(inside.as_ref().unwrap_or(&path))
-            });
-        let to_peer = match inside {
-            Some(_) => self.install(&FlowRecord { next_hop: HAIRPIN, ..to_peer }, now),
-            None => self.install(&to_peer, now),
+        let records = match self.inside(&path) {
+            Some(path) => [
+                FlowRecord { next_hop: HAIRPIN, ..FlowRecord::client_to_peer(&path) },
+                FlowRecord::peer_to_client(&path).inside(),
+            ],
+            None => [FlowRecord::client_to_peer(&path), FlowRecord::peer_to_client(&path)],
         };
-        let both = to_peer.and_then(|to_peer| {
+        let [to_peer, to_client] =
+            records.map(|record| FlowRecord { deadline: binding.deadline.0, meter: binding.meter, ..record });
+        let both = self.install(&to_peer, now).and_then(|to_peer| {
             let to_client = self.install(&to_client, now);
             if to_client.is_none() {
                 self.remove(to_peer, now);

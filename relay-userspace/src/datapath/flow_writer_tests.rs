@@ -232,11 +232,13 @@ fn a_peer_that_is_another_client_of_this_server_is_reached_without_leaving_it() 
         dst: send.dst,
         src_port: send.src_port,
         dst_port: port,
+        inside: FlowKey::INSIDE,
         ..FlowKey::default()
     };
     let to_client = seen(&table, &key).unwrap();
     assert_eq!(IpAddr::from(to_client.dst), other.five_tuple.client.0.ip());
     assert_eq!(to_client.next_hop, 0, "an ordinary one");
+    assert_eq!(seen(&table, &FlowKey { inside: 0, ..key }), None, "nobody else can send in that name");
     assert_eq!(key.src, public, "by which a Data indication would name the peer");
     assert_eq!(hops.0.lock().unwrap().len(), 2, "the records to clients");
     drop(writer);

@@ -136,28 +136,13 @@ pub(super) fn driver_of(link: &Link) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use aya::sys::SyscallError;
 
     use super::*;
 
     fn link() -> Link {
-        Link {
-            index: 2,
-            name: "eth7".into(),
-            kind: Some("veth".into()),
-            mac: None,
-            mtu: 9000,
-            up: true,
-            connected: true,
-            loopback: false,
-            master: None,
-            vlan: None,
-            far_end: None,
-            programs: BTreeSet::new(),
-            in_driver_mode: false,
-        }
+        Link { kind: Some("veth".into()), mtu: 9000, ..interfaces::testing::link(2, "eth7") }
     }
 
     fn refused(errno: i32) -> ProgramError {

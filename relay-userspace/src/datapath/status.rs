@@ -99,8 +99,8 @@ impl InterfaceTraffic {
     }
 }
 
-/// Whether what went up for this reason may have been something to relay. Requests belong there; what is not ours, no
-/// TURN or broken would not be relayed either way.
+/// Whether what went up for this reason may have been something to relay. Requests belong there; what is not ours or
+/// broken would not be relayed either way.
 fn is_slow(reason: Reason) -> bool {
     const ELSE: [Reason; 4] = [Reason::NotOurs, Reason::Stun, Reason::BadLength, Reason::BadChecksum];
     reason.verdict() == Verdict::Pass && !ELSE.contains(&reason)

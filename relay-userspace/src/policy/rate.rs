@@ -38,11 +38,6 @@ impl Rate {
     pub const fn limit(&self) -> Limit {
         self.limit
     }
-
-    /// Where a bucket stands that stood at `tat`, after `units` more. `None` when they do not fit.
-    pub(super) fn advance(&self, tat: u64, now: Timestamp, units: u64) -> Option<u64> {
-        self.limit.advance(tat, now.0, units)
-    }
 }
 
 /// What a unit costs where `units` take so many nanoseconds, to as many bits as there are.

@@ -1,7 +1,4 @@
-//! How often strangers are answered.
-//!
-//! Anybody can send a request in somebody else's name, and the answer goes to that somebody. So answers to requests that
-//! nobody has proved to be theirs are held to a rate for each network that they go to.
+//! How often strangers are answered: userspace's table of [`relay_common::strangers`], which says why and how.
 
 use std::hash::{BuildHasher, RandomState};
 use std::iter;
@@ -14,7 +11,7 @@ use super::rate::Rate;
 use crate::time::Timestamp;
 
 /// Token buckets for all the networks of the Internet, in a table whose size never changes. Shared by all shards. XDP has one
-/// like it for the requests themselves; what a network is and which cells it has is in [`relay_common::strangers`].
+/// like it for the requests themselves.
 #[derive(Debug)]
 pub struct Strangers {
     cells: Box<[AtomicU64]>,
@@ -35,9 +32,9 @@ impl Strangers {
     pub fn admit(&self, rate: &Rate, now: Timestamp, to: IpAddr, units: u64) -> bool {
         let cells = self.cells_of(now, to);
         let least = cells.map(|cell| cell.load(Ordering::Relaxed)).into_iter().min().unwrap_or_default();
-        let Some(next) = rate.advance(least, now, units) else { return false };
+        let Some(next) = rate.limit().advance(least, now.0, units) else { return false };
         for cell in cells {
-            // Cells that are ahead already have been so by others' doing.
+            // As [`relay_common::strangers::raised`], atomically.
             cell.fetch_max(next, Ordering::Relaxed);
         }
         true

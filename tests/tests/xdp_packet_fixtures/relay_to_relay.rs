@@ -71,7 +71,7 @@ impl Call {
             }
             By::Indications => permission(other, other_listener, s.peer, s.relayed)[1],
         };
-        let back = s.program.insert(record);
+        let back = s.program.insert(record.inside());
         Self { s, other, other_listener, out, back }
     }
 
@@ -97,6 +97,19 @@ impl Call {
                 let ends = (self.other_listener, self.other);
                 self.s.told(&seen.frame(), &once_on, ends, (teller, data), Reason::RelayToRelay);
             }
+        }
+    }
+}
+
+/// The kernel drops it, as it drops whatever comes from outside with an address of its own (a "martian").
+#[test]
+fn what_comes_by_the_wire_in_the_name_of_a_relayed_address_goes_up() {
+    for by in ALL {
+        for v6 in [false, true] {
+            let mut c = Call::new(by, [v6; 3]);
+            let forged = Datagram::new(c.s.relayed, c.s.peer, *b"media").frame();
+            c.s.passed(&forged, Reason::NoPeerBinding);
+            c.arrives(&c.sends(by.0, b"media"), by.1, c.s.relayed, b"media");
         }
     }
 }
@@ -181,6 +194,7 @@ fn what_the_other_side_has_no_binding_for_goes_up_untouched() {
             ))),
             By::Indications => permission(c.other, c.other_listener, c.s.peer, c.s.relayed)[1],
         };
+        let record = record.inside();
         c.s.program.rewrite(c.back, FlowRecord { deadline: 1, ..record });
         c.s.passed(&frame, Reason::PeerExpired);
         c.s.program.rewrite(c.back, FlowRecord { generation: 1, ..record });

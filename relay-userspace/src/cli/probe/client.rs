@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use relay_common::channel;
 
 use super::Identity;
-use crate::auth::printable;
+use super::failure::Failure;
 use crate::stun::{
     AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, PasswordAlgorithm,
     TransactionId,
 };
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// After this a request is sent again, then after twice the time and so on (RFC 8489 section 6.2.1).
 const RETRANSMIT_AFTER: Duration = Duration::from_millis(500);
@@ -84,19 +84,6 @@ pub(super) struct Answer {
     pub(super) attempts: u32,
     /// From the last of them to the answer.
     pub(super) round_trip: Duration,
-}
-
-/// Why there is no success response. Shown, it says what the likely reason is.
-#[derive(Debug)]
-pub(super) enum Failure {
-    NoAnswer(SocketAddr),
-    NotStun(SocketAddr),
-    NothingListens(SocketAddr),
-    Refused { code: ErrorCode, reason: String },
-    Redirected { server: SocketAddr, domain: Option<String>, signed: bool },
-    NotSigned,
-    Malformed(String),
-    Socket(io::Error),
 }
 
 impl Client {
@@ -325,66 +312,6 @@ impl Client {
 impl Answer {
     fn message(&self) -> Message<'_> {
         Message::parse(&self.datagram).expect("only messages that were read before are answers")
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Socket(error)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnswer(server) => write!(
-                f,
-                "no answer from UDP {server} within {} s: is the server down, or a firewall in the way?",
-                PATIENCE.as_secs()
-            ),
-            Self::NotStun(server) => {
-                write!(f, "UDP {server} answers, but not in STUN: another service listens there")
-            }
-            Self::NothingListens(server) => {
-                write!(f, "nothing listens on UDP {server} (ICMP port unreachable)")
-            }
-            Self::Refused { code, reason } => {
-                write!(f, "error {code}")?;
-                if !reason.is_empty() && reason != code.reason() {
-                    write!(f, " ({})", printable(reason))?;
-                }
-                f.write_str(match *code {
-                    ErrorCode::UNAUTHENTICATED => {
-                        ": the user or the password is wrong, or the credential has expired"
-                    }
-                    ErrorCode::FORBIDDEN => ": the server's rules forbid it",
-                    ErrorCode::ALLOCATION_QUOTA_REACHED => ": this user holds as many allocations as it may",
-                    ErrorCode::INSUFFICIENT_CAPACITY => {
-                        ": the server has no relay port left or drains; its log says why else"
-                    }
-                    ErrorCode::BAD_REQUEST => ": is this a TURN server?",
-                    _ => "",
-                })
-            }
-            Self::Redirected { server, domain, signed } => {
-                write!(f, "the server sends its clients to {server}")?;
-                if let Some(domain) = domain {
-                    write!(f, " ({})", printable(domain))?;
-                }
-                f.write_str(": probe that one")?;
-                // RFC 8489 section 14.8: receivers must validate the integrity of a 300.
-                if *signed {
-                    Ok(())
-                } else {
-                    f.write_str("; this is not signed, and careful clients will not go")
-                }
-            }
-            Self::NotSigned => f.write_str(
-                "the answer is not signed with this password: something in between answers instead",
-            ),
-            Self::Malformed(what) => f.write_str(what),
-            Self::Socket(error) => write!(f, "{error}"),
-        }
     }
 }
 

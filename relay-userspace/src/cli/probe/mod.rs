@@ -1,6 +1,7 @@
 //! `turnpike probe`: a TURN client that says which step fails.
 
 mod client;
+mod failure;
 mod report;
 mod steps;
 mod url;

@@ -4,7 +4,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::Identity;
-use super::client::{Client, Failure, Via};
+use super::client::{Client, Via};
+use super::failure::Failure;
 use super::report::{Failed, Report, Step, milliseconds};
 use super::url::TurnUrl;
 use crate::auth::printable;

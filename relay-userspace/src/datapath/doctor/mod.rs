@@ -12,6 +12,8 @@ mod machine;
 mod machine_rules;
 
 #[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
