@@ -177,6 +177,7 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     // From here on the packet is changed: it leaves, or it is dropped.
     // SAFETY: `ctx.ctx` is the program's own context.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -rewrite::growth(packet, &way)) } != 0 {
+        meters::give_back(packet, &way);
         return pass(packet, Reason::NoHeadroom);
     }
     if !rewrite::write(&mut Linear::new(ctx, false), packet, &way) {
