@@ -256,6 +256,10 @@ pub(crate) fn unmatched(packet: &Packet, settings: &Settings, reason: Reason) ->
 #[inline(never)]
 pub(crate) fn is_ours(packet: &Packet, settings: &Settings) -> bool {
     let port = packet.key.dst_port.get();
+    // Of a packet with a UDP length the port was read, and nobody listens at this one.
+    if port == 0 && packet.udp_len != 0 {
+        return false;
+    }
     let relayed = port == 0 || (port >= settings.first_port && port <= settings.last_port);
     let key = LocalKey {
         ip: packet.arrived_at(),
