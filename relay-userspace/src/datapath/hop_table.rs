@@ -1,5 +1,6 @@
 //! The rows of the NEXT_HOPS table: one neighbour on one interface with one MTU each.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::mem::offset_of;
 use std::net::IpAddr;
@@ -16,6 +17,11 @@ use crate::numbers::Numbers;
 use crate::time::Timestamp;
 
 const ROW_WORDS: usize = size_of::<NextHop>() / 8;
+
+/// Most neighbours that the kernel is asked for by us while they do not answer: a quarter of those that it remembers unless
+/// told otherwise (`gc_thresh3`). Clients name peers on a link of ours as they like, and with thousands that are not there
+/// the kernel would forget the routers. Beyond these it looks for a neighbour when it sends there itself.
+const MOST_ASKED: usize = 256;
 
 /// An interface that runs the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,7 +120,8 @@ impl HopTable {
         }
         let row = self.numbers.take(Timestamp::now())?;
         // Taken for resolved, so that `update` has it looked for when it is not.
-        self.hops.insert(key, Hop { row, destinations: 1, resolved: true });
+        let resolved = self.hops.values().filter(|hop| !hop.resolved).count() < MOST_ASKED;
+        self.hops.insert(key, Hop { row, destinations: 1, resolved });
         self.update(key);
         Some(key)
     }
@@ -166,10 +173,12 @@ impl HopTable {
         self.links.clear();
     }
 
-    /// Asks again for the neighbours that are not known.
+    /// Asks again for the neighbours that are not known, those first by which most is reached.
     pub(super) fn retry(&mut self) {
-        let unresolved = self.hops.iter().filter(|(_, hop)| !hop.resolved);
-        self.kicks.extend(unresolved.map(|(key, _)| (key.oif, key.via, Kick::Resolve)));
+        let mut unresolved: Vec<_> = self.hops.iter().filter(|(_, hop)| !hop.resolved).collect();
+        unresolved.sort_unstable_by_key(|(_, hop)| Reverse(hop.destinations));
+        let asked = unresolved.into_iter().take(MOST_ASKED);
+        self.kicks.extend(asked.map(|(key, _)| (key.oif, key.via, Kick::Resolve)));
     }
 
     pub(super) fn status(&self) -> Vec<NextHopStatus> {

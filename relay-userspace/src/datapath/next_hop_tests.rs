@@ -86,7 +86,7 @@ impl Bench {
         for index in [NIC, SECOND_NIC] {
             network.0.lock().unwrap().links.insert(index, link(index));
         }
-        let flows = Arc::new(private_table(64));
+        let flows = Arc::new(private_table(512));
         let rows = Arc::new(SharedWords::private(rows * size_of::<NextHop>()).unwrap());
         let attached = [NIC, SECOND_NIC].map(|i| (i, Attached { redirect: i == NIC })).into();
         let hops = NextHops::new(Box::new(network.clone()), rows.clone(), flows.clone(), attached).unwrap();
@@ -186,6 +186,29 @@ fn an_unknown_neighbour_is_asked_for_and_used_when_it_answers() {
     assert_eq!(bench.l2_of(1), header(mac(7), NIC_MAC, &[8, 0]));
     bench.hops.retry();
     assert_eq!(bench.hops.take_kicks(), []);
+}
+
+#[test]
+fn clients_that_name_peers_who_are_not_there_do_not_have_the_kernel_look_for_thousands() {
+    let bench = Bench::new(1024);
+    for record in 1..1000_u32 {
+        let peer = format!("192.0.{}.{}", 2 + record / 200, record % 200);
+        bench.route(&peer, NIC, None);
+        bench.attach(record, &peer);
+    }
+    assert_eq!(bench.hops.take_kicks().len(), 256);
+    for (record, to) in [(1000, "198.51.100.1"), (1001, "198.51.100.2")] {
+        bench.route(to, SECOND_NIC, Some("203.0.113.1"));
+        bench.attach(record, to);
+    }
+    bench.hops.retry();
+    let asked = bench.hops.take_kicks();
+    let router = (SECOND_NIC, ip("203.0.113.1"), Kick::Resolve);
+    assert_eq!((asked.len(), asked[0]), (256, router), "by which most is reached");
+    // One that others are not found beside is used all the same, once the kernel knows it.
+    bench.neighbour(NIC, "192.0.6.150", Neighbour::Known(mac(7)));
+    bench.change(|c| c.neighbours.push((NIC, ip("192.0.6.150"))));
+    assert_eq!(bench.hop_of(950).ifindex, NIC);
 }
 
 #[test]
