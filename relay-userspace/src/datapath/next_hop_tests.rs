@@ -190,7 +190,7 @@ fn an_unknown_neighbour_is_asked_for_and_used_when_it_answers() {
 
 #[test]
 fn clients_that_name_peers_who_are_not_there_do_not_have_the_kernel_look_for_thousands() {
-    let bench = Bench::new(1024);
+    let bench = Bench::new(2048);
     for record in 1..1000_u32 {
         let peer = format!("192.0.{}.{}", 2 + record / 200, record % 200);
         bench.route(&peer, NIC, None);
@@ -209,6 +209,21 @@ fn clients_that_name_peers_who_are_not_there_do_not_have_the_kernel_look_for_tho
     bench.neighbour(NIC, "192.0.6.150", Neighbour::Known(mac(7)));
     bench.change(|c| c.neighbours.push((NIC, ip("192.0.6.150"))));
     assert_eq!(bench.hop_of(950).ifindex, NIC);
+}
+
+#[test]
+fn peers_on_the_link_leave_room_for_routers() {
+    let bench = Bench::new(16);
+    for record in 1..20_u32 {
+        let peer = format!("192.0.2.{record}");
+        bench.route(&peer, NIC, None);
+        bench.attach(record, &peer);
+    }
+    assert_eq!((1..20).filter(|&record| bench.row_of(record) != 0).count(), 12);
+    bench.route("198.51.100.1", NIC, Some("192.0.2.254"));
+    bench.neighbour(NIC, "192.0.2.254", Neighbour::Known(mac(254)));
+    bench.attach(20, "198.51.100.1");
+    assert_eq!(bench.l2_of(20), header(mac(254), NIC_MAC, &[8, 0]));
 }
 
 #[test]
