@@ -161,6 +161,12 @@ impl Gauge {
         }
     }
 
+    /// Takes a [`charge`](Self::charge) back.
+    #[inline(always)]
+    fn discharge(&self, units: u64, add: impl Fn(&Word, u64)) {
+        add(&self.tat, self.cost().of(units).wrapping_neg());
+    }
+
     #[inline(always)]
     fn cost(&self) -> Cost {
         Cost(self.cost.get())
@@ -196,6 +202,12 @@ impl Line {
     fn charge(&self, now: u64, bytes: u64, add: impl Fn(&Word, u64) + Copy) {
         self.packets.charge(now, 1, add);
         self.bytes.charge(now, bytes, add);
+    }
+
+    #[inline(always)]
+    fn discharge(&self, bytes: u64, add: impl Fn(&Word, u64) + Copy) {
+        self.packets.discharge(1, add);
+        self.bytes.discharge(bytes, add);
     }
 
     /// Counts one more datagram of `bytes` if it may pass: for userspace.
@@ -297,4 +309,14 @@ pub fn admit<const N: usize>(
         i += 1;
     }
     true
+}
+
+/// Has all these lines forget a datagram that [`admit`] has just had them count, because another relays it, who counts it.
+#[inline(always)]
+pub fn give_back<const N: usize>(lines: &[&Line; N], bytes: u64, add: impl Fn(&Word, u64) + Copy) {
+    let mut i = 0;
+    while i < N {
+        lines[i].discharge(bytes, add);
+        i += 1;
+    }
 }

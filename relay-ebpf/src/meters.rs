@@ -14,6 +14,15 @@ pub(crate) fn admit(packet: &Packet, way: &Way<'_>, now: u64) -> bool {
     to_peer | to_client == 0 || admitted(to_peer, to_client, packet.data_len.into(), now)
 }
 
+/// Has the meters forget a packet that they have just [admitted](admit), and that goes up after all: userspace counts it.
+#[inline(always)]
+pub(crate) fn give_back(packet: &Packet, way: &Way<'_>) {
+    let (to_peer, to_client) = way.meters();
+    if to_peer | to_client != 0 {
+        given_back(to_peer, to_client, packet.data_len.into());
+    }
+}
+
 /// Whether a datagram with so many bytes of data may pass by the meter of the allocation that sends it to a peer and by
 /// that of the one that receives it for its client (0 where there is none), and by those of their users. If so, all have
 /// counted it.
@@ -21,15 +30,24 @@ pub(crate) fn admit(packet: &Packet, way: &Way<'_>, now: u64) -> bool {
 /// Out of line: most flows have no meter.
 #[inline(never)]
 fn admitted(to_peer: u32, to_client: u32, data_len: u32, now: u64) -> bool {
-    let (Some(sender), Some(receiver)) = (METERS.get(to_peer), METERS.get(to_client)) else { return false };
-    let lines: [&Line; 2] = [&sender.to_peer, &receiver.to_client];
-    let (Some(senders_user), Some(receivers_user)) =
-        (METERS.get(lines[0].parent()), METERS.get(lines[1].parent()))
-    else {
-        return false;
-    };
-    let lines = [lines[0], &senders_user.to_peer, lines[1], &receivers_user.to_client];
-    meter::admit(&lines, now, data_len.into(), add)
+    match lines(to_peer, to_client) {
+        Some(lines) => meter::admit(&lines, now, data_len.into(), add),
+        None => false,
+    }
+}
+
+#[inline(never)]
+fn given_back(to_peer: u32, to_client: u32, data_len: u32) {
+    if let Some(lines) = lines(to_peer, to_client) {
+        meter::give_back(&lines, data_len.into(), add);
+    }
+}
+
+#[inline(always)]
+fn lines(to_peer: u32, to_client: u32) -> Option<[&'static Line; 4]> {
+    let (sender, receiver) = (&METERS.get(to_peer)?.to_peer, &METERS.get(to_client)?.to_client);
+    let (senders_user, receivers_user) = (METERS.get(sender.parent())?, METERS.get(receiver.parent())?);
+    Some([sender, &senders_user.to_peer, receiver, &receivers_user.to_client])
 }
 
 #[inline(always)]

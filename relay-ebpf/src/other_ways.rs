@@ -190,6 +190,7 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
         return drop(packet, Reason::RateLimited);
     }
     if !resize(ctx, packet, &way) {
+        meters::give_back(packet, &way);
         return pass(packet, Reason::NoHeadroom);
     }
 

@@ -162,6 +162,7 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     // From here on the packet is changed: it leaves, or it is dropped.
     // SAFETY: `ctx.ctx` is the program's own context.
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -rewrite::growth(packet, &way)) } != 0 {
+        meters::give_back(packet, &way);
         return pass(packet, Reason::NoHeadroom);
     }
     if !rewrite::write(&mut Linear::new(ctx, false), packet, &way) {
@@ -247,6 +248,10 @@ pub(crate) fn unmatched(packet: &Packet, settings: &Settings, reason: Reason) ->
 #[inline(never)]
 pub(crate) fn is_ours(packet: &Packet, settings: &Settings) -> bool {
     let port = packet.key.dst_port.get();
+    // Of a packet with a UDP length the port was read, and nobody listens at this one.
+    if port == 0 && packet.udp_len != 0 {
+        return false;
+    }
     let relayed = port == 0 || (port >= settings.first_port && port <= settings.last_port);
     let key = LocalKey {
         ip: packet.arrived_at(),

@@ -1,5 +1,6 @@
 //! The rows of the NEXT_HOPS table: one neighbour on one interface with one MTU each.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::mem::offset_of;
 use std::net::IpAddr;
@@ -17,6 +18,11 @@ use crate::time::Timestamp;
 
 const ROW_WORDS: usize = size_of::<NextHop>() / 8;
 
+/// Most neighbours that the kernel is asked for by us while they do not answer: a quarter of those that it remembers unless
+/// told otherwise (`gc_thresh3`). Clients name peers on a link of ours as they like, and with thousands that are not there
+/// the kernel would forget the routers. Beyond these it looks for a neighbour when it sends there itself.
+const MOST_ASKED: usize = 256;
+
 /// An interface that runs the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Attached {
@@ -32,6 +38,8 @@ pub(super) struct HopKey {
     mtu: u16,
     /// The EtherType of the packets; an IPv4 route may go via an IPv6 neighbour (RFC 5549).
     ethertype: u16,
+    /// Whether the neighbour is a router, behind which there may be any number of destinations.
+    router: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,19 +110,26 @@ impl HopTable {
             via: route.gateway.unwrap_or(to),
             mtu: route.mtu.unwrap_or(u32::MAX).min(egress.mtu).min(u32::from(u16::MAX)) as u16,
             ethertype: if to.is_ipv4() { ETHERTYPE_IPV4.get() } else { ETHERTYPE_IPV6.get() },
+            router: route.gateway.is_some(),
         })
     }
 
-    /// Takes a share in a hop, which gets a row when it has none; `None` when no row is free.
+    /// Takes a share in a hop, which gets a row when it has none; `None` when no row is free. The last quarter is for
+    /// routers: peers on the link are whoever clients name, and must not take the row of everybody's next gateway.
     pub(super) fn acquire(&mut self, key: Option<HopKey>) -> Option<HopKey> {
         let key = key?;
         if let Some(hop) = self.hops.get_mut(&key) {
             hop.destinations += 1;
             return Some(key);
         }
+        let rows = self.rows.len() / ROW_WORDS - 1;
+        if !key.router && self.hops.len() >= rows - rows / 4 {
+            return None;
+        }
         let row = self.numbers.take(Timestamp::now())?;
         // Taken for resolved, so that `update` has it looked for when it is not.
-        self.hops.insert(key, Hop { row, destinations: 1, resolved: true });
+        let resolved = self.hops.values().filter(|hop| !hop.resolved).count() < MOST_ASKED;
+        self.hops.insert(key, Hop { row, destinations: 1, resolved });
         self.update(key);
         Some(key)
     }
@@ -166,10 +181,12 @@ impl HopTable {
         self.links.clear();
     }
 
-    /// Asks again for the neighbours that are not known.
+    /// Asks again for the neighbours that are not known, those first by which most is reached.
     pub(super) fn retry(&mut self) {
-        let unresolved = self.hops.iter().filter(|(_, hop)| !hop.resolved);
-        self.kicks.extend(unresolved.map(|(key, _)| (key.oif, key.via, Kick::Resolve)));
+        let mut unresolved: Vec<_> = self.hops.iter().filter(|(_, hop)| !hop.resolved).collect();
+        unresolved.sort_unstable_by_key(|(_, hop)| Reverse(hop.destinations));
+        let asked = unresolved.into_iter().take(MOST_ASKED);
+        self.kicks.extend(asked.map(|(key, _)| (key.oif, key.via, Kick::Resolve)));
     }
 
     pub(super) fn status(&self) -> Vec<NextHopStatus> {

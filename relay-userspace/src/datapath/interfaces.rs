@@ -13,8 +13,12 @@ use crate::turn::RelayAddress;
 /// Whether packets may reach this interface from a sender on the same machine, who left the checksum to a card that
 /// there is not: one without a driver for hardware (veth, tap, bridge), or whose driver is that of a virtual machine.
 pub(super) fn is_virtual(interface: &str) -> bool {
-    const OF_VIRTUAL_MACHINES: [&str; 4] = ["virtio_net", "vmxnet3", "hv_netvsc", "xen-netfront"];
-    driver(interface).is_none_or(|name| OF_VIRTUAL_MACHINES.contains(&name.as_str()))
+    driver(interface).is_none_or(|name| is_of_virtual_machines(&name))
+}
+
+/// By the name that sysfs has, which is not always the module's: that of `xen-netfront` is `vif`.
+fn is_of_virtual_machines(driver: &str) -> bool {
+    ["virtio_net", "vmxnet3", "hv_netvsc", "vif"].contains(&driver)
 }
 
 /// The name of the driver of an interface's hardware; `None` where there is no hardware.
@@ -26,6 +30,7 @@ pub(super) fn driver(interface: &str) -> Option<String> {
 /// The addresses and ports that packets to us are known by, port 0 for relayed addresses; each with the address that
 /// clients know it by.
 pub(super) type Locals = BTreeMap<(IpAddr, u16), IpAddr>;
+
 /// Whether the kernel takes an IPv4 packet that came in by this interface only if its sender is reached by it (RFC 3704,
 /// strict): the larger of the interface's setting and that of all counts. IPv6 has no such setting.
 pub(super) fn has_strict_rp_filter(interface: &str) -> bool {
@@ -207,6 +212,12 @@ mod tests {
             .iter()
             .map(|r| RelayAddress { public: "198.51.100.1".parse().unwrap(), local: r.parse().unwrap() });
         (listeners.iter().map(|l| l.parse().unwrap()).collect(), relay.collect())
+    }
+
+    #[test]
+    fn the_cards_of_virtual_machines_are_known_by_the_names_in_sysfs() {
+        assert!(["virtio_net", "vmxnet3", "hv_netvsc", "vif"].into_iter().all(is_of_virtual_machines));
+        assert!(!["mlx5_core", "ena", "ixgbevf"].into_iter().any(is_of_virtual_machines));
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Bench {
         for index in [NIC, SECOND_NIC] {
             network.0.lock().unwrap().links.insert(index, link(index));
         }
-        let flows = Arc::new(private_table(64));
+        let flows = Arc::new(private_table(512));
         let rows = Arc::new(SharedWords::private(rows * size_of::<NextHop>()).unwrap());
         let attached = [NIC, SECOND_NIC].map(|i| (i, Attached { redirect: i == NIC })).into();
         let hops = NextHops::new(Box::new(network.clone()), rows.clone(), flows.clone(), attached).unwrap();

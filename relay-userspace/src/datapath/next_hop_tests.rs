@@ -67,6 +67,44 @@ fn an_unknown_neighbour_is_asked_for_and_used_when_it_answers() {
 }
 
 #[test]
+fn clients_that_name_peers_who_are_not_there_do_not_have_the_kernel_look_for_thousands() {
+    let bench = Bench::new(2048);
+    for record in 1..1000_u32 {
+        let peer = format!("192.0.{}.{}", 2 + record / 200, record % 200);
+        bench.route(&peer, NIC, None);
+        bench.attach(record, &peer);
+    }
+    assert_eq!(bench.hops.take_kicks().len(), 256);
+    for (record, to) in [(1000, "198.51.100.1"), (1001, "198.51.100.2")] {
+        bench.route(to, SECOND_NIC, Some("203.0.113.1"));
+        bench.attach(record, to);
+    }
+    bench.hops.retry();
+    let asked = bench.hops.take_kicks();
+    let router = (SECOND_NIC, ip("203.0.113.1"), Kick::Resolve);
+    assert_eq!((asked.len(), asked[0]), (256, router), "by which most is reached");
+    // One that others are not found beside is used all the same, once the kernel knows it.
+    bench.neighbour(NIC, "192.0.6.150", Neighbour::Known(mac(7)));
+    bench.change(|c| c.neighbours.push((NIC, ip("192.0.6.150"))));
+    assert_eq!(bench.hop_of(950).ifindex, NIC);
+}
+
+#[test]
+fn peers_on_the_link_leave_room_for_routers() {
+    let bench = Bench::new(16);
+    for record in 1..20_u32 {
+        let peer = format!("192.0.2.{record}");
+        bench.route(&peer, NIC, None);
+        bench.attach(record, &peer);
+    }
+    assert_eq!((1..20).filter(|&record| bench.row_of(record) != 0).count(), 12);
+    bench.route("198.51.100.1", NIC, Some("192.0.2.254"));
+    bench.neighbour(NIC, "192.0.2.254", Neighbour::Known(mac(254)));
+    bench.attach(20, "198.51.100.1");
+    assert_eq!(bench.l2_of(20), header(mac(254), NIC_MAC, &[8, 0]));
+}
+
+#[test]
 fn a_peer_that_moves_to_another_mac_is_followed_in_the_same_row() {
     let bench = Bench::new(16);
     bench.route("192.0.2.7", NIC, None);

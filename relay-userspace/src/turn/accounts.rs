@@ -41,6 +41,9 @@ struct Books {
 struct Entry {
     account: Arc<Account>,
     places: u32,
+    /// Under which time it is among the idle ones. The buckets do not tell: XDP counts until the bindings are withdrawn, which
+    /// is after the last place was given back.
+    idle_until: Option<Timestamp>,
 }
 
 /// How many places there are.
@@ -85,7 +88,9 @@ impl Accounts {
         let entry = books.by_name.get_mut(&account.name).expect("only places taken are given back");
         entry.places -= places;
         if entry.places == 0 {
-            books.idle.insert((account.full_at(), account.name.clone()));
+            let full_at = account.full_at();
+            entry.idle_until = Some(full_at);
+            books.idle.insert((full_at, account.name.clone()));
         }
         books.forget_idle(now);
     }
@@ -109,10 +114,7 @@ impl Accounts {
 impl Books {
     /// The user is not idle any more.
     fn wake(&mut self, user: &str) {
-        // Without a place nothing is taken from the buckets, so the time is the one it was entered under.
-        let at =
-            self.by_name.get(user).filter(|entry| entry.places == 0).map(|entry| entry.account.full_at());
-        if let Some(at) = at {
+        if let Some(at) = self.by_name.get_mut(user).and_then(|entry| entry.idle_until.take()) {
             self.idle.remove(&(at, user.into()));
         }
     }
@@ -131,7 +133,7 @@ impl Books {
 impl Entry {
     fn new(user: &str) -> Self {
         let account = Account { name: user.into(), meter: OnceLock::new(), new_peers: Bucket::default() };
-        Self { account: Arc::new(account), places: 0 }
+        Self { account: Arc::new(account), places: 0, idle_until: None }
     }
 }
 
@@ -156,6 +158,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::meter_bank::MeterBank;
     use crate::policy::Rate;
 
     const START: Timestamp = Timestamp(1_000_000_000_000);
@@ -179,6 +182,25 @@ mod tests {
         accounts.give_back(&again, 1, after(29));
         let fresh = accounts.take("alice", 1, after(30), quotas).unwrap();
         assert!(!Arc::ptr_eq(&account, &fresh), "full buckets need not be remembered");
+    }
+
+    #[test]
+    fn a_user_that_xdp_counts_after_its_last_place_is_not_forgotten_while_it_has_one_again() {
+        let (accounts, quotas, bank) =
+            (Accounts::default(), Quotas::default(), Arc::new(MeterBank::default()));
+        let account = accounts.take("alice", 1, START, quotas).unwrap();
+        let line = &account.meter.get_or_init(|| bank.take(START)).row().to_peer;
+        line.packets.set(Rate::new(1, Duration::from_secs(1), 30).limit());
+        assert!(line.take(START.0, 0));
+        accounts.give_back(&account, 1, START);
+        assert!(line.take(START.0, 0), "the bindings are withdrawn a moment later");
+
+        let again = accounts.take("alice", 1, START, quotas).unwrap();
+        assert!(Arc::ptr_eq(&account, &again));
+        accounts.take("bob", 1, after(60), quotas).unwrap();
+        assert_eq!((accounts.users(), accounts.total()), (2, 2));
+        accounts.give_back(&again, 1, after(60));
+        assert_eq!((accounts.users(), accounts.total()), (1, 1));
     }
 
     #[test]

@@ -215,3 +215,15 @@ fn a_checksum_that_the_senders_card_was_to_finish_is_not_taken_for_a_right_one()
     frame[40] ^= 0xff;
     s.passed(&frame, Reason::BadChecksum);
 }
+
+/// Port 0 stands for a port that was not read; nobody listens there.
+#[test]
+fn what_is_sent_to_port_0_is_not_answered_and_is_nobodys_junk() {
+    for s in [Scene::v4(), Scene::v6()] {
+        let mut s = answering(s);
+        s.listener.set_port(0);
+        for payload in [binding(|_| {}), b"junk".to_vec(), b"\xff\xff\xff\xff".to_vec()] {
+            s.passed(&s.asks(&payload).frame(), Reason::NotOurs);
+        }
+    }
+}

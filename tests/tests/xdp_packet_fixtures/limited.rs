@@ -1,5 +1,6 @@
 //! Bandwidth and packet rates: what is within them is forwarded, what is beyond is dropped as it came.
 
+use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use relay_common::reason::Reason;
 use turnpike::policy::Rate;
 use turnpike::time::Timestamp;
 use turnpike_tests::frames::Datagram;
-use turnpike_tests::xdp::{Run, Verdict};
+use turnpike_tests::xdp::{INGRESS, Run, Verdict, next_hop};
 
 use crate::scene::*;
 
@@ -141,6 +142,22 @@ fn what_is_refused_for_another_reason_is_not_counted() {
     s.passed(&frame, Reason::NextHop);
     s.change(|record| record.meter = OWN);
     assert_eq!(s.sends_to_peer(10, 100), 10);
+}
+
+/// Where there is no room for what the packet is to become, userspace relays it, and counts it then.
+#[test]
+fn what_goes_up_for_want_of_room_is_not_counted() {
+    let mut s = Scene::v4();
+    s.program.meter(OWN, |row| packets(row, only(10)));
+    s.program.next_hop(HOP_V4, next_hop(INGRESS, 9_000, GATEWAY, NIC, &[], 0x0800));
+    let [_, data] = permission(s.client, s.listener, s.relayed, s.peer);
+    s.program.insert(FlowRecord { meter: OWN, ..data });
+    // As long as a test may make a frame, so that two bytes of padding find no place.
+    let peer = SocketAddr::new(s.peer.ip(), 7_000);
+    let frame = Datagram::new(peer, s.relayed, vec![7; 3_478]).frame();
+    (0..5).for_each(|_| s.passed(&frame, Reason::NoHeadroom));
+    let small = Datagram::new(peer, s.relayed, vec![7; 100]);
+    assert_eq!(s.forwarded(&small, Reason::ToClient, 20), 10);
 }
 
 /// With time the rate comes back, and what passes is the burst and the rate to within 5 %.
