@@ -41,6 +41,7 @@ mod padded_channel_data_makes_no_noise;
 mod policy_routing_is_followed;
 mod probe_says_which_step_failed;
 mod rates_hold_whoever_relays;
+mod relay_to_relay_goes_by_xdp;
 mod sessions_are_counted_while_they_run;
 mod sigterm_leaves_nothing_behind;
 mod the_doctor_names_what_keeps_xdp_away;
