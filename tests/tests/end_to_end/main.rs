@@ -6,6 +6,7 @@ mod common;
 mod stream;
 
 mod a_binding_that_expired_is_forwarded_again_once_refreshed;
+mod a_client_may_use_a_channel_and_send_at_once;
 mod a_client_that_moves_keeps_its_call;
 mod a_client_without_channels_goes_by_xdp;
 mod a_full_table_leaves_a_call_in_userspace;
