@@ -10,7 +10,7 @@ use crate::shared_words::SharedWords;
 use crate::time::Timestamp;
 
 /// Rows unless told otherwise.
-const DEFAULT_ROWS: u32 = 1 << 14;
+const DEFAULT_ROWS: u32 = 1 << 15;
 
 /// All meters of a server: in the table that XDP counts in, where there is one. Locked when allocations and users come and
 /// go, never for a packet.
