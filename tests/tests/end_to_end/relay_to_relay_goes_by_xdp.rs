@@ -13,7 +13,7 @@ use turnpike_tests::lab::{
 use crate::common::{CHANNEL, PUBLIC, moved, start_in_both_families};
 
 /// A client and how it talks to the other one.
-struct End {
+pub(crate) struct End {
     client: TurnClient,
     relayed: SocketAddr,
     /// Its channel; without one, indications.
@@ -50,6 +50,12 @@ impl End {
     }
 }
 
+/// Two clients with these habits and a relayed address of this family each.
+pub(crate) fn ends(clients: [TurnClient; 2], family: AddressFamily, habits: [Option<u16>; 2]) -> [End; 2] {
+    let [alice, bob] = clients;
+    [End::new(alice, family, habits[0]), End::new(bob, family, habits[1])]
+}
+
 /// Both ways once. The lengths need padding of their own (RFC 8489 section 14) in one direction.
 fn both_ways(ends: &mut [End; 2], salt: u32) {
     let [alice, bob] = ends;
@@ -62,7 +68,7 @@ fn both_ways(ends: &mut [End; 2], salt: u32) {
 }
 
 /// They talk until both ways go by XDP, and then while the process is stopped.
-fn talk_by_xdp(server: &mut Server, mut ends: [End; 2]) {
+pub(crate) fn talk_by_xdp(server: &mut Server, mut ends: [End; 2]) {
     let relayed = [ends[0].relayed, ends[1].relayed];
     ends[0].accept(relayed[1]);
     ends[1].accept(relayed[0]);
@@ -87,7 +93,7 @@ fn talk_by_xdp(server: &mut Server, mut ends: [End; 2]) {
 }
 
 /// Each pair of habits: channel to channel, Send to Send, and one of each.
-fn habits() -> [[Option<u16>; 2]; 4] {
+pub(crate) fn habits() -> [[Option<u16>; 2]; 4] {
     let channels = [CHANNEL, CHANNEL + 1].map(Some);
     [channels, [None, None], [channels[0], None], [None, channels[1]]]
 }
@@ -106,11 +112,10 @@ fn in_both_families(mode: &'static str, public: Option<[&str; 2]>) {
         for of_bob in families {
             for (relayed, told) in families.into_iter().zip(told) {
                 for habits in habits() {
-                    let ends = [(&net.client, of_alice, habits[0]), (&net.peer, of_bob, habits[1])];
-                    let ends = ends.map(|(host, family, channel)| {
-                        let listener = by(&net.server, family).at(3478);
-                        End::new(TurnClient::new(&by(host, family), listener), relayed, channel)
+                    let clients = [(&net.client, of_alice), (&net.peer, of_bob)].map(|(host, family)| {
+                        TurnClient::new(&by(host, family), by(&net.server, family).at(3478))
                     });
+                    let ends = self::ends(clients, relayed, habits);
                     assert_eq!(ends.each_ref().map(|end| end.relayed.ip()), [told; 2]);
                     talk_by_xdp(&mut server, ends);
                 }
@@ -138,10 +143,12 @@ fn from_one_network_card_to_the_other() {
     let outside = net.server.at_address(net.relay_address());
     let options = ServerOptions::new("xdp").listen_on(&outside).relay_from(outside.address());
     let mut server = Server::start(&net.server, &options);
-    for habits in habits() {
-        let alice = TurnClient::new(&net.client, server.address());
-        let bob = TurnClient::new(&net.peer, outside.at(3478));
-        let ends = [(alice, habits[0]), (bob, habits[1])];
-        talk_by_xdp(&mut server, ends.map(|(client, channel)| End::new(client, AddressFamily::V4, channel)));
+    // The other is on the far Ethernet, or on the same one: then the relayed addresses are of a card that no packet passes.
+    for (host, listener) in [(&net.peer, outside.at(3478)), (&net.client, server.address())] {
+        for habits in habits() {
+            let alice = TurnClient::new(&net.client, server.address());
+            let clients = [alice, TurnClient::new(host, listener)];
+            talk_by_xdp(&mut server, ends(clients, AddressFamily::V4, habits));
+        }
     }
 }
