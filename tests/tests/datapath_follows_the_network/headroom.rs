@@ -3,11 +3,14 @@
 use aya::maps::Array;
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use relay_common::bench::Template;
+use relay_common::bench::{Template, WORDS};
 use relay_common::tables::bytes_of;
 use turnpike_tests::frames::Datagram;
 
 use super::*;
+
+/// What a peer sends: with the headers of Ethernet, IPv4 and UDP as long as a template is.
+const DATA: [u8; WORDS * 8 - 14 - 20 - 8] = [7; WORDS * 8 - 14 - 20 - 8];
 
 /// Sends a peer's datagram as frames with next to no headroom, which a veth hands over as they are.
 struct Crowder(Ebpf);
@@ -19,7 +22,7 @@ impl Crowder {
             .unwrap_or_else(|e| panic!("{path}: {e}; make it with `cargo xtask build-ebpf`"));
         let mut ebpf = EbpfLoader::new().map_max_entries("TEMPLATES", 1).load(&object).unwrap();
         let mut datagram =
-            Datagram::new(PEER.parse().unwrap(), format!("{RELAY}:50000").parse().unwrap(), [7; 30]);
+            Datagram::new(PEER.parse().unwrap(), format!("{RELAY}:50000").parse().unwrap(), DATA);
         datagram.macs = (net.relay.mac("eth0"), net.outside.mac("out0"));
         let frame = datagram.frame();
         let mut template = Template { frame_len: frame.len() as u64, ..Template::default() };
@@ -76,8 +79,8 @@ fn lessons_21_a_driver_without_headroom_is_found_by_its_first_packets_and_goes_o
 
     assert_eq!(eth0(&datapath), (Mode::Xdp, String::new()));
     crowder.send(&net, 1);
-    assert_eq!(relayed.recv(&mut buffer).expect("it goes up, for userspace to relay"), 30);
-    assert_eq!((packets(&datapath, Reason::NoHeadroom), &buffer[..30]), (1, &[7; 30][..]));
+    assert_eq!(relayed.recv(&mut buffer).expect("it goes up, for userspace to relay"), DATA.len());
+    assert_eq!((packets(&datapath, Reason::NoHeadroom), &buffer[..DATA.len()]), (1, &DATA[..]));
 
     crowder.send(&net, 50);
     wait_for("generic mode", Duration::from_secs(3), || eth0(&datapath).0 == Mode::XdpGeneric);
@@ -86,7 +89,7 @@ fn lessons_21_a_driver_without_headroom_is_found_by_its_first_packets_and_goes_o
     let before = packets(&datapath, Reason::NoHeadroom);
     wait_for("it goes on there", Duration::from_secs(3), || {
         crowder.send(&net, 1);
-        client.recv(&mut buffer).is_ok_and(|n| buffer[..n] == channel_data(&[7; 30]))
+        client.recv(&mut buffer).is_ok_and(|n| buffer[..n] == channel_data(&DATA))
     });
     assert_eq!(packets(&datapath, Reason::NoHeadroom), before);
     assert!(packets(&datapath, Reason::ToClient) >= 1);

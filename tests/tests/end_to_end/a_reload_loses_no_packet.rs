@@ -1,46 +1,23 @@
 //! Settings change while a call goes on: no packet of it is lost, nor does one leave the fast path. Lesson 32.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process;
 use std::time::Duration;
 
 use relay_common::reason::Reason;
 use turnpike::stun::{ErrorCode, Method};
-use turnpike_tests::lab::{self, ADMIN, OneNic, Path, Process, Server, ServerOptions, turnpike};
+use turnpike_tests::lab::{self, OneNic, Path, Server, ServerOptions};
 
-use crate::common::{Call, moved};
+use crate::common::{Call, SettingsFile, moved, reload};
 
 /// Reloads in a row.
 const RELOADS: u64 = 10;
-
-/// A settings file that is removed with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(mode: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("turnpike-reload-{mode}-{}.toml", process::id())))
-    }
-
-    fn write(&self, text: &str) {
-        fs::write(&self.0, text).expect("a folder for temporary files");
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 fn reloads(mode: &'static str, path: Path) {
     if lab::skipped() {
         return;
     }
-    let file = File::new(mode);
-    file.write("");
+    let file = SettingsFile::new(&format!("reload-{mode}"), "");
     let net = OneNic::new();
-    let options = ServerOptions::new(mode).flag("--config", file.0.display());
+    let options = ServerOptions::new(mode).flag("--config", file.path());
     let server = Server::start(&net.server, &options);
     let mut call = Call::new(&server, &net.client, &net.peer);
     if path == Path::Xdp {
@@ -54,8 +31,7 @@ fn reloads(mode: &'static str, path: Path) {
             // The last one forbids this very peer: what was permitted goes on until it has to be refreshed.
             let deny = if n == RELOADS { peer.ip().to_string() } else { format!("192.0.2.{n}") };
             file.write(&format!("[limits]\nuser-quota = {n}\n[peers]\ndeny = ['{deny}']\n"));
-            let mut command = turnpike(&net.server);
-            let mut reload = Process::start(command.args(["reload", "--admin", &ADMIN.to_string()]));
+            let mut reload = reload(&net.server);
             while reload.exited().is_none() {
                 call.both_ways();
                 sent += 1;

@@ -2,11 +2,13 @@
 //! XDP forwards between private ones. The NAT is the kernel's.
 
 use relay_common::reason::Reason;
+use turnpike::stun::AddressFamily;
 use turnpike_tests::lab::{
     self, Host, Net, PATIENCE, Path, Received, Server, ServerOptions, TurnClient, receive,
 };
 
 use crate::common::{CHANNEL, Call, forwards};
+use crate::relay_to_relay_goes_by_xdp::{ends, habits, talk_by_xdp};
 
 /// A router with these rules of nftables.
 fn nat(near: &Net, far: &Net, last_byte: u8, rules: &[&str]) -> Host {
@@ -93,4 +95,19 @@ fn is_reached_by_a_client_and_a_peer_each_behind_a_nat_of_its_own() {
         call.both_ways_by_xdp(&server);
     }
     assert_eq!(server.counters().of(Path::Xdp, Reason::NoDevice), 0);
+}
+
+#[test]
+fn has_clients_outside_that_reach_each_other_by_xdp() {
+    if lab::skipped() {
+        return;
+    }
+    let (inside, outside) = (Net::new([10, 77, 0]), Net::new([10, 78, 0]));
+    let (host, _router) = server(&inside, &outside);
+    let mut server = start(&host);
+    let machines = [2, 3].map(|last| outside.host(last));
+    for habits in habits() {
+        let clients = machines.each_ref().map(client_of);
+        talk_by_xdp(&mut server, ends(clients, AddressFamily::V4, habits));
+    }
 }

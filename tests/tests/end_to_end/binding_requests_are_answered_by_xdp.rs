@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use relay_common::reason::Reason;
 use turnpike::stun::{Builder, Class, Message, MessageType, Method, TransactionId};
-use turnpike_tests::lab::{self, Host, OneNic, PATIENCE, Path, Server, ServerOptions, receive, wait_for};
+use turnpike_tests::lab::{
+    self, Host, OneNic, PATIENCE, Path, QUIET, Server, ServerOptions, receive, wait_for,
+};
 
-use crate::common::{Call, moved};
+use crate::common::{Call, SettingsFile, moved, reload};
 
 /// The client machine is also the router to these addresses of its own.
 const BEHIND: [&str; 2] = ["198.51.100.7", "2001:db8:99::7"];
@@ -62,10 +64,7 @@ fn over_ipv4_and_ipv6_with_and_without_fingerprint() {
     let (server, listeners) = start(&net, &[]);
     for (ip, listener) in BEHIND.into_iter().zip(listeners) {
         let client = client(&net.client, ip);
-        wait_for("an answer by XDP", || {
-            let moved = moved(&server, || asks(&client, listener, false));
-            (moved.of(Path::Xdp, Reason::Answered) == 1).then_some(())
-        });
+        asks_until_answered_by_xdp(&server, &client, listener);
         let moved = moved(&server, || asks(&client, listener, true));
         assert_eq!(moved.of(Path::Xdp, Reason::Answered), 1, "{moved:?}");
     }
@@ -73,6 +72,25 @@ fn over_ipv4_and_ipv6_with_and_without_fingerprint() {
     let near = net.client.udp(0);
     let moved = moved(&server, || asks(&near, listeners[0], false));
     assert_eq!(moved.of(Path::Xdp, Reason::Answered), 0, "{moved:?}");
+}
+
+/// Asks for two seconds, within the rate of strangers, and XDP must answer none of it.
+fn asks_and_is_not_answered_by_xdp(server: &Server, client: &UdpSocket, listener: SocketAddr) {
+    let moved = moved(server, || {
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end {
+            asks(client, listener, false);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    assert_eq!(moved.of(Path::Xdp, Reason::Answered), 0, "{moved:?}");
+}
+
+fn asks_until_answered_by_xdp(server: &Server, client: &UdpSocket, listener: SocketAddr) {
+    wait_for("an answer by XDP", || {
+        let moved = moved(server, || asks(client, listener, false));
+        (moved.of(Path::Xdp, Reason::Answered) == 1).then_some(())
+    });
 }
 
 #[test]
@@ -83,16 +101,62 @@ fn not_where_it_is_turned_off() {
     let net = OneNic::dual_stack();
     routed(&net);
     let (server, listeners) = start(&net, &["--no-answer-bindings"]);
+    asks_and_is_not_answered_by_xdp(&server, &client(&net.client, BEHIND[0]), listeners[0]);
+}
+
+fn reloaded(net: &OneNic, key: &str) {
+    let (status, output) = reload(&net.server).wait(PATIENCE);
+    assert!(status.success() && output.contains(key), "{output}");
+}
+
+#[test]
+fn or_not_as_a_reload_says() {
+    if lab::skipped() {
+        return;
+    }
+    let net = OneNic::dual_stack();
+    routed(&net);
+    let file = SettingsFile::new("answer-bindings", "");
+    let (server, listeners) = start(&net, &["--config", &file.path().to_string()]);
     let client = client(&net.client, BEHIND[0]);
-    let moved = moved(&server, || {
-        let end = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < end {
-            asks(&client, listeners[0], false);
-            // Within the rate of strangers.
-            std::thread::sleep(Duration::from_millis(10));
+    asks_until_answered_by_xdp(&server, &client, listeners[0]);
+    for answers in [false, true] {
+        file.write(&format!("[datapath]\nanswer-bindings = {answers}\n"));
+        reloaded(&net, "datapath.answer-bindings");
+        match answers {
+            false => asks_and_is_not_answered_by_xdp(&server, &client, listeners[0]),
+            true => asks_until_answered_by_xdp(&server, &client, listeners[0]),
         }
-    });
-    assert_eq!(moved.of(Path::Xdp, Reason::Answered), 0, "{moved:?}");
+    }
+}
+
+#[test]
+fn strangers_are_limited_as_a_reload_says() {
+    if lab::skipped() {
+        return;
+    }
+    let net = OneNic::dual_stack();
+    let file = SettingsFile::new("stranger-rate", "[limits]\nstranger-rate = 'off'\n");
+    let (server, listeners) = start(&net, &["--config", &file.path().to_string()]);
+    let flooder = net.client.udp(0);
+    let limited = || {
+        let moved = moved(&server, || {
+            for id in 0..250 {
+                flooder.send_to(&request(Method::ALLOCATE, id, false), listeners[0]).expect("sent");
+            }
+            // Veth hands frames over when it polls.
+            std::thread::sleep(QUIET);
+        });
+        moved.of(Path::Xdp, Reason::StrangerLimited)
+    };
+    assert_eq!(limited(), 0, "without a limit");
+    // Ten times as many may come at once; it takes seconds until they may again.
+    for (rate, expected) in [("20", 20..=50), ("'off'", 0..=0), ("1", 240..=250)] {
+        file.write(&format!("[limits]\nstranger-rate = {rate}\n"));
+        reloaded(&net, "limits.stranger-rate");
+        let limited = limited();
+        assert!(expected.contains(&limited), "{limited} of 250 at {rate} a second");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use turnpike_tests::lab::{
     self, Host, OneNic, PATIENCE, Path, Received, Server, ServerOptions, TurnClient, receive, wait_for,
 };
 
-use crate::common::{CHANNEL, Call, moved};
+use crate::common::{CHANNEL, Call, moved, path};
 
 /// Serves on and relays from both addresses of the lab's server.
 fn server(net: &OneNic, mode: &'static str) -> Server {
@@ -77,19 +77,27 @@ fn indications(mode: &'static str) {
         return;
     }
     let net = OneNic::dual_stack();
-    let _server = server(&net, mode);
+    let server = server(&net, mode);
     for (clients, peers) in mixtures() {
         let mut client = client(&net, clients);
         let relayed = client.allocate_of(peers);
         let peer = of(&net.peer, peers).udp(0);
         let at = peer.local_addr().expect("bound");
         client.permit(&[at]);
-        for round in 0..5_u8 {
-            client.send_indication(at, &[round; 100]);
-            assert_eq!(receive(&peer, PATIENCE), Some((vec![round; 100], relayed)));
-            peer.send_to(&[round; 99], relayed).expect("the server is reachable");
-            assert_eq!(client.receive(PATIENCE), Some(Received::Data(at, vec![round; 99])));
-        }
+        let mut round = |salt: u8| {
+            client.send_indication(at, &[salt; 100]);
+            assert_eq!(receive(&peer, PATIENCE), Some((vec![salt; 100], relayed)));
+            peer.send_to(&[salt; 99], relayed).expect("the server is reachable");
+            assert_eq!(client.receive(PATIENCE), Some(Received::Data(at, vec![salt; 99])));
+        };
+        // XDP learns of a neighbour a little after the kernel.
+        let mut salt = 0_u8;
+        wait_for(&format!("{clients:?} to {peers:?} on the path expected"), || {
+            salt = salt.wrapping_add(1);
+            let before = server.counters();
+            (0..5).for_each(|n| round(salt.wrapping_add(n)));
+            ((&server.counters() - &before).relayed(path(mode)) == (5, 5)).then_some(())
+        });
     }
 }
 

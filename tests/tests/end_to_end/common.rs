@@ -1,12 +1,15 @@
 //! What the behaviours have in common.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process;
 
 use relay_common::reason::Reason;
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::lab::{
-    self, Counters, Host, Namespace, Net, OneNic, PASSWORD, PATIENCE, Path, QUIET, Received, Server,
-    TurnClient, USER, Wire, receive, wait_for,
+    self, ADMIN, Counters, Host, Namespace, Net, OneNic, PASSWORD, PATIENCE, Path, Process, QUIET, Received,
+    Server, ServerOptions, TurnClient, USER, Wire, receive, turnpike, wait_for,
 };
 
 /// A channel number.
@@ -142,6 +145,39 @@ impl Macs {
     }
 }
 
+/// A settings file that is removed with the test.
+pub(crate) struct SettingsFile(PathBuf);
+
+impl SettingsFile {
+    /// With these settings; `name` is the test's own.
+    pub(crate) fn new(name: &str, text: &str) -> Self {
+        let file = Self(std::env::temp_dir().join(format!("turnpike-{name}-{}.toml", process::id())));
+        file.write(text);
+        file
+    }
+
+    /// Other settings, for the next reload.
+    pub(crate) fn write(&self, text: &str) {
+        fs::write(&self.0, text).expect("a folder for temporary files");
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> std::path::Display<'_> {
+        self.0.display()
+    }
+}
+
+impl Drop for SettingsFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// `turnpike reload` on the server's machine.
+pub(crate) fn reload(host: &Host) -> Process {
+    Process::start(turnpike(host).args(["reload", "--admin", &ADMIN.to_string()]))
+}
+
 /// How the counters moved meanwhile.
 pub(crate) fn moved(server: &Server, meanwhile: impl FnOnce()) -> Counters {
     let before = server.counters();
@@ -165,6 +201,28 @@ pub(crate) fn serve_ipv6(host: &Host, relay: &str, peers: &str) -> Server {
     let flags = ["--listen", &listen, "--relay-address", relay, "--realm", "lab.test", "--user", &user];
     let more = ["--datapath", "userspace", "--allow-peer", peers];
     Server::bare(host, &[&flags[..], &more].concat())
+}
+
+/// What clients are told in place of the server's addresses, where a 1:1 NAT maps them.
+pub(crate) const PUBLIC: [&str; 2] = ["198.18.0.7", "fd00:10:99::7"];
+
+/// A server that listens at and relays from its address of either family, and what clients are told of these: with
+/// `public`, others.
+pub(crate) fn start_in_both_families(
+    net: &OneNic,
+    options: ServerOptions,
+    public: Option<[&str; 2]>,
+) -> (Server, [IpAddr; 2]) {
+    let hosts = [net.server.clone(), net.server.over_ipv6()];
+    let mut options = options.listen_on(&hosts[1]);
+    for (n, host) in hosts.iter().enumerate() {
+        let nat = public.map_or(String::new(), |public| format!("{}/", public[n]));
+        options = options.relay_from(format!("{nat}{}", host.address()));
+    }
+    let told = public.map_or(hosts.map(|host| host.address()), |public| {
+        public.map(|address| address.parse().expect("an address"))
+    });
+    (Server::start(&net.server, &options), told)
 }
 
 /// Who relays media in a mode.

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, UdpSocket};
 use relay_common::reason::Reason;
 use turnpike::stun::{AddressFamily, Icmp};
 use turnpike_tests::lab::{
-    self, Echo, Load, OneNic, PATIENCE, Path, QUIET, Received, TurnClient, Wire, receive,
+    self, Echo, Load, OneNic, PATIENCE, Path, QUIET, Received, TurnClient, Wire, receive, wait_for,
 };
 
 use crate::common::{CHANNEL, add_ipv6, moved, serve_ipv6, settled};
@@ -44,6 +44,13 @@ fn df_is_set_for_what_asks_for_it_and_for_nothing_else() {
         assert_eq!(fields(&mut wire, 4), [0x4000, 0, 0, 0x4000], "{size} bytes");
     }
 
+    // The process counts a packet a moment after it has sent it; both ways went once before.
+    let counted = |to_peer| {
+        wait_for(&format!("{to_peer} packets to the peer counted"), || {
+            (server.counters().relayed(Path::Userspace) == (to_peer, 1)).then_some(())
+        });
+    };
+    counted(9);
     // One byte more does not fit a frame.
     let (small, data) = (vec![8; 10], vec![7; FULL + 1]);
     let moved = moved(&server, || {
@@ -52,6 +59,7 @@ fn df_is_set_for_what_asks_for_it_and_for_nothing_else() {
         assert_eq!(receive(&call.peer, PATIENCE), Some((small.clone(), call.relayed)), "what comes after it");
         let too_big = Icmp { kind: 3, code: 4, data: 1_500 };
         assert_eq!(call.client.receive(PATIENCE), Some(Received::Icmp(peer, too_big)));
+        counted(10);
     });
     assert_eq!(moved.of(Path::Userspace, Reason::TooBig), 1, "{moved:?}");
     assert_eq!(moved.relayed(Path::Userspace), (1, 0), "{moved:?}");

@@ -65,7 +65,7 @@ fn a_closed_port(mode: &'static str) {
         expect(&mut call, at, 3, 3, 0);
     });
     assert_eq!(errors.of(Path::Userspace, Reason::Icmp), 2, "{errors:?}");
-    assert_eq!(errors.of(path(mode), Reason::ToPeer), if mode == "userspace" { 2 } else { 1 }, "{errors:?}");
+    assert_eq!(errors.of(path(mode), Reason::ToPeer), 2, "{errors:?}");
 
     // The process has nothing to do now.
     let pid = server.process().pid();

@@ -6,6 +6,7 @@ mod common;
 mod stream;
 
 mod a_binding_that_expired_is_forwarded_again_once_refreshed;
+mod a_client_may_use_a_channel_and_send_at_once;
 mod a_client_that_moves_keeps_its_call;
 mod a_client_without_channels_goes_by_xdp;
 mod a_full_table_leaves_a_call_in_userspace;
@@ -41,6 +42,7 @@ mod padded_channel_data_makes_no_noise;
 mod policy_routing_is_followed;
 mod probe_says_which_step_failed;
 mod rates_hold_whoever_relays;
+mod relay_to_relay_goes_by_xdp;
 mod sessions_are_counted_while_they_run;
 mod sigterm_leaves_nothing_behind;
 mod the_doctor_names_what_keeps_xdp_away;

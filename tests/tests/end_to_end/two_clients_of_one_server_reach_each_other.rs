@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use turnpike::stun::AddressFamily;
 use turnpike_tests::lab::{self, OneNic, PATIENCE, Received, Server, ServerOptions, TurnClient, TwoNic};
 
-use crate::common::CHANNEL;
+use crate::common::{CHANNEL, PUBLIC, start_in_both_families};
 
 fn relay_to_relay(server: &Server, mut alice: TurnClient, mut bob: TurnClient) {
     let (of_alice, of_bob) = (alice.allocate(), bob.allocate());
@@ -84,15 +84,7 @@ fn in_both_families(mode: &'static str, public: Option<[&str; 2]>) {
     }
     let net = OneNic::dual_stack();
     let hosts = [net.server.clone(), net.server.over_ipv6()];
-    let mut options = ServerOptions::new(mode).listen_on(&hosts[1]).flag("--shards", 2);
-    for (n, host) in hosts.iter().enumerate() {
-        let nat = public.map_or(String::new(), |public| format!("{}/", public[n]));
-        options = options.relay_from(format!("{nat}{}", host.address()));
-    }
-    let _server = Server::start(&net.server, &options);
-    let told = public.map_or(hosts.clone().map(|host| host.address()), |public| {
-        public.map(|address| address.parse().expect("an address"))
-    });
+    let (_server, told) = start_in_both_families(&net, ServerOptions::new(mode).flag("--shards", 2), public);
 
     for _ in 0..6 {
         // Alice over IPv4 with both families, two others over IPv6 with one each.
@@ -109,8 +101,6 @@ fn in_both_families(mode: &'static str, public: Option<[&str; 2]>) {
         }
     }
 }
-
-const PUBLIC: [&str; 2] = ["198.18.0.7", "fd00:10:99::7"];
 
 #[test]
 fn in_both_families_in_driver_mode() {

@@ -7,6 +7,7 @@
 use std::thread;
 use std::time::Duration;
 
+use relay_common::reason::Reason;
 use turnpike_tests::lab::{Echo, PASSWORD, Path, ServerOptions, Totals, USER, Uclient};
 
 use crate::common::{Family, Lab};
@@ -147,6 +148,31 @@ fn all_modes_over_ipv6_by_xdp() {
 #[test]
 fn all_modes_over_ipv6_in_userspace() {
     complete(Family::V6, "userspace");
+}
+
+/// Once XDP knows the neighbours, it forwards every message of those who use Send indications, of those who talk to each
+/// other, and of those who do both.
+#[test]
+fn send_indications_and_clients_among_themselves_are_on_the_fast_path() {
+    let Some(lab) = Lab::new(Family::V4, &[Family::V4], ServerOptions::new("xdp")) else { return };
+    let echoes = [(Family::V4, Echo::start(&lab.peer(Family::V4)))];
+    let run = |mode: &Mode| {
+        let before = lab.server.counters();
+        let all = mode.clients * MESSAGES;
+        assert_eq!(mode.start(&lab, &echoes).end(), Ok(Totals { sent: all, received: all }));
+        (all, &lab.server.counters() - &before)
+    };
+    run(&Mode::to(Family::V4, "-s"));
+    for mode in [Mode::to(Family::V4, "-s"), Mode::among_clients("-y"), Mode::among_clients("-y -s")] {
+        let (all, moved) = run(&mode);
+        let between = moved.of(Path::Xdp, Reason::RelayToRelay);
+        let (there, back) = moved.relayed(Path::Xdp);
+        // One packet in 65,536 has a finished checksum that looks unfinished, and is relayed by the process.
+        let chance = moved.of(Path::Xdp, Reason::UnfinishedChecksum);
+        let expected = if mode.peer.is_some() { 2 * all } else { all };
+        assert_eq!(there + back + between + chance, expected, "{:?}: {moved:?}", mode.flags);
+        assert!(chance <= 2 && (between == 0) == mode.peer.is_some(), "{:?}: {moved:?}", mode.flags);
+    }
 }
 
 /// The modes in which it misbehaves: wrong channel numbers, messages with random bytes in them, many that go without
