@@ -164,7 +164,8 @@ fn what_goes_up_for_want_of_room_is_not_counted() {
 #[test]
 fn a_meter_refills_with_time() {
     let mut s = metered();
-    let (rate, burst) = (500, 100);
+    // A pause of this machine for up to two seconds is made up for.
+    let (rate, burst) = (500, 1000);
     s.program.meter(OWN, |row| packets(row, Rate::new(rate, Duration::from_secs(1), burst)));
     assert_eq!(s.sends_to_peer(10, 50), 50);
     sleep(Duration::from_millis(250));
