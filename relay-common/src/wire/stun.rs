@@ -217,11 +217,6 @@ pub struct DataHead<Ip: Copy> {
 #[derive(Clone, Copy)]
 pub struct Word(pub u32);
 
-/// One byte.
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-pub struct Byte(pub u8);
-
 // SAFETY: packed, integers only.
 unsafe impl Header for Stun {}
 // SAFETY: packed, integers only.
@@ -236,5 +231,3 @@ unsafe impl Header for DataHead<u32> {}
 unsafe impl Header for DataHead<[u32; 4]> {}
 // SAFETY: packed, integers only.
 unsafe impl Header for Word {}
-// SAFETY: packed, integers only.
-unsafe impl Header for Byte {}
