@@ -38,8 +38,6 @@ pub(super) struct HopKey {
     mtu: u16,
     /// The EtherType of the packets; an IPv4 route may go via an IPv6 neighbour (RFC 5549).
     ethertype: u16,
-    /// Whether the neighbour is a router, behind which there may be any number of destinations.
-    router: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,20 +108,20 @@ impl HopTable {
             via: route.gateway.unwrap_or(to),
             mtu: route.mtu.unwrap_or(u32::MAX).min(egress.mtu).min(u32::from(u16::MAX)) as u16,
             ethertype: if to.is_ipv4() { ETHERTYPE_IPV4.get() } else { ETHERTYPE_IPV6.get() },
-            router: route.gateway.is_some(),
         })
     }
 
-    /// Takes a share in a hop, which gets a row when it has none; `None` when no row is free. The last quarter is for
-    /// routers: peers on the link are whoever clients name, and must not take the row of everybody's next gateway.
-    pub(super) fn acquire(&mut self, key: Option<HopKey>) -> Option<HopKey> {
+    /// Takes a share in a hop for a destination, `None` for any; it gets a row when it has none, and there is `None` when no
+    /// row is free. The last quarter is for routers: peers on the link are whoever clients name, and must not take the row
+    /// of everybody's next gateway.
+    pub(super) fn acquire(&mut self, key: Option<HopKey>, to: Option<IpAddr>) -> Option<HopKey> {
         let key = key?;
         if let Some(hop) = self.hops.get_mut(&key) {
             hop.destinations += 1;
             return Some(key);
         }
         let rows = self.rows.len() / ROW_WORDS - 1;
-        if !key.router && self.hops.len() >= rows - rows / 4 {
+        if to == Some(key.via) && self.hops.len() >= rows - rows / 4 {
             return None;
         }
         let row = self.numbers.take(Timestamp::now())?;

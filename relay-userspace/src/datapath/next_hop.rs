@@ -174,7 +174,7 @@ impl NextHops {
         for ((held, route), to) in defaults.iter_mut().zip(routes).zip(any) {
             let key = route.and_then(|route| hops.key(route, to));
             // The new share before the old one is given back: a row that stays is not made unusable in between.
-            let new = hops.acquire(key);
+            let new = hops.acquire(key, None);
             hops.release(std::mem::replace(held, new));
         }
         defaults.map(|hop| hops.row(hop))
@@ -265,7 +265,7 @@ impl Inner {
             return id;
         }
         let wanted = self.hops.route(key.to, key.from);
-        let hop = self.hops.acquire(wanted);
+        let hop = self.hops.acquire(wanted, Some(key.to));
         let destination = Destination { key, hop, records: 0 };
         let id = match self.free.pop() {
             Some(id) => {
@@ -302,7 +302,7 @@ impl Inner {
         for (id, key, hop) in moves {
             // The slot may have changed hands since its route was looked up.
             if self.by_key.get(&key) == Some(&id) {
-                let new = self.hops.acquire(hop);
+                let new = self.hops.acquire(hop, Some(key.to));
                 left.push(std::mem::replace(&mut self.destinations[id as usize].hop, new));
                 moved.insert(id);
             }
