@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use relay_common::bench::Template;
 use relay_common::flow::{FlowRecord, Path};
+use relay_common::interface::Interface;
 use relay_common::tables::bytes_of;
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::xdp::{Program, next_hop, path};
@@ -74,6 +75,7 @@ pub const NEXT_HOP_V6: u32 = 2;
 pub fn next_hops(program: &mut Program, ifindex: u32) {
     for (number, ethertype) in [(NEXT_HOP_V4, 0x0800), (NEXT_HOP_V6, 0x86dd)] {
         let (to, from) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        program.interface(Interface { ifindex, slot: 1, flags: Interface::VIRTUAL, bond: 0 });
         program.next_hop(number, next_hop(ifindex, 1500, to, from, &[], ethertype));
     }
 }
