@@ -86,8 +86,8 @@ pub struct LocalKey {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Local {
-    /// What clients are told where this is a relayed address: another one behind a 1:1 NAT. A listener's own address.
-    pub public: NetIp,
+    /// Always one; the key's presence is what is asked.
+    pub present: u32,
 }
 
 /// Packets and bytes.

@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
-use relay_common::addr::{Be16, NetIp};
+use relay_common::addr::Be16;
 use relay_common::channel;
 use relay_common::flow::{FlowKey, FlowRecord};
 use relay_common::next_hop::HAIRPIN;
@@ -12,17 +12,15 @@ use relay_common::packet::Packet;
 use relay_common::reason::{Reason, Verdict};
 use relay_common::rewrite::{self, Way};
 use relay_common::send;
-use relay_common::tables::LocalKey;
 use relay_common::wire::Frame;
 
-use crate::clock;
 use crate::frame::Linear;
 use crate::machine::{add, opaque, opaque_context};
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::program::{
-    account, count, drop, find_number, generation, hop_generation, is_in_pieces, leave, may_leave, pass,
-    unmatched, way_back_agrees,
+    account, count, decide, drop, find_number, generation, hop_generation, is_in_pieces, leave, pass,
+    unmatched,
 };
 use crate::strangers;
 
@@ -130,21 +128,10 @@ fn find(desk: &mut Desk) -> Option<Reason> {
         // No channel; there may be a permission, and then the client is told whom the data comes from.
         key.src_port = Be16(0);
         next = look_up(&key);
-        packet.peer = public(&first.src);
+        packet.peer = first.src;
     }
     desk.found[1] = next;
     if next == 0 { Some(Reason::NoPeerBinding) } else { None }
-}
-
-/// The address by which clients know a relayed address of ours: behind a 1:1 NAT, the public one.
-#[inline(always)]
-fn public(ip: &NetIp) -> NetIp {
-    let key = LocalKey { ip: *ip, port: Be16(0), zero: 0 };
-    match maps::LOCALS.get_ptr(&key) {
-        // SAFETY: an element of LOCALS.
-        Some(local) => unsafe { (*local).public },
-        None => *ip,
-    }
 }
 
 /// Forwards a packet by the records that were found for it.
@@ -170,24 +157,14 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
         // SAFETY: a helper without arguments.
         way.random(unsafe { bpf_get_prandom_u32() });
     }
-    let now = clock::now(maps::settings());
-    let reason = rewrite::decide(packet, &way, now);
+    if is_in_pieces(ctx, packet) {
+        return pass(packet, Reason::InPieces);
+    }
+    let reason = decide(ctx, packet, &way, hop, first.way_back);
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
-    }
-    if !way_back_agrees(ctx, packet, first.way_back) {
-        return pass(packet, Reason::ReversePath);
-    }
-    if is_in_pieces(ctx, packet) {
-        return pass(packet, Reason::InPieces);
-    }
-    if !may_leave(ctx, packet, hop) {
-        return pass(packet, Reason::NextHop);
-    }
-    if !meters::admit(packet, &way, now) {
-        return drop(packet, Reason::RateLimited);
     }
     if !resize(ctx, packet, &way) {
         meters::give_back(packet, &way);

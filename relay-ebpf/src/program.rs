@@ -142,21 +142,11 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     }
 
     let way = Way::channel(flow, hop);
-    let now = clock::now(maps::settings());
-    let reason = rewrite::decide(packet, &way, now);
+    let reason = decide(ctx, packet, &way, hop, flow.way_back);
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
-    }
-    if !way_back_agrees(ctx, packet, flow.way_back) {
-        return pass(packet, Reason::ReversePath);
-    }
-    if !may_leave(ctx, packet, hop) {
-        return pass(packet, Reason::NextHop);
-    }
-    if !meters::admit(packet, &way, now) {
-        return drop(packet, Reason::RateLimited);
     }
 
     // From here on the packet is changed: it leaves, or it is dropped.
@@ -180,6 +170,32 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     verdict
 }
 
+/// Decides on a packet, whatever its way. What is forwarded has been counted by its meters.
+#[inline(always)]
+pub(crate) fn decide(
+    ctx: &XdpContext,
+    packet: &Packet,
+    way: &Way<'_>,
+    hop: &NextHop,
+    way_back: u32,
+) -> Reason {
+    let now = clock::now(maps::settings());
+    let reason = rewrite::decide(packet, way, now);
+    if !matches!(reason.verdict(), Verdict::Forward) {
+        return reason;
+    }
+    if !way_back_agrees(ctx, packet, way_back) {
+        return Reason::ReversePath;
+    }
+    if !may_leave(ctx, packet, hop) {
+        return Reason::NextHop;
+    }
+    if !meters::admit(packet, way, now) {
+        return Reason::RateLimited;
+    }
+    reason
+}
+
 /// Counts a packet of a record whose packets all come by one receive queue, so that one CPU counts them: those of one sender
 /// to one address and port.
 #[inline(always)]
@@ -193,7 +209,7 @@ pub(crate) fn account(record: *mut FlowRecord, bytes: u16) {
 
 /// Whether the packet came in by the next hop of this number, where that matters.
 #[inline(always)]
-pub(crate) fn way_back_agrees(ctx: &XdpContext, packet: &Packet, way_back: u32) -> bool {
+fn way_back_agrees(ctx: &XdpContext, packet: &Packet, way_back: u32) -> bool {
     !way_back::matters(packet) || came_by(ctx, packet, way_back)
 }
 
@@ -208,7 +224,7 @@ fn came_by(ctx: &XdpContext, packet: &Packet, way_back: u32) -> bool {
 
 /// Whether the packet came in by the next hop's interface, or may be redirected to it.
 #[inline(always)]
-pub(crate) fn may_leave(ctx: &XdpContext, packet: &Packet, hop: &NextHop) -> bool {
+fn may_leave(ctx: &XdpContext, packet: &Packet, hop: &NextHop) -> bool {
     hop.ifindex == packet.interface.ifindex
         || (hop.redirect != 0 && (!is_in_pieces(ctx, packet) || takes_pieces(hop.ifindex)))
 }

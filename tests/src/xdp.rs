@@ -136,29 +136,21 @@ impl Program {
 
     /// Says that this address and port is a listener.
     pub fn listener(&mut self, at: SocketAddr) {
-        self.local(at.ip(), at.port(), at.ip());
-        self.local(at.ip(), 0, at.ip());
+        self.local(at.ip(), at.port());
+        self.local(at.ip(), 0);
     }
 
     /// Says that this is a relayed address.
     pub fn relay_address(&mut self, ip: IpAddr) {
-        self.local(ip, 0, ip);
+        self.local(ip, 0);
     }
 
-    /// Says that this is a relayed address behind a 1:1 NAT.
-    pub fn natted_relay_address(&mut self, ip: IpAddr, public: IpAddr) {
-        self.local(ip, 0, public);
-    }
-
-    fn local(&mut self, ip: IpAddr, port: u16, public: IpAddr) {
+    fn local(&mut self, ip: IpAddr, port: u16) {
         let key = LocalKey { ip: ip.into(), port: Be16::new(port), zero: 0 };
         let key: [u8; size_of::<LocalKey>()] = bytes_of(&key).try_into().expect("its size");
-        let value = Local { public: public.into() };
-        let value: [u8; size_of::<Local>()] = bytes_of(&value).try_into().expect("its size");
         let map = self.ebpf.map_mut(tables::LOCALS).expect("in the object");
-        let mut map = HashMap::<_, [u8; size_of::<LocalKey>()], [u8; size_of::<Local>()]>::try_from(map)
-            .expect("a hash");
-        map.insert(key, value, 0).expect("room");
+        let mut map = HashMap::<_, [u8; size_of::<LocalKey>()], u32>::try_from(map).expect("a hash");
+        map.insert(key, Local { present: 1 }.present, 0).expect("room");
     }
 
     /// Says what is known of an interface.

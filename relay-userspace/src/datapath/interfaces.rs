@@ -1,6 +1,6 @@
 //! Which interfaces the data path runs on, and which addresses are ours.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,9 +27,8 @@ pub(super) fn driver(interface: &str) -> Option<String> {
     Some(path.file_name()?.to_str()?.to_owned())
 }
 
-/// The addresses and ports that packets to us are known by, port 0 for relayed addresses; each with the address that
-/// clients know it by.
-pub(super) type Locals = BTreeMap<(IpAddr, u16), IpAddr>;
+/// The addresses and ports that packets to us are known by, port 0 for relayed addresses.
+pub(super) type Locals = BTreeSet<(IpAddr, u16)>;
 
 /// Whether the kernel takes an IPv4 packet that came in by this interface only if its sender is reached by it (RFC 3704,
 /// strict): the larger of the interface's setting and that of all counts. IPv6 has no such setting.
@@ -135,13 +134,13 @@ impl Network {
 
     /// What the LOCALS table holds: every listener's address and port, and every relayed address.
     pub(super) fn locals(&self, listeners: &[SocketAddr], relay: &[RelayAddress]) -> Locals {
-        let mut locals: Locals = relay.iter().map(|r| ((r.local, 0), r.public)).collect();
+        let mut locals: Locals = relay.iter().map(|r| (r.local, 0)).collect();
         for listener in listeners {
             if listener.ip().is_unspecified() {
                 let here = self.addresses.iter().filter(|(_, ip)| covers(listener.ip(), *ip));
-                locals.extend(here.map(|&(_, ip)| ((ip, listener.port()), ip)));
+                locals.extend(here.map(|&(_, ip)| (ip, listener.port())));
             } else {
-                locals.insert((listener.ip(), listener.port()), listener.ip());
+                locals.insert((listener.ip(), listener.port()));
             }
         }
         locals
@@ -234,10 +233,8 @@ mod tests {
     fn a_relay_of_one_family_alone_has_its_addresses_in_the_table() {
         let (listeners, relay) = parse(&["10.0.0.2:3478"], &["203.0.113.3"]);
         let locals: Vec<_> = network().locals(&listeners, &relay).into_iter().collect();
-        let [listener, relayed, public] =
-            ["10.0.0.2", "203.0.113.3", "198.51.100.1"].map(|ip| ip.parse().unwrap());
-        assert_eq!(locals, [((listener, 3478), listener), ((relayed, 0), public)]);
-        let key = local_key(locals[0].0);
+        assert_eq!(locals, [("10.0.0.2".parse().unwrap(), 3478), ("203.0.113.3".parse().unwrap(), 0)]);
+        let key = local_key(locals[0]);
         assert_eq!(key.port.0.to_ne_bytes(), 3478_u16.to_be_bytes());
     }
 
@@ -245,7 +242,7 @@ mod tests {
     fn a_listener_on_every_address_is_each_of_them_in_the_table() {
         let (listeners, _) = parse(&["0.0.0.0:3478"], &[]);
         let locals = network().locals(&listeners, &[]);
-        assert!(locals.contains_key(&("203.0.113.3".parse().unwrap(), 3478)));
+        assert!(locals.contains(&("203.0.113.3".parse().unwrap(), 3478)));
         assert_eq!(locals.len(), 3, "the three IPv4 addresses, loopback included");
     }
 

@@ -145,16 +145,15 @@ impl Program {
 
     /// Makes these the addresses that packets to us are known by.
     pub(super) fn set_locals(&mut self, locals: &Locals) -> Result<(), MapError> {
-        for &gone in self.present.keys().filter(|local| !locals.contains_key(local)) {
+        for &gone in self.present.difference(locals) {
             self.locals.remove(&Pod(local_key(gone)))?;
         }
-        self.present.retain(|local, _| locals.contains_key(local));
-        for (&local, &public) in locals {
-            // An element of the kernel's table that changes hands may be read half written. For a moment an address that just
-            // went might be told wrong, in a Data indication about itself.
-            if self.present.get(&local) != Some(&public) {
-                self.locals.insert(Pod(local_key(local)), Pod(Local { public: public.into() }), 0)?;
-                self.present.insert(local, public);
+        self.present.retain(|local| locals.contains(local));
+        for &new in locals {
+            // A value is the same for all keys, so it does not matter that a reader may hold one that changes hands.
+            if !self.present.contains(&new) {
+                self.locals.insert(Pod(local_key(new)), Pod(Local { present: 1 }), 0)?;
+                self.present.insert(new);
             }
         }
         Ok(())

@@ -130,16 +130,6 @@ fn lessons_7_what_one_client_sends_to_the_other_leaves_in_one_run_whatever_the_f
 }
 
 #[test]
-fn behind_a_one_to_one_nat_the_client_is_told_the_public_address() {
-    for from in [By::Channel, By::Indications] {
-        let mut c = Call::new((from, By::Indications), [false; 3]);
-        let public = addr("198.51.100.200:50000");
-        c.s.program.natted_relay_address(c.s.relayed.ip(), public.ip());
-        c.arrives(&c.sends(from, b"media"), By::Indications, public, b"media");
-    }
-}
-
-#[test]
 fn a_packet_that_came_without_df_leaves_so_unless_it_was_ipv6_on_the_way() {
     for (middle, df) in [(false, false), (true, true)] {
         let mut c = Call::new((By::Channel, By::Channel), [false, middle, false]);
