@@ -22,5 +22,6 @@ pub mod send;
 pub mod strangers;
 pub mod stun;
 pub mod tables;
+pub mod way;
 pub mod way_back;
 pub mod wire;

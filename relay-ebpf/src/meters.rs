@@ -2,7 +2,7 @@
 
 use relay_common::meter::{self, Line, Word};
 use relay_common::packet::Packet;
-use relay_common::rewrite::Way;
+use relay_common::way::Way;
 
 use crate::machine;
 use crate::maps::METERS;

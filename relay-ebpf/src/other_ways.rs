@@ -10,8 +10,9 @@ use relay_common::flow::{FlowKey, FlowRecord};
 use relay_common::next_hop::HAIRPIN;
 use relay_common::packet::Packet;
 use relay_common::reason::{Reason, Verdict};
-use relay_common::rewrite::{self, Way};
+use relay_common::rewrite;
 use relay_common::send;
+use relay_common::way::Way;
 use relay_common::wire::Frame;
 
 use crate::frame::Linear;

@@ -11,8 +11,9 @@ use relay_common::interface::{self, Interface};
 use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::{Reason, Verdict};
-use relay_common::rewrite::{self, Way};
+use relay_common::rewrite;
 use relay_common::tables::{LocalKey, Settings};
+use relay_common::way::Way;
 use relay_common::way_back;
 use relay_common::wire::Frame;
 

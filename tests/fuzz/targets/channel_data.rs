@@ -15,8 +15,9 @@ use relay_common::flow::{FlowRecord, KEY_WORDS, Path};
 use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::Reason;
-use relay_common::rewrite::{self, Way};
+use relay_common::rewrite;
 use relay_common::tables::Settings;
+use relay_common::way::Way;
 
 const CHANNEL: u16 = 0x4abc;
 const PEER: &str = "203.0.113.1:1000";

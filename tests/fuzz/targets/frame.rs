@@ -10,8 +10,9 @@ use relay_common::interface::Interface;
 use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::Reason;
-use relay_common::rewrite::{self, Way};
+use relay_common::rewrite;
 use relay_common::tables::Settings;
+use relay_common::way::Way;
 
 const SETTINGS: Settings = Settings {
     seed: [0; KEY_WORDS + 1],

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use relay_common::reason::Reason;
 use relay_common::tables::Controls;
-use turnpike::datapath::{Datapath, DatapathConfig, Mode, NextHopStatus, Request};
+use turnpike::datapath::{Datapath, DatapathConfig, FastPath, Mode, NextHopStatus, Request};
 use turnpike::time::Timestamp;
 use turnpike::turn::{
     AllocationId, Binding, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr,
@@ -63,6 +63,14 @@ fn pass_all(namespace: &Namespace, interface: &str) -> Datapath {
     namespace.enter(|| Datapath::start(&nothing).unwrap())
 }
 
+/// A channel through the data path.
+struct Call {
+    datapath: Datapath,
+    writer: Box<dyn FastPath>,
+    client: UdpSocket,
+    peer: UdpSocket,
+}
+
 /// A relay whose card `eth0` leads to one namespace with the client and the peer.
 struct OneCard {
     relay: Namespace,
@@ -83,6 +91,16 @@ impl OneCard {
 
     fn start(&self, request: Request) -> Datapath {
         self.relay.enter(|| Datapath::start(&config(request, &["eth0"])).unwrap())
+    }
+
+    /// A channel whose two neighbours are found though nobody has sent anything: the kernel is asked to look for them.
+    fn call(&self, request: Request) -> Call {
+        let mut datapath = self.start(request);
+        let mut writer = datapath.writer(0);
+        writer.bind(&binding(PEER)).unwrap();
+        wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
+        let (client, peer) = (socket(&self.outside, CLIENT), socket(&self.outside, PEER));
+        Call { datapath, writer, client, peer }
     }
 }
 

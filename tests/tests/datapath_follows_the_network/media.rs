@@ -6,12 +6,7 @@ use super::*;
 fn media_flows_both_ways_by_xdp_as_soon_as_the_neighbours_are_found() {
     for request in [Request::Xdp, Request::XdpGeneric] {
         let net = OneCard::new();
-        let mut datapath = net.start(request);
-        let mut writer = datapath.writer(0);
-        writer.bind(&binding(PEER)).unwrap();
-        // Nobody sends anything: the kernel is asked to look for them.
-        wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
-        let (client, peer) = (socket(&net.outside, CLIENT), socket(&net.outside, PEER));
+        let Call { datapath, mut writer, client, peer } = net.call(request);
         for _ in 0..100 {
             assert!(
                 client_reaches_peer(&client, &peer) && peer_reaches_client(&client, &peer),
@@ -33,11 +28,7 @@ fn media_of_a_sender_that_leaves_checksums_to_a_virtual_card_goes_up_whole() {
     for request in [Request::Xdp, Request::XdpGeneric] {
         let net = OneCard::new();
         net.outside.run("ethtool", "-K out0 tx on");
-        let mut datapath = net.start(request);
-        let mut writer = datapath.writer(0);
-        writer.bind(&binding(PEER)).unwrap();
-        wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
-        let (client, peer) = (socket(&net.outside, CLIENT), socket(&net.outside, PEER));
+        let Call { datapath, writer: _writer, client, peer } = net.call(request);
         let listener = socket(&net.relay, &format!("{RELAY}:3478"));
         let relayed = socket(&net.relay, &format!("{RELAY}:50000"));
         let mut buffer = [0; 100];
@@ -58,11 +49,7 @@ fn jumbo_frames_run_in_driver_mode_and_what_no_longer_fits_goes_up() {
         let net = OneCard::new();
         net.outside.ip("link set out0 mtu 9000");
         net.relay.ip("link set eth0 mtu 9000");
-        let mut datapath = net.start(request);
-        let mut writer = datapath.writer(0);
-        writer.bind(&binding(PEER)).unwrap();
-        wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
-        let (client, peer) = (socket(&net.outside, CLIENT), socket(&net.outside, PEER));
+        let Call { datapath, writer: _writer, client, peer } = net.call(request);
         let data: Vec<u8> = (0..9_000_u32).map(|i| (i * 7 + i / 251) as u8).collect();
         let mut buffer = vec![0; 10_000];
         for len in [3_000, 4_096, 8_000, 9_000 - 20 - 8 - 4] {
@@ -127,11 +114,7 @@ fn a_peer_that_moves_to_another_mac_without_a_word_is_followed() {
     net.relay.enter(|| {
         std::fs::write("/proc/sys/net/ipv4/neigh/eth0/base_reachable_time_ms", "1000").unwrap();
     });
-    let mut datapath = net.start(Request::Xdp);
-    let mut writer = datapath.writer(0);
-    writer.bind(&binding(PEER)).unwrap();
-    wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
-    let (client, peer) = (socket(&net.outside, CLIENT), socket(&net.outside, PEER));
+    let Call { datapath, writer: _writer, client, peer } = net.call(Request::Xdp);
     assert!(client_reaches_peer(&client, &peer));
 
     // Without ARP from the outside: it keeps what it knows of the relay for ever.
@@ -153,11 +136,7 @@ fn a_peer_that_moves_to_another_mac_without_a_word_is_followed() {
 #[test]
 fn a_peer_that_announces_another_mac_is_followed_at_once() {
     let net = OneCard::new();
-    let mut datapath = net.start(Request::Xdp);
-    let mut writer = datapath.writer(0);
-    writer.bind(&binding(PEER)).unwrap();
-    wait_for("both neighbours are resolved", Duration::from_secs(3), || both_resolved(&datapath));
-    let (client, peer) = (socket(&net.outside, CLIENT), socket(&net.outside, PEER));
+    let Call { datapath, writer: _writer, client, peer } = net.call(Request::Xdp);
     assert!(client_reaches_peer(&client, &peer));
     net.outside.ip("link set out0 address 02:77:77:77:77:77");
     for address in ["10.7.0.2", "10.7.0.3"] {

@@ -15,7 +15,6 @@ mod a_killed_server_can_be_started_again;
 mod a_peer_that_moves_is_followed;
 mod a_reload_loses_no_packet;
 mod a_reused_port_never_delivers_to_the_old_client;
-mod a_route_that_changes_is_followed;
 mod a_server_behind_one_to_one_nat;
 mod a_virtio_card_relays_in_driver_mode;
 mod an_expired_permission_stops_media_while_the_server_is_stopped;

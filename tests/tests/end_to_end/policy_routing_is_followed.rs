@@ -104,15 +104,21 @@ fn a_strict_rp_filter_keeps_out_what_comes_in_by_another_interface_than_it_is_an
     wait_for("all of them are strict", || (!peer_sends(&mut call)).then_some(()));
 }
 
-#[test]
-fn a_strict_rp_filter_costs_nothing_where_packets_come_in_as_they_are_answered() {
+/// A call over two cards, both with a strict `rp_filter`.
+fn strict() -> Option<(TwoNic, Server, Call)> {
     if lab::skipped() {
-        return;
+        return None;
     }
     let net = TwoNic::new();
     net.server.set("ipv4/conf/all/rp_filter", "1");
     let server = Server::start(&net.server, &ServerOptions::new("xdp").relay_from(net.relay_address()));
-    let mut call = Call::new(&server, &net.client, &net.peer);
+    let call = Call::new(&server, &net.client, &net.peer);
+    Some((net, server, call))
+}
+
+#[test]
+fn a_strict_rp_filter_costs_nothing_where_packets_come_in_as_they_are_answered() {
+    let Some((_net, server, mut call)) = strict() else { return };
     call.settle(&server);
     for _ in 0..10 {
         call.both_ways_by_xdp(&server);
@@ -122,13 +128,7 @@ fn a_strict_rp_filter_costs_nothing_where_packets_come_in_as_they_are_answered()
 
 #[test]
 fn a_strict_rp_filter_takes_nothing_from_a_call_while_its_way_back_is_not_known() {
-    if lab::skipped() {
-        return;
-    }
-    let net = TwoNic::new();
-    net.server.set("ipv4/conf/all/rp_filter", "1");
-    let server = Server::start(&net.server, &ServerOptions::new("xdp").relay_from(net.relay_address()));
-    let mut call = Call::new(&server, &net.client, &net.peer);
+    let Some((_net, _server, mut call)) = strict() else { return };
     // Before any neighbour is resolved, and after.
     for n in 0..20_u8 {
         call.client_sends(&[n; 100]);

@@ -1,0 +1,171 @@
+//! By which records and with what before its data a packet goes on, and how long that makes it.
+
+use crate::addr::Be16;
+use crate::channel;
+use crate::checksum;
+use crate::flow::FlowRecord;
+use crate::next_hop::NextHop;
+use crate::packet::Packet;
+use crate::wire::stun::DataHead;
+use crate::wire::{Ipv4, Ipv6, Udp};
+
+/// By which records and with what before its data a packet goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The record whose key is the packet's.
+    pub(crate) first: &'a FlowRecord,
+    /// The record whose addresses the packet leaves with: the same, or the one of the second relayed address.
+    pub(crate) last: &'a FlowRecord,
+    pub(crate) hop: &'a NextHop,
+    /// How many relayed transport addresses of ours are on the way.
+    pub(crate) relays: u8,
+    /// The packet is a Send indication.
+    pub(crate) send: bool,
+    /// New UDP destination port.
+    pub(crate) dst_port: Be16,
+    pub(crate) put: Put,
+    /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
+    pub(crate) peer_port: Be16,
+    /// What a Data indication's transaction id is made of.
+    pub(crate) random: u32,
+}
+
+/// What is put before the data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Put {
+    Nothing,
+    ChannelData,
+    DataIndication,
+}
+
+impl<'a> Way<'a> {
+    /// The way of a channel, between client and peer.
+    #[inline(always)]
+    pub fn channel(record: &'a FlowRecord, hop: &'a NextHop) -> Self {
+        Self {
+            first: record,
+            last: record,
+            hop,
+            relays: 1,
+            send: false,
+            dst_port: record.dst_port,
+            put: if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing },
+            peer_port: Be16(0),
+            random: 0,
+        }
+    }
+
+    /// Any way; `second` is the record of the second relayed address where `first` leads to one of ours. Where it
+    /// [`tells_peer`](Self::tells_peer), [`Packet::peer`] is to be the peer as the client knows it.
+    #[inline(always)]
+    pub fn any(
+        packet: &Packet,
+        first: &'a FlowRecord,
+        second: Option<&'a FlowRecord>,
+        hop: &'a NextHop,
+    ) -> Self {
+        let (last, relays, peer_port) = match second {
+            Some(second) => (second, 2, first.src_port),
+            None => (first, 1, packet.peer_port),
+        };
+        let put = if last.channel.0 == channel::INDICATION.0 {
+            Put::DataIndication
+        } else if last.channel.0 != 0 {
+            Put::ChannelData
+        } else {
+            Put::Nothing
+        };
+        Self {
+            first,
+            last,
+            hop,
+            relays,
+            send: packet.key.channel.0 == channel::INDICATION.0,
+            dst_port: if last.dst_port.0 != 0 { last.dst_port } else { packet.peer_port },
+            put,
+            peer_port,
+            random: 0,
+        }
+    }
+
+    /// Makes the transaction id of a Data indication. RFC 8489 section 5 has it random so that nobody answers a request in
+    /// another's name; an indication has no answer.
+    #[inline(always)]
+    pub fn random(&mut self, random: u32) {
+        self.random = random;
+    }
+
+    /// Whether the client gets the data in a Data indication.
+    #[inline(always)]
+    pub fn tells_peer(&self) -> bool {
+        self.put == Put::DataIndication
+    }
+
+    /// The meters of the allocation that sends to a peer and of the one that receives for its client; 0 for none.
+    #[inline(always)]
+    pub fn meters(&self) -> (u32, u32) {
+        if self.relays == 2 {
+            (self.first.meter, self.last.meter)
+        } else if self.first.to_peer() {
+            (self.first.meter, 0)
+        } else {
+            (0, self.first.meter)
+        }
+    }
+
+    /// Bytes that are put before the data.
+    #[inline(always)]
+    pub(crate) fn put_len(&self, packet: &Packet) -> u16 {
+        match self.put {
+            Put::Nothing => 0,
+            Put::ChannelData => channel::HEADER_LEN as u16,
+            Put::DataIndication if packet.peer.is_v4() => size_of::<DataHead<u32>>() as u16,
+            Put::DataIndication => size_of::<DataHead<[u32; 4]>>() as u16,
+        }
+    }
+
+    /// Zeros that are put after the data.
+    #[inline(always)]
+    pub(crate) fn padding(&self, packet: &Packet) -> u16 {
+        // RFC 8489 section 14: attributes end on multiples of four bytes.
+        if self.put == Put::DataIndication { packet.data_len.wrapping_neg() & 3 } else { 0 }
+    }
+
+    /// The new UDP length. Wider than the field: the largest packet grows past it, and is [`Reason::TooBig`].
+    #[inline(always)]
+    pub(crate) fn udp_len(&self, packet: &Packet) -> u32 {
+        size_of::<Udp>() as u32
+            + u32::from(self.put_len(packet))
+            + u32::from(packet.data_len)
+            + u32::from(self.padding(packet))
+    }
+
+    /// Bytes of the new IP header.
+    #[inline(always)]
+    pub(crate) fn ip_len(&self) -> u16 {
+        if self.last.dst.is_v4() { size_of::<Ipv4>() as u16 } else { size_of::<Ipv6>() as u16 }
+    }
+
+    /// Whether every IP header on the way is IPv4.
+    #[inline(always)]
+    pub(crate) fn all_v4(&self, packet: &Packet) -> bool {
+        packet.is_v4() && self.last.dst.is_v4() && (self.relays == 1 || self.first.dst.is_v4())
+    }
+
+    /// What addresses and ports add to the UDP checksum's sum.
+    #[inline(always)]
+    pub(crate) fn delta(&self, packet: &Packet) -> u64 {
+        let mut delta = u64::from(self.first.udp_delta);
+        if self.relays == 2 {
+            // The first record's new addresses are the second one's old ones.
+            delta += u64::from(self.last.udp_delta);
+        }
+        if self.send {
+            delta += u64::from(packet.peer_port.0);
+        }
+        if self.put == Put::DataIndication {
+            delta += checksum::removed(self.peer_port.0);
+        }
+        delta
+    }
+}
