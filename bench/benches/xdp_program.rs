@@ -1,7 +1,8 @@
 //! What one packet costs in the XDP program: nanoseconds a run, net of a program that only returns `XDP_TX`.
 //!
 //! `cargo bench -p turnpike-bench --bench xdp_program`, as root. Each figure is the median of rounds in which all
-//! paths and the empty program take turns, so that a machine whose speed drifts drifts for all.
+//! paths and the empty program take turns, so that a machine whose speed drifts drifts for all. `-- TEXT` leaves out the
+//! paths whose names do not contain it.
 
 use std::net::SocketAddr;
 
@@ -9,7 +10,7 @@ use aya::Ebpf;
 use aya::maps::ProgramArray;
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use relay_common::addr::{Be16, Endpoint};
-use relay_common::bench::{FLOWS, WORDS};
+use relay_common::bench::{FLOWS, WRITTEN};
 use relay_common::channel::INDICATION;
 use relay_common::flow::{FlowRecord, Path};
 use relay_common::meter::{Cost, Limit};
@@ -20,8 +21,8 @@ use turnpike_bench::templates::{self, Ends};
 use turnpike_tests::frames::{Datagram, channel_data};
 use turnpike_tests::xdp::{INGRESS, Program};
 
-const ROUNDS: usize = 15;
-const REPEAT: u32 = 400_000;
+const ROUNDS: usize = 41;
+const REPEAT: u32 = 150_000;
 const PAYLOAD: usize = 160;
 
 /// What a packet is, and becomes.
@@ -94,6 +95,9 @@ fn main() {
         let name = format!("{name}  Binding  limited");
         subjects.push(Subject::stranger(name, client, listener, false, true));
     }
+    for part in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
+        subjects.retain(|subject| subject.name.contains(&part));
+    }
     for round in 0..=ROUNDS {
         for subject in &mut subjects {
             let net = subject.run();
@@ -104,12 +108,18 @@ fn main() {
     }
     println!(
         "{:40} {:>8} {:>8} {:>8}   ns a packet, net of the empty program, {ROUNDS} rounds",
-        "", "min", "median", "max"
+        "", "quarter", "median", "3/4"
     );
     for subject in &mut subjects {
         subject.nets.sort_by(f64::total_cmp);
         let n = &subject.nets;
-        println!("{:40} {:8.1} {:8.1} {:8.1}", subject.name, n[0], n[n.len() / 2], n[n.len() - 1]);
+        println!(
+            "{:40} {:8.0} {:8.0} {:8.0}",
+            subject.name,
+            n[n.len() / 4],
+            n[n.len() / 2],
+            n[n.len() * 3 / 4]
+        );
     }
 }
 
@@ -155,7 +165,7 @@ impl Subject {
         }
         let mut input = Datagram::new(client, listener, request).frame();
         // Bytes after the packet, as Ethernet pads short ones: a template is written whole.
-        input.resize(8 * WORDS, 0);
+        input.resize(WRITTEN, 0);
         let verdict = if limited { XDP_DROP } else { XDP_TX };
         let restore = restore(std::slice::from_ref(&input));
         Self { name, program, restore, input, verdict, nets: Vec::new() }

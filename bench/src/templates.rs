@@ -114,11 +114,7 @@ pub fn bench_programs(frames: &[Vec<u8>]) -> Ebpf {
     let map = ebpf.map_mut("TEMPLATES").expect("there");
     let mut map = Array::<_, [u8; size_of::<Template>()]>::try_from(map).expect("an array");
     for (i, frame) in frames.iter().enumerate() {
-        let mut template = Template { frame_len: frame.len() as u64, ..Template::default() };
-        for (word, bytes) in template.words.iter_mut().zip(frame.chunks_exact(8)) {
-            *word = u64::from_ne_bytes(bytes.try_into().expect("eight bytes"));
-        }
-        let bytes: [u8; size_of::<Template>()] = bytes_of(&template).try_into().expect("its size");
+        let bytes: [u8; size_of::<Template>()] = bytes_of(&Template::of(frame)).try_into().expect("its size");
         map.set(i as u32, bytes, 0).expect("in range");
     }
     let mut mask = Array::<_, u32>::try_from(ebpf.map_mut("MASK").expect("there")).expect("an array");

@@ -11,9 +11,9 @@ use crate::reason::Reason;
 use crate::rewrite::write_l2;
 use crate::stun::{self, Attributes};
 use crate::wire::stun::{
-    MAGIC_COOKIE, Stun, TransactionId, Word, XorAddress, attribute, family, kind, mask, xor_port,
+    MAGIC_COOKIE, Stun, TransactionId, XorAddress, attribute, family, kind, mask, xor_port,
 };
-use crate::wire::{DONT_FRAGMENT, Frame, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
+use crate::wire::{DONT_FRAGMENT, Frame, FrameMut, Header, Ipv4, Ipv6, Udp, Word, protocol};
 
 /// The longest request that is answered. What pads a request (SOFTWARE and the like) is read for its checksums only.
 pub const LONGEST_REQUEST: u16 = 128;

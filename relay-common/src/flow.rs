@@ -22,8 +22,8 @@ use crate::checksum;
 
 /// What a packet is recognised by: its addresses and ports as they arrive and, from a client, its channel number. What
 /// travels in indications has a key for each address of a peer, as permissions are for an address (RFC 8656 section 9).
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Eq, Debug, Default)]
 pub struct FlowKey {
     /// IP source.
     pub src: NetIp,
@@ -77,6 +77,28 @@ impl FlowKey {
         }
     }
 
+    /// Sets all but the addresses of a key of what arrives, at once: what is written in parts cannot be read as a whole
+    /// until it has reached the cache.
+    #[inline(always)]
+    pub fn set_ports(&mut self, src_port: Be16, dst_port: Be16, channel: Be16) {
+        let halves = [src_port.0, dst_port.0, channel.0, 0].map(u64::from);
+        let whole = if cfg!(target_endian = "little") {
+            halves[0] | halves[1] << 16 | halves[2] << 32
+        } else {
+            halves[0] << 48 | halves[1] << 32 | halves[2] << 16
+        };
+        // SAFETY: a key is forty bytes, whatever they are, aligned to eight; the last eight are the ports, the channel and
+        // `inside`.
+        unsafe { (&raw mut *self).cast::<u64>().add(4).write(whole) };
+    }
+
+    /// The key as it lies in memory.
+    #[inline(always)]
+    const fn words(&self) -> &[u64; size_of::<Self>() / 8] {
+        // SAFETY: integers only, forty bytes of them, aligned to eight.
+        unsafe { &*(&raw const *self).cast() }
+    }
+
     /// The key of ChannelData, or of a peer's datagrams where `channel` is zero.
     const fn plain(from: Endpoint, at: Endpoint, channel: Be16) -> Self {
         Self { src: from.ip, dst: at.ip, src_port: from.port, dst_port: at.port, channel, inside: 0 }
@@ -96,17 +118,35 @@ impl FlowKey {
     pub fn hash(&self, seed: &HashSeed) -> u64 {
         let ports = u32::from(self.src_port.0) | u32::from(self.dst_port.0) << 16;
         let mut h = seed[0];
-        h = h.wrapping_add(seed[1].wrapping_mul(u64::from(self.src.0[0])));
-        h = h.wrapping_add(seed[2].wrapping_mul(u64::from(self.src.0[1])));
+        // Of IPv4 addresses these are zeros, which add nothing.
+        let [s, _, d, ..] = *self.words();
+        if s | d != 0 {
+            h = h.wrapping_add(seed[1].wrapping_mul(u64::from(self.src.0[0])));
+            h = h.wrapping_add(seed[2].wrapping_mul(u64::from(self.src.0[1])));
+            h = h.wrapping_add(seed[5].wrapping_mul(u64::from(self.dst.0[0])));
+            h = h.wrapping_add(seed[6].wrapping_mul(u64::from(self.dst.0[1])));
+        }
         h = h.wrapping_add(seed[3].wrapping_mul(u64::from(self.src.0[2])));
         h = h.wrapping_add(seed[4].wrapping_mul(u64::from(self.src.0[3])));
-        h = h.wrapping_add(seed[5].wrapping_mul(u64::from(self.dst.0[0])));
-        h = h.wrapping_add(seed[6].wrapping_mul(u64::from(self.dst.0[1])));
         h = h.wrapping_add(seed[7].wrapping_mul(u64::from(self.dst.0[2])));
         h = h.wrapping_add(seed[8].wrapping_mul(u64::from(self.dst.0[3])));
         h = h.wrapping_add(seed[9].wrapping_mul(u64::from(ports)));
         h = h.wrapping_add(seed[10].wrapping_mul(u64::from(self.channel.0)));
         (h ^ h >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl PartialEq for FlowKey {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (self.words(), other.words());
+        (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) == 0
+    }
+}
+
+impl core::hash::Hash for FlowKey {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.words().hash(state);
     }
 }
 
@@ -154,12 +194,13 @@ pub const fn other_bucket(hash: u64, mask: u32) -> u32 {
 /// The record a bucket names for this hash, or 0.
 #[inline(always)]
 pub fn find(bucket: &Bucket, hash: u64) -> u32 {
-    let want = tag(hash);
+    let want = tag(hash) << RECORD_BITS;
     let mut i = 0;
     while i < BUCKET_ENTRIES {
-        let e = bucket.0[i];
-        if e >> RECORD_BITS == want {
-            return record_of(e);
+        // Where the tags are the same nothing is left of them, but the record.
+        let left = bucket.0[i] ^ want;
+        if left < 1 << RECORD_BITS {
+            return left as u32;
         }
         i += 1;
     }

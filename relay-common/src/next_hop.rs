@@ -1,5 +1,7 @@
 //! Next hops: the link-layer header and the interface that a rewritten packet leaves by, as netlink told userspace.
 
+use crate::wire::{ETHERTYPE_IPV4, Ipv4, Ipv6};
+
 /// Longest link-layer header: Ethernet and two VLAN tags (IEEE 802.1ad).
 pub const MAX_L2: usize = 22;
 
@@ -24,8 +26,30 @@ pub struct NextHop {
     /// mode beside one in driver mode: a driver's frame cannot be handed to a device without native XDP, the kernel
     /// drops it. A packet that came in by this same interface may always leave by it.
     pub redirect: u16,
+    /// Bytes of the IP header of packets of the next hop's family: 20 or 40.
+    pub ip_len: u16,
     /// Always zero: fills the line.
-    pub fill: [u16; 14],
+    pub fill: [u16; 13],
+}
+
+impl NextHop {
+    /// One that packets leave by with this link-layer header, which ends in the EtherType of their family. The interface and
+    /// what else it asks for are still to be set.
+    pub fn with_header(l2: &[u8]) -> Self {
+        let mut hop = Self { l2_len: l2.len() as u16, ..Self::default() };
+        for (word, bytes) in hop.l2.iter_mut().zip(l2.chunks_exact(2)) {
+            *word = u16::from_ne_bytes([bytes[0], bytes[1]]);
+        }
+        let v4 = l2.ends_with(&ETHERTYPE_IPV4.0.to_ne_bytes());
+        hop.ip_len = if v4 { size_of::<Ipv4>() as u16 } else { size_of::<Ipv6>() as u16 };
+        hop
+    }
+
+    /// Whether it is one of IPv4 packets.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.ip_len == size_of::<Ipv4>() as u16
+    }
 }
 
 const _: () = assert!(size_of::<NextHop>() == 64);

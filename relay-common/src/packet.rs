@@ -13,7 +13,7 @@ use crate::wire::{
 };
 
 /// What the rewrite needs to know of a packet, whatever its family and direction.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Packet {
     /// What the flow table is asked.
@@ -62,8 +62,7 @@ impl Packet {
     /// only where a header was read.
     #[inline(always)]
     pub fn forget(&mut self) {
-        let key = &mut self.key;
-        (key.src_port, key.dst_port, key.channel, key.inside) = (Be16(0), Be16(0), Be16(0), 0);
+        self.key.set_ports(Be16(0), Be16(0), Be16(0));
         (self.l2_len, self.ip_len, self.udp_len, self.udp_checksum) = (0, 0, 0, 0);
         (self.head, self.data_len, self.taken) = (0, 0, 0);
     }
@@ -200,8 +199,7 @@ fn parse_udp<F: Frame + ?Sized>(
     packet: &mut Packet,
 ) -> Option<Reason> {
     let Some(udp) = frame.header::<Udp>(at) else { return Some(Reason::BadLength) };
-    packet.key.src_port = udp.src_port;
-    packet.key.dst_port = udp.dst_port;
+    packet.key.set_ports(udp.src_port, udp.dst_port, Be16(0));
     let udp_len = { udp.len }.get();
     if udp_len < UDP_LEN || udp_len > packet.udp_len {
         return Some(Reason::BadLength);
@@ -226,7 +224,7 @@ fn parse_udp<F: Frame + ?Sized>(
     if !channel::is_channel(number.get()) {
         return Some(if number.get() < channel::MIN { Reason::Stun } else { Reason::Malformed });
     }
-    packet.key.channel = number;
+    packet.key.set_ports(udp.src_port, udp.dst_port, number);
     packet.head = channel::HEADER_LEN as u16;
     packet.data_len = { header.len }.get();
     packet.taken = u32::from(number.0) + u32::from({ header.len }.0);

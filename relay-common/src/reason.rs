@@ -100,6 +100,12 @@ pub enum Verdict {
 }
 
 impl Reason {
+    /// Whether the packet goes on.
+    #[inline(always)]
+    pub const fn forwards(self) -> bool {
+        matches!(self.verdict(), Verdict::Forward)
+    }
+
     /// The verdict of the XDP program that goes with this reason. Userspace has nowhere to pass a packet up to: there,
     /// what is not forwarded is dropped.
     pub const fn verdict(self) -> Verdict {

@@ -15,9 +15,9 @@ use crate::packet::{LONGEST, Packet};
 use crate::reason::Reason;
 use crate::way::{Put, Way};
 use crate::wire::stun::{
-    Attribute, DataHead, MAGIC_COOKIE, Stun, TransactionId, Word, XorAddress, attribute, kind,
+    Attribute, DataHead, MAGIC_COOKIE, Stun, TransactionId, XorAddress, attribute, kind,
 };
-use crate::wire::{ChannelData, DONT_FRAGMENT, FrameMut, Header, Ipv4, Ipv6, Udp, protocol};
+use crate::wire::{ChannelData, DONT_FRAGMENT, FrameMut, Header, Ipv4, Ipv6, Udp, Word, protocol};
 
 /// Decides on a packet whose key is the record's, before its first byte is changed; [`Reason::verdict`] says what the
 /// reason means. `now` is in the unit of [`FlowRecord::deadline`].
@@ -57,7 +57,7 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
         return Reason::NextHop;
     }
     let too_long = way.tells_peer() && usize::from(packet.data_len) > LONGEST;
-    if too_long || u32::from(way.ip_len()) + way.udp_len(packet) > u32::from(way.hop.mtu) {
+    if too_long || u32::from(way.hop.ip_len) + way.udp_len(packet) > u32::from(way.hop.mtu) {
         return Reason::TooBig;
     }
     if way.relays == 2 {
@@ -72,7 +72,7 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
 /// How many bytes longer the headers before the data become; negative when they shrink.
 #[inline(always)]
 pub fn growth(packet: &Packet, way: &Way<'_>) -> i32 {
-    let put = i32::from(way.hop.l2_len) + i32::from(way.ip_len()) + i32::from(way.put_len(packet));
+    let put = i32::from(way.hop.l2_len) + i32::from(way.hop.ip_len) + i32::from(way.put_len);
     put - i32::from(packet.l2_len) - i32::from(packet.ip_len) - i32::from(packet.head)
 }
 
@@ -98,7 +98,7 @@ pub fn write<F: FrameMut + ?Sized>(frame: &mut F, packet: &Packet, way: &Way<'_>
     let udp_len = way.udp_len(packet) as u16;
     // At most 22; the mask shows the verifier a bound.
     let at = usize::from(way.hop.l2_len & 0x1f);
-    let (written, ip_len) = if way.last.dst.is_v4() {
+    let (written, ip_len) = if way.hop.is_v4() {
         (write_v4(frame, at, udp_len, packet, way), size_of::<Ipv4>())
     } else {
         (write_v6(frame, at, udp_len, packet, way), size_of::<Ipv6>())
@@ -142,7 +142,7 @@ fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, w
     let more = u64::from(way.random).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let id: TransactionId = [way.random, more as u32, (more >> 32) as u32];
     let told = Endpoint { ip: packet.peer, port: way.peer_port };
-    let len = way.put_len(packet) - size_of::<Stun>() as u16 + packet.data_len + padding;
+    let len = way.put_len - size_of::<Stun>() as u16 + packet.data_len + padding;
     let stun = Stun { kind: kind::DATA_INDICATION, len: Be16::new(len), cookie: MAGIC_COOKIE, id };
     let data = Attribute { kind: attribute::DATA, len: Be16::new(packet.data_len) };
     let mut sum = stun.sum() + data.sum();
@@ -163,7 +163,7 @@ fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, w
     // end on a word, whose last bytes are the padding.
     if padding > 0 {
         let whole = (usize::from(packet.data_len) & LONGEST) + usize::from(padding);
-        let end = at + usize::from(way.put_len(packet)) + whole;
+        let end = at + usize::from(way.put_len) + whole;
         // Opaque, or the compiler compares where the word ends and goes back from there, and masked for a bound: Linux
         // 6.1's verifier knows a pointer from where it was compared on.
         let last = black_box(end - size_of::<Word>()) & 0x7fff;
@@ -196,7 +196,7 @@ fn write_v4<F: FrameMut + ?Sized>(
     packet: &Packet,
     way: &Way<'_>,
 ) -> bool {
-    let Some(ip) = frame.header_mut::<Ipv4>(at) else { return false };
+    let Some(ip) = frame.header_mut::<[Word; 5]>(at) else { return false };
     let total_len = Be16::new(udp_len.wrapping_add(size_of::<Ipv4>() as u16));
     let ttl = packet.ttl.wrapping_sub(way.relays);
     // An IPv6 packet is never fragmented on its way, so what was one is not either.
@@ -204,23 +204,21 @@ fn write_v4<F: FrameMut + ?Sized>(
     let dont_fragment = if was_v6 { DONT_FRAGMENT } else { packet.dont_fragment };
     // RFC 6864 section 4.1: the identification of a packet that is never fragmented means nothing.
     let id = if dont_fragment.0 != 0 { Be16(0) } else { packet.id };
-    let sum = u64::from(way.last.ip_sum)
-        + u64::from(u16::from_ne_bytes([Ipv4::PLAIN, packet.tos]))
-        + u64::from(total_len.0)
-        + u64::from(id.0)
-        + u64::from(dont_fragment.0)
-        + u64::from(u16::from_ne_bytes([ttl, protocol::UDP]));
-    ip.version_ihl = Ipv4::PLAIN;
-    ip.tos = packet.tos;
-    ip.total_len = total_len;
-    ip.id = id;
-    ip.fragment = dont_fragment;
-    ip.ttl = ttl;
-    ip.protocol = protocol::UDP;
-    ip.checksum = !checksum::fold(sum);
-    ip.src = way.last.src.0[3];
-    ip.dst = way.last.dst.0[3];
+    // By words, not by fields: a third of the stores.
+    let first = pair(u16::from_ne_bytes([Ipv4::PLAIN, packet.tos]), total_len.0);
+    let second = pair(id.0, dont_fragment.0);
+    let third = u16::from_ne_bytes([ttl, protocol::UDP]);
+    let sum = checksum::word(first) + checksum::word(second) + u64::from(third) + u64::from(way.last.ip_sum);
+    let third = pair(third, !checksum::fold(sum));
+    *ip = [first, second, third, way.last.src.0[3], way.last.dst.0[3]].map(Word);
     true
+}
+
+/// Two halves of a word, the first at the lower address.
+#[inline(always)]
+const fn pair(first: u16, second: u16) -> u32 {
+    let [first, second] = [first as u32, second as u32];
+    if cfg!(target_endian = "little") { first | second << 16 } else { first << 16 | second }
 }
 
 #[inline(always)]

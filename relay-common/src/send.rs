@@ -9,8 +9,8 @@ use crate::checksum;
 use crate::flow::FlowKey;
 use crate::packet::{LONGEST, Packet};
 use crate::reason::Reason;
-use crate::wire::stun::{Attribute, Stun, Word, XorAddress, attribute, family, kind};
-use crate::wire::{DONT_FRAGMENT, Frame, Udp};
+use crate::wire::stun::{Attribute, Stun, XorAddress, attribute, family, kind};
+use crate::wire::{DONT_FRAGMENT, Frame, Udp, Word};
 
 /// How many attributes are walked over: a client sends two to four.
 const MOST_ATTRIBUTES: usize = 6;

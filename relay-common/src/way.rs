@@ -6,8 +6,8 @@ use crate::checksum;
 use crate::flow::FlowRecord;
 use crate::next_hop::NextHop;
 use crate::packet::Packet;
+use crate::wire::Udp;
 use crate::wire::stun::DataHead;
-use crate::wire::{Ipv4, Ipv6, Udp};
 
 /// By which records and with what before its data a packet goes on.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub struct Way<'a> {
     /// New UDP destination port.
     pub(crate) dst_port: Be16,
     pub(crate) put: Put,
+    /// How many bytes that is.
+    pub(crate) put_len: u16,
     /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
     pub(crate) peer_port: Be16,
     /// What a Data indication's transaction id is made of.
@@ -38,10 +40,23 @@ pub(crate) enum Put {
     DataIndication,
 }
 
+impl Put {
+    #[inline(always)]
+    const fn len(self, peer_is_v4: bool) -> u16 {
+        match self {
+            Put::Nothing => 0,
+            Put::ChannelData => channel::HEADER_LEN as u16,
+            Put::DataIndication if peer_is_v4 => size_of::<DataHead<u32>>() as u16,
+            Put::DataIndication => size_of::<DataHead<[u32; 4]>>() as u16,
+        }
+    }
+}
+
 impl<'a> Way<'a> {
     /// The way of a channel, between client and peer.
     #[inline(always)]
     pub fn channel(record: &'a FlowRecord, hop: &'a NextHop) -> Self {
+        let put = if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing };
         Self {
             first: record,
             last: record,
@@ -49,7 +64,8 @@ impl<'a> Way<'a> {
             relays: 1,
             send: false,
             dst_port: record.dst_port,
-            put: if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing },
+            put,
+            put_len: put.len(false),
             peer_port: Be16(0),
             random: 0,
         }
@@ -83,6 +99,7 @@ impl<'a> Way<'a> {
             send: packet.key.channel.0 == channel::INDICATION.0,
             dst_port: if last.dst_port.0 != 0 { last.dst_port } else { packet.peer_port },
             put,
+            put_len: put.len(packet.peer.is_v4()),
             peer_port,
             random: 0,
         }
@@ -113,15 +130,10 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// Bytes that are put before the data.
+    /// Number of the next hop by which the packet is expected to have come; see [`FlowRecord::way_back`].
     #[inline(always)]
-    pub(crate) fn put_len(&self, packet: &Packet) -> u16 {
-        match self.put {
-            Put::Nothing => 0,
-            Put::ChannelData => channel::HEADER_LEN as u16,
-            Put::DataIndication if packet.peer.is_v4() => size_of::<DataHead<u32>>() as u16,
-            Put::DataIndication => size_of::<DataHead<[u32; 4]>>() as u16,
-        }
+    pub fn way_back(&self) -> u32 {
+        self.first.way_back
     }
 
     /// Zeros that are put after the data.
@@ -135,21 +147,15 @@ impl<'a> Way<'a> {
     #[inline(always)]
     pub(crate) fn udp_len(&self, packet: &Packet) -> u32 {
         size_of::<Udp>() as u32
-            + u32::from(self.put_len(packet))
+            + u32::from(self.put_len)
             + u32::from(packet.data_len)
             + u32::from(self.padding(packet))
-    }
-
-    /// Bytes of the new IP header.
-    #[inline(always)]
-    pub(crate) fn ip_len(&self) -> u16 {
-        if self.last.dst.is_v4() { size_of::<Ipv4>() as u16 } else { size_of::<Ipv6>() as u16 }
     }
 
     /// Whether every IP header on the way is IPv4.
     #[inline(always)]
     pub(crate) fn all_v4(&self, packet: &Packet) -> bool {
-        packet.is_v4() && self.last.dst.is_v4() && (self.relays == 1 || self.first.dst.is_v4())
+        packet.is_v4() && self.hop.is_v4() && (self.relays == 1 || self.first.dst.is_v4())
     }
 
     /// What addresses and ports add to the UDP checksum's sum.

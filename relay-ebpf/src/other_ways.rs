@@ -15,6 +15,7 @@ use relay_common::send;
 use relay_common::way::Way;
 use relay_common::wire::Frame;
 
+use crate::clock;
 use crate::frame::Linear;
 use crate::machine::{add, opaque, opaque_context};
 use crate::maps::{self, Desk};
@@ -140,10 +141,11 @@ fn find(desk: &mut Desk) -> Option<Reason> {
 fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
     let packet = &desk.packet;
     let [found, found_next] = desk.found;
-    let (Some(record), Some(next)) = (record_of(found), record_of(found_next)) else {
+    let twice = found != found_next;
+    let Some(record) = record_of(found) else { return pass(packet, Reason::Changed) };
+    let Some(next) = (if twice { record_of(found_next) } else { Some(record) }) else {
         return pass(packet, Reason::Changed);
     };
-    let twice = found != found_next;
     // SAFETY: elements of FLOWS. Userspace may be writing them: the generations are looked at again at the end.
     let (first, last) = unsafe { (&*record, &*next) };
     // No row of the table has the number HAIRPIN: nothing goes to a third relayed address.
@@ -161,11 +163,15 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
     if is_in_pieces(ctx, packet) {
         return pass(packet, Reason::InPieces);
     }
-    let reason = decide(ctx, packet, &way, hop, first.way_back);
+    let now = clock::now(maps::settings());
+    let reason = decide(ctx, packet, &way, hop, now);
     match reason.verdict() {
         Verdict::Forward => {}
         Verdict::Pass => return pass(packet, reason),
         Verdict::Drop => return drop(packet, reason),
+    }
+    if !meters::admit(packet, &way, now) {
+        return drop(packet, Reason::RateLimited);
     }
     if !resize(ctx, packet, &way) {
         meters::give_back(packet, &way);

@@ -19,6 +19,7 @@ use relay_common::wire::Frame;
 
 use crate::clock;
 use crate::frame::Linear;
+use crate::machine::opaque_context;
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::other_ways::{self, Kind};
@@ -26,17 +27,18 @@ use crate::other_ways::{self, Kind};
 /// The entry where the kernel takes a program for packets in pieces (5.18), as frames larger than a page come.
 #[xdp(frags)]
 pub(crate) fn turnpike_xdp(ctx: XdpContext) -> u32 {
-    run(&ctx, true)
+    run::<true>(&ctx)
 }
 
 /// The entry where it does not.
 #[xdp]
 pub(crate) fn turnpike_whole(ctx: XdpContext) -> u32 {
-    run(&ctx, false)
+    run::<false>(&ctx)
 }
 
+/// `PIECES` says whether packets may come in pieces.
 #[inline(always)]
-fn run(ctx: &XdpContext, pieces: bool) -> u32 {
+fn run<const PIECES: bool>(ctx: &XdpContext) -> u32 {
     // An array has its elements, so nothing is passed here.
     let Some(desk) = maps::DESK.get_ptr_mut(0) else { return xdp_action::XDP_PASS };
     // SAFETY: this CPU's own element, and nothing else of this program runs on this CPU meanwhile.
@@ -44,10 +46,11 @@ fn run(ctx: &XdpContext, pieces: bool) -> u32 {
     let settings = maps::settings();
     desk.packet.forget();
     look_up_interface(ctx, &mut desk.packet);
-    match packet::parse(&Linear::new(ctx, pieces), settings, &mut desk.packet) {
+    match packet::parse(&Linear::new(ctx, PIECES), settings, &mut desk.packet) {
         None => {}
         Some(Reason::Stun) => return other_ways::take(ctx, desk, Kind::Stun),
-        Some(reason) => return unmatched(&desk.packet, settings, reason),
+        // Which of the reasons it was is not asked here: each check of the hot path would have to remember its own.
+        Some(_) => return refused::<PIECES>(ctx, desk),
     }
     let Some(record) = find(&desk.packet.key, settings) else {
         return other_ways::take(ctx, desk, Kind::Unbound);
@@ -59,6 +62,18 @@ fn run(ctx: &XdpContext, pieces: bool) -> u32 {
         return other_ways::take(ctx, desk, Kind::Unbound);
     }
     forward(ctx, desk, record, generation)
+}
+
+/// Reads a packet again, to say why the flow table cannot be asked.
+#[inline(never)]
+fn refused<const PIECES: bool>(ctx: &XdpContext, desk: &mut Desk) -> u32 {
+    let ctx = opaque_context(ctx);
+    let settings = maps::settings();
+    desk.packet.forget();
+    match packet::parse(&Linear::new(&ctx, PIECES), settings, &mut desk.packet) {
+        Some(reason) => unmatched(&desk.packet, settings, reason),
+        None => pass(&desk.packet, Reason::Changed),
+    }
 }
 
 /// Notes what is known of the interface that the packet came in by, under the index that routes name it by. Field by field,
@@ -143,11 +158,13 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     }
 
     let way = Way::channel(flow, hop);
-    let reason = decide(ctx, packet, &way, hop, flow.way_back);
-    match reason.verdict() {
-        Verdict::Forward => {}
-        Verdict::Pass => return pass(packet, reason),
-        Verdict::Drop => return drop(packet, reason),
+    let now = clock::now(maps::settings());
+    let reason = decide(ctx, packet, &way, hop, now);
+    if !reason.forwards() {
+        return keep(ctx, packet, flow, hop);
+    }
+    if !meters::admit(packet, &way, now) {
+        return drop(packet, Reason::RateLimited);
     }
 
     // From here on the packet is changed: it leaves, or it is dropped.
@@ -171,30 +188,32 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     verdict
 }
 
-/// Decides on a packet, whatever its way. What is forwarded has been counted by its meters.
+/// Decides on a packet, whatever its way. What is to be forwarded is still to be [admitted](meters::admit).
 #[inline(always)]
-pub(crate) fn decide(
-    ctx: &XdpContext,
-    packet: &Packet,
-    way: &Way<'_>,
-    hop: &NextHop,
-    way_back: u32,
-) -> Reason {
-    let now = clock::now(maps::settings());
+pub(crate) fn decide(ctx: &XdpContext, packet: &Packet, way: &Way<'_>, hop: &NextHop, now: u64) -> Reason {
     let reason = rewrite::decide(packet, way, now);
-    if !matches!(reason.verdict(), Verdict::Forward) {
-        return reason;
+    if !reason.forwards() {
+        reason
+    } else if !way_back_agrees(ctx, packet, way.way_back()) {
+        Reason::ReversePath
+    } else if !may_leave(ctx, packet, hop) {
+        Reason::NextHop
+    } else {
+        reason
     }
-    if !way_back_agrees(ctx, packet, way_back) {
-        return Reason::ReversePath;
+}
+
+/// Decides on a channel's packet again that is not forwarded, to say why: on the hot path each check would have to remember
+/// its own reason.
+#[inline(never)]
+fn keep(ctx: &XdpContext, packet: &Packet, flow: &FlowRecord, hop: &NextHop) -> u32 {
+    let ctx = opaque_context(ctx);
+    let reason = decide(&ctx, packet, &Way::channel(flow, hop), hop, clock::now(maps::settings()));
+    match reason.verdict() {
+        Verdict::Forward => pass(packet, Reason::Changed),
+        Verdict::Pass => pass(packet, reason),
+        Verdict::Drop => drop(packet, reason),
     }
-    if !may_leave(ctx, packet, hop) {
-        return Reason::NextHop;
-    }
-    if !meters::admit(packet, way, now) {
-        return Reason::RateLimited;
-    }
-    reason
 }
 
 /// Counts a packet of a record whose packets all come by one receive queue, so that one CPU counts them: those of one sender

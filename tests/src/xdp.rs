@@ -375,9 +375,5 @@ pub fn next_hop(
         l2.extend_from_slice(&tci.to_be_bytes());
     }
     l2.extend_from_slice(&ethertype.to_be_bytes());
-    let mut hop = NextHop { ifindex, mtu, l2_len: l2.len() as u16, redirect: 1, ..NextHop::default() };
-    for (word, bytes) in hop.l2.iter_mut().zip(l2.chunks_exact(2)) {
-        *word = u16::from_ne_bytes([bytes[0], bytes[1]]);
-    }
-    hop
+    NextHop { ifindex, mtu, redirect: 1, ..NextHop::with_header(&l2) }
 }

@@ -17,6 +17,16 @@ pub use udp::{ChannelData, Udp};
 /// The type is `repr(C, packed)` and made of integers only.
 pub unsafe trait Header: Copy {}
 
+/// A 32-bit word as it lies in memory.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+pub struct Word(pub u32);
+
+// SAFETY: packed, integers only.
+unsafe impl Header for Word {}
+// SAFETY: as above.
+unsafe impl<const WORDS: usize> Header for [Word; WORDS] {}
+
 /// A frame that headers are read from. In BPF, every pointer that comes from here has been compared with the
 /// packet's end, which is what the verifier asks for.
 pub trait Frame {

@@ -212,11 +212,6 @@ pub struct DataHead<Ip: Copy> {
     pub data: Attribute,
 }
 
-/// A 32-bit word as it lies in memory.
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-pub struct Word(pub u32);
-
 // SAFETY: packed, integers only.
 unsafe impl Header for Stun {}
 // SAFETY: packed, integers only.
@@ -229,5 +224,3 @@ unsafe impl Header for XorAddress<[u32; 4]> {}
 unsafe impl Header for DataHead<u32> {}
 // SAFETY: packed, integers only.
 unsafe impl Header for DataHead<[u32; 4]> {}
-// SAFETY: packed, integers only.
-unsafe impl Header for Word {}

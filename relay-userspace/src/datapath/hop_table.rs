@@ -288,15 +288,10 @@ fn next_hop(key: &HopKey, mac: [u8; 6], egress: &Egress) -> NextHop {
         l2.extend(id.to_be_bytes());
     }
     l2.extend(key.ethertype.to_be_bytes());
-    let mut hop = NextHop {
+    NextHop {
         ifindex: egress.ifindex,
         mtu: key.mtu,
-        l2_len: l2.len() as u16,
         redirect: egress.redirect.into(),
-        ..NextHop::default()
-    };
-    for (word, bytes) in hop.l2.iter_mut().zip(l2.chunks_exact(2)) {
-        *word = u16::from_ne_bytes([bytes[0], bytes[1]]);
+        ..NextHop::with_header(&l2)
     }
-    hop
 }

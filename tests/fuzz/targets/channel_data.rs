@@ -86,7 +86,8 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
     if packet::parse(&frame[..], &settings, &mut packet).is_some() || packet.key != record.key {
         return None;
     }
-    let hop = NextHop { ifindex: 1, mtu: u16::MAX, l2_len: 14, ..NextHop::default() };
+    let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+    let hop = NextHop { ifindex: 1, mtu: u16::MAX, ..NextHop::with_header(&ethernet) };
     let way = Way::channel(&record, &hop);
     if rewrite::decide(&packet, &way, 0) != Reason::ToPeer {
         return None;

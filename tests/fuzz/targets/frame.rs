@@ -141,9 +141,11 @@ fuzz_target!(|input: Input| {
     };
     assert_eq!(record.key, packet.key);
     let record = FlowRecord { deadline: 100, ..record };
-    let tags = u16::from(input.tags % 3);
-    let mut hop = NextHop { ifindex: 1, mtu: input.mtu, l2_len: 14 + 4 * tags, ..NextHop::default() };
-    hop.l2 = ethernet(tags, record.dst.is_v4());
+    let hop = NextHop {
+        ifindex: 1,
+        mtu: input.mtu,
+        ..NextHop::with_header(&ethernet(input.tags % 3, record.dst.is_v4()))
+    };
     let way = Way::channel(&record, &hop);
     match rewrite::decide(&packet, &way, input.now.into()) {
         Reason::ToPeer | Reason::ToClient => {}
@@ -175,16 +177,11 @@ fuzz_target!(|input: Input| {
 });
 
 /// A destination, a source, tags and an EtherType, as words in memory order.
-fn ethernet(tags: u16, v4: bool) -> [u16; 11] {
+fn ethernet(tags: u8, v4: bool) -> Vec<u8> {
     let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     for _ in 0..tags {
         bytes.extend([0x81, 0, 0, 7]);
     }
     bytes.extend(if v4 { [0x08, 0] } else { [0x86, 0xdd] });
-    bytes.resize(22, 0);
-    let mut words = [0; 11];
-    for (word, pair) in words.iter_mut().zip(bytes.chunks(2)) {
-        *word = u16::from_ne_bytes([pair[0], pair[1]]);
-    }
-    words
+    bytes
 }

@@ -3,14 +3,14 @@
 use aya::maps::Array;
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use relay_common::bench::{Template, WORDS};
+use relay_common::bench::{Template, WRITTEN};
 use relay_common::tables::bytes_of;
 use turnpike_tests::frames::Datagram;
 
 use super::*;
 
 /// What a peer sends: with the headers of Ethernet, IPv4 and UDP as long as a template is.
-const DATA: [u8; WORDS * 8 - 14 - 20 - 8] = [7; WORDS * 8 - 14 - 20 - 8];
+const DATA: [u8; WRITTEN - 14 - 20 - 8] = [7; WRITTEN - 14 - 20 - 8];
 
 /// Sends a peer's datagram as frames with next to no headroom, which a veth hands over as they are.
 struct Crowder(Ebpf);
@@ -25,14 +25,10 @@ impl Crowder {
             Datagram::new(PEER.parse().unwrap(), format!("{RELAY}:50000").parse().unwrap(), DATA);
         datagram.macs = (net.relay.mac("eth0"), net.outside.mac("out0"));
         let frame = datagram.frame();
-        let mut template = Template { frame_len: frame.len() as u64, ..Template::default() };
-        assert_eq!(frame.len(), size_of_val(&template.words), "all of it is in the template");
-        for (word, bytes) in template.words.iter_mut().zip(frame.chunks_exact(8)) {
-            *word = u64::from_ne_bytes(bytes.try_into().unwrap());
-        }
+        assert_eq!(frame.len(), WRITTEN, "all of it is in the template");
         let mut map =
             Array::<_, [u8; size_of::<Template>()]>::try_from(ebpf.map_mut("TEMPLATES").unwrap()).unwrap();
-        let bytes: [u8; size_of::<Template>()] = bytes_of(&template).try_into().unwrap();
+        let bytes: [u8; size_of::<Template>()] = bytes_of(&Template::of(&frame)).try_into().unwrap();
         map.set(0, bytes, 0).unwrap();
         let crowd: &mut Xdp = ebpf.program_mut("crowd").unwrap().try_into().unwrap();
         crowd.load().unwrap();
