@@ -72,7 +72,7 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
 /// How many bytes longer the headers before the data become; negative when they shrink.
 #[inline(always)]
 pub fn growth(packet: &Packet, way: &Way<'_>) -> i32 {
-    let put = i32::from(way.hop.l2_len) + i32::from(way.hop.ip_len) + i32::from(way.put_len);
+    let put = i32::from(way.hop.l2_len) + i32::from(way.hop.ip_len) + i32::from(way.put_len(packet));
     put - i32::from(packet.l2_len) - i32::from(packet.ip_len) - i32::from(packet.head)
 }
 
@@ -139,10 +139,10 @@ pub fn write<F: FrameMut + ?Sized>(frame: &mut F, packet: &Packet, way: &Way<'_>
 #[inline(always)]
 fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, way: &Way<'_>) -> Option<u64> {
     let padding = way.padding(packet);
-    let more = u64::from(way.random).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let id: TransactionId = [way.random, more as u32, (more >> 32) as u32];
+    let mixed = way.number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let id: TransactionId = [way.number as u32, mixed as u32, (mixed >> 32) as u32];
     let told = Endpoint { ip: packet.peer, port: way.peer_port };
-    let len = way.put_len - size_of::<Stun>() as u16 + packet.data_len + padding;
+    let len = way.put_len(packet) - size_of::<Stun>() as u16 + packet.data_len + padding;
     let stun = Stun { kind: kind::DATA_INDICATION, len: Be16::new(len), cookie: MAGIC_COOKIE, id };
     let data = Attribute { kind: attribute::DATA, len: Be16::new(packet.data_len) };
     let mut sum = stun.sum() + data.sum();
@@ -163,7 +163,7 @@ fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, w
     // end on a word, whose last bytes are the padding.
     if padding > 0 {
         let whole = (usize::from(packet.data_len) & LONGEST) + usize::from(padding);
-        let end = at + usize::from(way.put_len) + whole;
+        let end = at + usize::from(way.put_len(packet)) + whole;
         // Opaque, or the compiler compares where the word ends and goes back from there, and masked for a bound: Linux
         // 6.1's verifier knows a pointer from where it was compared on.
         let last = black_box(end - size_of::<Word>()) & 0x7fff;

@@ -24,12 +24,10 @@ pub struct Way<'a> {
     /// New UDP destination port.
     pub(crate) dst_port: Be16,
     pub(crate) put: Put,
-    /// How many bytes that is.
-    pub(crate) put_len: u16,
     /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
     pub(crate) peer_port: Be16,
     /// What a Data indication's transaction id is made of.
-    pub(crate) random: u32,
+    pub(crate) number: u64,
 }
 
 /// What is put before the data.
@@ -40,23 +38,10 @@ pub(crate) enum Put {
     DataIndication,
 }
 
-impl Put {
-    #[inline(always)]
-    const fn len(self, peer_is_v4: bool) -> u16 {
-        match self {
-            Put::Nothing => 0,
-            Put::ChannelData => channel::HEADER_LEN as u16,
-            Put::DataIndication if peer_is_v4 => size_of::<DataHead<u32>>() as u16,
-            Put::DataIndication => size_of::<DataHead<[u32; 4]>>() as u16,
-        }
-    }
-}
-
 impl<'a> Way<'a> {
     /// The way of a channel, between client and peer.
     #[inline(always)]
     pub fn channel(record: &'a FlowRecord, hop: &'a NextHop) -> Self {
-        let put = if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing };
         Self {
             first: record,
             last: record,
@@ -64,10 +49,9 @@ impl<'a> Way<'a> {
             relays: 1,
             send: false,
             dst_port: record.dst_port,
-            put,
-            put_len: put.len(false),
+            put: if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing },
             peer_port: Be16(0),
-            random: 0,
+            number: 0,
         }
     }
 
@@ -99,17 +83,16 @@ impl<'a> Way<'a> {
             send: packet.key.channel.0 == channel::INDICATION.0,
             dst_port: if last.dst_port.0 != 0 { last.dst_port } else { packet.peer_port },
             put,
-            put_len: put.len(packet.peer.is_v4()),
             peer_port,
-            random: 0,
+            number: 0,
         }
     }
 
-    /// Makes the transaction id of a Data indication. RFC 8489 section 5 has it random so that nobody answers a request in
-    /// another's name; an indication has no answer.
+    /// Says what a Data indication's transaction id is made of: a number that differs from packet to packet. RFC 8489
+    /// section 5 has it random so that nobody answers a request in another's name; an indication has no answer.
     #[inline(always)]
-    pub fn random(&mut self, random: u32) {
-        self.random = random;
+    pub fn number(&mut self, number: u64) {
+        self.number = number;
     }
 
     /// Whether the client gets the data in a Data indication.
@@ -136,6 +119,17 @@ impl<'a> Way<'a> {
         self.first.way_back
     }
 
+    /// Bytes that are put before the data.
+    #[inline(always)]
+    pub(crate) fn put_len(&self, packet: &Packet) -> u16 {
+        match self.put {
+            Put::Nothing => 0,
+            Put::ChannelData => channel::HEADER_LEN as u16,
+            Put::DataIndication if packet.peer.is_v4() => size_of::<DataHead<u32>>() as u16,
+            Put::DataIndication => size_of::<DataHead<[u32; 4]>>() as u16,
+        }
+    }
+
     /// Zeros that are put after the data.
     #[inline(always)]
     pub(crate) fn padding(&self, packet: &Packet) -> u16 {
@@ -147,7 +141,7 @@ impl<'a> Way<'a> {
     #[inline(always)]
     pub(crate) fn udp_len(&self, packet: &Packet) -> u32 {
         size_of::<Udp>() as u32
-            + u32::from(self.put_len)
+            + u32::from(self.put_len(packet))
             + u32::from(packet.data_len)
             + u32::from(self.padding(packet))
     }
