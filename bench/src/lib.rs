@@ -1,3 +1,5 @@
-//! What the benchmarks share; they are in `benches/` and `examples/`, each with the command that runs it.
+//! What the benchmarks share; they are in `benches/` and `examples/`, each with the command that runs it. The capacity bench
+//! (`cargo xtask bench`) is the binary of this package.
 
+pub mod figures;
 pub mod templates;
