@@ -79,7 +79,13 @@ impl Subject {
         }
         let direction = if to_peer { "client to peer" } else { "peer to client" };
         let name = format!("{families}  {direction}  {flows:>6} flows");
-        Self { name, program, bench, frame: [vec![0; TO_LINE], frames[0].clone()].concat(), figures: Vec::new() }
+        Self {
+            name,
+            program,
+            bench,
+            frame: [vec![0; TO_LINE], frames[0].clone()].concat(),
+            figures: Vec::new(),
+        }
     }
 
     /// Packets that came back in a second of the poller's CPU time.

@@ -139,8 +139,8 @@ pub fn write<F: FrameMut + ?Sized>(frame: &mut F, packet: &Packet, way: &Way<'_>
 #[inline(always)]
 fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, way: &Way<'_>) -> Option<u64> {
     let padding = way.padding(packet);
-    let mixed = way.number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let id: TransactionId = [way.number as u32, mixed as u32, (mixed >> 32) as u32];
+    let more = u64::from(way.random).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let id: TransactionId = [way.random, more as u32, (more >> 32) as u32];
     let told = Endpoint { ip: packet.peer, port: way.peer_port };
     let len = way.put_len(packet) - size_of::<Stun>() as u16 + packet.data_len + padding;
     let stun = Stun { kind: kind::DATA_INDICATION, len: Be16::new(len), cookie: MAGIC_COOKIE, id };

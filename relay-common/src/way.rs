@@ -27,7 +27,7 @@ pub struct Way<'a> {
     /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
     pub(crate) peer_port: Be16,
     /// What a Data indication's transaction id is made of.
-    pub(crate) number: u64,
+    pub(crate) random: u32,
 }
 
 /// What is put before the data.
@@ -51,7 +51,7 @@ impl<'a> Way<'a> {
             dst_port: record.dst_port,
             put: if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing },
             peer_port: Be16(0),
-            number: 0,
+            random: 0,
         }
     }
 
@@ -84,15 +84,15 @@ impl<'a> Way<'a> {
             dst_port: if last.dst_port.0 != 0 { last.dst_port } else { packet.peer_port },
             put,
             peer_port,
-            number: 0,
+            random: 0,
         }
     }
 
-    /// Says what a Data indication's transaction id is made of: a number that differs from packet to packet. RFC 8489
-    /// section 5 has it random so that nobody answers a request in another's name; an indication has no answer.
+    /// Makes the transaction id of a Data indication. RFC 8489 section 5 has it random so that nobody answers a request in
+    /// another's name; an indication has no answer.
     #[inline(always)]
-    pub fn number(&mut self, number: u64) {
-        self.number = number;
+    pub fn random(&mut self, random: u32) {
+        self.random = random;
     }
 
     /// Whether the client gets the data in a Data indication.

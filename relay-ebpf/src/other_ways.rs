@@ -2,7 +2,7 @@
 //! address of ours to another. Apart from the hot path, which has none of it.
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use relay_common::addr::Be16;
 use relay_common::channel;
@@ -155,12 +155,15 @@ fn forward(ctx: &XdpContext, desk: &Desk) -> u32 {
         return pass(packet, Reason::Changed);
     }
 
-    let now = clock::now(maps::settings());
     let mut way = Way::any(packet, first, if twice { Some(last) } else { None }, hop);
-    way.number(now.wrapping_add(last.packets));
+    if way.tells_peer() {
+        // SAFETY: a helper without arguments.
+        way.random(unsafe { bpf_get_prandom_u32() });
+    }
     if is_in_pieces(ctx, packet) {
         return pass(packet, Reason::InPieces);
     }
+    let now = clock::now(maps::settings());
     let reason = decide(ctx, packet, &way, hop, now);
     match reason.verdict() {
         Verdict::Forward => {}
