@@ -6,7 +6,7 @@ use super::measure::{Case, Label, Measure, Pace, Sample, bursts, capacity, laten
 use super::plan::{Run, Work};
 use super::results::{CaseResult, FigureResult, Point, RunResult, SubjectResult};
 use super::statistics::Spread;
-use super::subject::{Absent, Bench, Lineup, Rig, Role};
+use super::subject::{Absent, Bench, Figure, Lineup, Rig, Role};
 use crate::figures::Outcome;
 
 /// How a run is run.
@@ -22,30 +22,35 @@ pub struct Options {
 
 /// Who is told how far a run has come.
 pub trait Progress {
-    /// A run begins that has this many turns.
-    fn begin(&self, run: &str, turns: u64);
+    /// A run begins that has this many steps.
+    fn begin(&self, run: &str, steps: u64);
     /// This is done now.
     fn now(&self, what: &str);
-    /// So many turns are over, or will not be had.
-    fn over(&self, turns: u64);
+    /// A step is over: all subjects had their turn at a case in a round.
+    fn over(&self);
 }
 
 /// Runs it.
 ///
 /// # Errors
 /// Where the lab cannot be made, or no subject gets through a case. A subject that fails is absent from what follows.
-pub fn run(run: &Run, bench: &mut dyn Bench, options: &Options, progress: &dyn Progress) -> Result<RunResult> {
+pub fn run(
+    run: &Run,
+    bench: &mut dyn Bench,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<RunResult> {
     let mut result =
         RunResult { name: run.name, about: run.about, cases: vec![], figures: vec![], absent: vec![] };
     match run.work {
         Work::Scale => {
             progress.begin(run.name, 1);
             let (figures, absent) = bench.scale(options.rounds, options.quick)?;
-            let spread = |figure: &super::subject::Figure| Spread::of(figure.values.iter().copied());
+            let spread = |figure: &Figure| Spread::of(figure.values.iter().copied());
             result.figures =
                 figures.into_iter().map(|figure| FigureResult { spread: spread(&figure), figure }).collect();
             result.absent = absent;
-            progress.over(1);
+            progress.over();
         }
         Work::Cases(cases) => {
             let mut cases = cases(options.quick);
@@ -54,12 +59,11 @@ pub fn run(run: &Run, bench: &mut dyn Bench, options: &Options, progress: &dyn P
             }
             cases.dedup();
             let groups: Vec<&[Case]> = cases.chunk_by(|a, b| a.setup == b.setup).collect();
-            progress.begin(run.name, groups.len() as u64);
+            progress.begin(run.name, cases.len() as u64 * u64::from(options.rounds + 1));
             for group in groups {
                 progress.now(&format!("{}: start the subjects", group[0].setup));
                 let lineup = bench.lineup(&group[0].setup).with_context(|| group[0].setup.to_string())?;
                 result.cases.extend(rounds(group, lineup, options, progress)?);
-                progress.over(1);
             }
         }
     }
@@ -115,6 +119,7 @@ fn rounds(
                     }
                 }
             }
+            progress.over();
         }
     }
     let failures = || seats.iter().filter_map(|seat| seat.failed.clone());
@@ -123,7 +128,11 @@ fn rounds(
         seats.iter().any(|seat| seat.failed.is_none()),
         "{}: no subject got through: {}",
         cases[0].setup,
-        absent.iter().map(|absent| format!("{}: {}", absent.subject, absent.why)).collect::<Vec<_>>().join("; ")
+        absent
+            .iter()
+            .map(|absent| format!("{}: {}", absent.subject, absent.why))
+            .collect::<Vec<_>>()
+            .join("; ")
     );
     let result = |(number, case): (usize, &Case)| {
         let through = seats.iter().filter(|seat| seat.failed.is_none());
@@ -212,7 +221,7 @@ mod tests {
             }
         }
 
-        fn over(&self, _: u64) {}
+        fn over(&self) {}
     }
 
     fn options(rounds: u32) -> Options {

@@ -138,8 +138,7 @@ fn families(quick: bool) -> Vec<Case> {
 fn kinds(quick: bool) -> Vec<Case> {
     let flows: &[u32] = if quick { &[64] } else { &[64, 65_536] };
     let kinds = [Kind::Channel, Kind::Indication, Kind::RelayToRelay];
-    let setups =
-        flows.iter().flat_map(|&flows| kinds.map(|kind| Setup { kind, ..Setup::channels(flows) }));
+    let setups = flows.iter().flat_map(|&flows| kinds.map(|kind| Setup { kind, ..Setup::channels(flows) }));
     setups.flat_map(|setup| every_way(setup, Measure::Capacity)).collect()
 }
 
@@ -200,7 +199,12 @@ mod tests {
             let mut setups: Vec<Setup> = cases(run.name, false).iter().map(|case| case.setup).collect();
             setups.dedup();
             let different: HashSet<_> = setups.iter().copied().collect();
-            assert_eq!(setups.len(), different.len(), "{}: cases of one setup must follow each other", run.name);
+            assert_eq!(
+                setups.len(),
+                different.len(),
+                "{}: cases of one setup must follow each other",
+                run.name
+            );
         }
     }
 

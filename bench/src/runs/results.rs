@@ -86,7 +86,9 @@ impl Point {
         let outcomes: Vec<Outcome> = rounds.iter().flatten().copied().collect();
         let spread = |of: &dyn Fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(of));
         let late = |of: fn(Latency) -> u64| {
-            Spread::of(outcomes.iter().filter_map(|outcome| outcome.latency).map(|latency| of(latency) as f64))
+            Spread::of(
+                outcomes.iter().filter_map(|outcome| outcome.latency).map(|latency| of(latency) as f64),
+            )
         };
         Self {
             label,

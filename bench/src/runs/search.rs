@@ -158,7 +158,8 @@ mod tests {
     fn the_capacity_is_found_from_anywhere() {
         let search = Search::default();
         for capacity in [2_000.0, 250_000.0, 1_900_000.0, 4_900_000.0] {
-            for guess in [None, Some(capacity), Some(capacity / 30.0), Some(capacity * 30.0), Some(f64::NAN)] {
+            for guess in [None, Some(capacity), Some(capacity / 30.0), Some(capacity * 30.0), Some(f64::NAN)]
+            {
                 let mut relay = Relay { capacity, ..Relay::default() };
                 let (found, slices) = highest(&search, guess, &mut relay);
                 let lossless = rate(&found.lossless.expect("a rate that passes"));

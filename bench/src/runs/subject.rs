@@ -22,6 +22,8 @@ pub enum Role {
     Userspace,
     /// A coturn.
     Coturn,
+    /// A server that is there already, behind real interfaces.
+    External,
 }
 
 /// A subject by name.
