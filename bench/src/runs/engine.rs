@@ -113,9 +113,11 @@ fn rounds(
                     Ok(samples) if round > 0 => seat.records[number].add(round, options.rounds, samples),
                     // The first round warms up, and shows where to search.
                     Ok(_) => {}
-                    Err(error) => {
-                        let subject = seat.rig.subject().name.clone();
-                        seat.failed = Some(Absent { subject, why: format!("{error:#}") });
+                    Err(error) => seat.fail(&error),
+                }
+                for seat in seats.iter_mut().filter(|seat| seat.failed.is_none()) {
+                    if let Err(error) = seat.rig.keep_alive() {
+                        seat.fail(&error);
                     }
                 }
             }
@@ -180,6 +182,13 @@ fn turn(
         _ => record.capacity,
     };
     latency(case, &options.pace, rig.as_mut(), of)
+}
+
+impl Seat {
+    fn fail(&mut self, error: &anyhow::Error) {
+        let subject = self.rig.subject().name.clone();
+        self.failed = Some(Absent { subject, why: format!("{error:#}") });
+    }
 }
 
 impl Record {
@@ -295,6 +304,14 @@ mod tests {
         let names: Vec<&str> = case.results.iter().map(|result| result.subject.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(case.absent, [Absent { subject: "c".into(), why: "c is gone".into() }]);
+    }
+
+    #[test]
+    fn flows_are_kept_alive_while_others_have_their_turn() {
+        let mut bench = three().expiring("c");
+        let case = &run_named("nics", &mut bench, 1).0.expect("a result").cases[0];
+        let why: Vec<&str> = case.absent.iter().map(|absent| &absent.why[..]).collect();
+        assert_eq!(why, ["the flows of c expired"]);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) struct Relay {
     /// Packets of a burst that it has room for.
     pub(crate) room: u32,
     pub(crate) offered: u32,
+    /// Its flows cannot be kept alive.
+    pub(crate) expiring: bool,
 }
 
 impl Default for Relay {
@@ -38,6 +40,7 @@ impl Default for Relay {
             cost: 500.0,
             room: u32::MAX,
             offered: 0,
+            expiring: false,
         }
     }
 }
@@ -88,6 +91,11 @@ impl Rig for FakeRig {
         }
         Ok(outcome)
     }
+
+    fn keep_alive(&mut self) -> Result<()> {
+        ensure!(!self.relay.expiring, "the flows of {} expired", self.subject.name);
+        Ok(())
+    }
 }
 
 /// A bench of such subjects, the same for every setup but for what more flows cost.
@@ -121,9 +129,18 @@ impl FakeBench {
 
     /// Has the subject of this name fail after so many loads of a setup.
     pub(crate) fn failing(mut self, name: &str, after: u32) -> Self {
-        let relay = self.relays.iter_mut().find(|(subject, ..)| subject.name == name).expect("it is there");
-        relay.2 = after;
+        self.named(name).2 = after;
         self
+    }
+
+    /// Has the flows of the subject of this name expire.
+    pub(crate) fn expiring(mut self, name: &str) -> Self {
+        self.named(name).1.expiring = true;
+        self
+    }
+
+    fn named(&mut self, name: &str) -> &mut (Subject, Relay, u32) {
+        self.relays.iter_mut().find(|(subject, ..)| subject.name == name).expect("it is there")
     }
 }
 

@@ -56,6 +56,14 @@ pub trait Rig {
     /// # Errors
     /// Where the subject or the traffic failed; the subject is then left out of the rest of this setup.
     fn offer(&mut self, load: &Load) -> Result<Outcome>;
+
+    /// Keeps its flows from expiring. Called between turns, of whomever they were; mostly there is nothing to do yet.
+    ///
+    /// # Errors
+    /// Where the subject no longer answers.
+    fn keep_alive(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// All subjects of a setup, running side by side, idle but for the one whose turn it is.
