@@ -179,7 +179,7 @@ fn capacity(out: &mut String, case: &CaseResult) {
                 cell(&result.subject.name),
                 spread(rate, si),
                 spread(per_cpu.as_ref(), si),
-                per_cpu.map_or_else(|| "-".into(), |spread| digits(1e9 / spread.median)),
+                per_cpu.map_or_else(|| "-".into(), |spread| grouped((1e9 / spread.median).round() as u64)),
                 spread(flood.and_then(|point| point.rate.as_ref()), si),
                 flood.and_then(|point| point.loss).map_or_else(|| "-".into(), |loss| percent(loss.median)),
                 grouped(reordered),
@@ -241,8 +241,15 @@ fn bursts(out: &mut String, case: &CaseResult) {
 
 fn absent(out: &mut String, absent: &[Absent]) {
     for Absent { subject, why } in absent {
-        line(out, format_args!("Not measured: {subject}: {why}\n"));
+        line(out, format_args!("Not measured: {subject}: {}\n", brief(why)));
     }
+}
+
+/// An error's first line and its last, between which the kernel may have put a verifier's log.
+fn brief(why: &str) -> String {
+    let mut lines = why.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    lines.next_back().map_or_else(|| first.to_owned(), |last| format!("{first} ... {last}"))
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -294,6 +301,15 @@ mod tests {
             "{row}"
         );
         assert!(text.contains("| coturn 4.17.1 | 1 |"), "the version of each subject");
+    }
+
+    #[test]
+    fn a_verifiers_log_is_left_out() {
+        assert_eq!(brief("refused: permission denied"), "refused: permission denied");
+        assert_eq!(
+            brief("refused:\n0: r0 = 0\n1: exit\npermission denied\n"),
+            "refused: ... permission denied"
+        );
     }
 
     #[test]

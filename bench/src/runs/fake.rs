@@ -15,6 +15,8 @@ pub(crate) struct Relay {
     pub(crate) flooded: f64,
     /// One of so many slices loses this share, at any rate.
     pub(crate) away: Option<(u32, f64)>,
+    /// In one of so many slices the generator makes half of what it should.
+    pub(crate) starved: Option<u32>,
     /// Packets a second that the generator makes at most.
     pub(crate) made: f64,
     /// Those that it makes at most when it is told a rate.
@@ -35,6 +37,7 @@ impl Default for Relay {
             capacity: 1e6,
             flooded: 0.9,
             away: None,
+            starved: None,
             made: 5e6,
             paced: unlimited,
             cost: 500.0,
@@ -49,7 +52,10 @@ impl Relay {
     /// What comes of so many packets a second in so many seconds.
     pub(crate) fn offer(&mut self, rate: Option<f64>, seconds: f64) -> Outcome {
         self.offered += 1;
-        let rate = rate.map_or(self.made, |rate| rate.min(self.made).min(self.paced));
+        let mut rate = rate.map_or(self.made, |rate| rate.min(self.made).min(self.paced));
+        if self.starved.is_some_and(|every| self.offered.is_multiple_of(every)) {
+            rate /= 2.0;
+        }
         let flooded = if rate > 2.0 * self.capacity { self.flooded } else { 1.0 };
         let mut carried = rate.min(self.capacity * flooded);
         if let Some((every, lost)) = self.away
