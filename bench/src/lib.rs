@@ -2,4 +2,6 @@
 //! (`cargo xtask bench`) is the binary of this package.
 
 pub mod figures;
+pub mod report;
+pub mod runs;
 pub mod templates;

@@ -194,14 +194,14 @@ pub(crate) fn install_test_packages() -> Result<()> {
 }
 
 /// The cargo that started this program, in the workspace.
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
     cargo
 }
 
 /// Where cargo puts what it builds; this program lies in there, in a directory named by its profile.
-fn target_dir() -> Result<PathBuf> {
+pub(crate) fn target_dir() -> Result<PathBuf> {
     let program = env::current_exe()?;
     Ok(program.ancestors().nth(2).context("xtask must be run by cargo: `cargo xtask`")?.to_path_buf())
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod chores;
 mod ebpf;
 mod fuzz;
@@ -37,6 +38,13 @@ enum Chore {
     },
     /// Build everything and run the tests; the end-to-end ones need root
     Test(chores::TestOptions),
+    /// Build everything and measure what this machine relays; needs root. `cargo xtask bench --help`, `cargo xtask bench list`
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Flags and commands of the bench
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Fuzz the parsers and the protocol core, installing cargo-fuzz where it is missing
     Fuzz(fuzz::Options),
     /// Run a choice of the tests on Debian's kernel, in a virtual machine; needs root and apt
@@ -51,6 +59,7 @@ fn main() -> ExitCode {
         Chore::Build => chores::build().map(drop),
         Chore::Run { flags } => chores::run(&flags),
         Chore::Test(options) => chores::test(&options),
+        Chore::Bench { args } => bench::bench(&args),
         Chore::Fuzz(options) => fuzz::fuzz(&options),
         Chore::Vm(options) => vm::vm(&options),
         Chore::Check => chores::check(),
