@@ -4,4 +4,6 @@
 pub mod allocations;
 pub mod figures;
 pub mod lab;
+pub mod subjects;
 pub mod templates;
+pub mod traffic;
