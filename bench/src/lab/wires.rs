@@ -55,6 +55,13 @@ impl Cable {
     /// Lays it.
     pub(super) fn lay(&self, generator: &Namespace, relay: &Namespace) -> Port {
         veth(generator, self.near, relay, self.far);
+        // A veth takes frames from XDP if the other end polls, and looks at that when it comes up or when the other end's
+        // switch is thrown: not when the other end, switched on before, comes up after it.
+        for (machine, device) in [(generator, self.near), (relay, self.far)] {
+            for state in ["off", "on"] {
+                machine.run("ethtool", &format!("-K {device} gro {state}"));
+            }
+        }
         let (near, far) = (generator.mac(self.near), relay.mac(self.far));
         for (machine, device, host, other, mac) in
             [(relay, self.far, 1, 2, near), (generator, self.near, 2, 1, far)]

@@ -24,7 +24,7 @@ pub use server::Server;
 pub use turnpike::{DataPath, Turnpike};
 
 /// Something that sends on what it is offered. It stops when it is dropped.
-pub trait Subject: Send {
+pub trait Subject: Send + Sync {
     /// What reports call it.
     fn name(&self) -> &str;
 
