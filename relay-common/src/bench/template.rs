@@ -1,4 +1,4 @@
-//! What the benchmark programs and the benches share.
+//! Frames for runs without a wire: the start of each, written anew before each run.
 
 use crate::tables::Plain;
 
