@@ -20,7 +20,7 @@ use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use relay_common::bench::FLOWS;
 use relay_common::bench::arrival::FAULTS;
-use relay_common::bench::traffic::{Expected, FRACTION, Outgoing, Plan, Progress, Tally};
+use relay_common::bench::traffic::{Expected, FRACTION, Outgoing, Plan, Progress, Stamp, Tally};
 use relay_common::tables::{Plain, bytes_of};
 use turnpike::datapath::SharedWords;
 
@@ -42,6 +42,9 @@ use histogram::Histogram;
 /// How long nothing arrives before what is still missing counts as lost: longer than a hypervisor keeps a CPU to itself,
 /// and than the queues of a relay at its limit take.
 const QUIET: Duration = Duration::from_millis(150);
+
+/// Bytes of application data that the generator needs in every packet.
+pub const STAMP_LEN: u16 = Stamp::LEN as u16;
 
 /// How many packets a second get a time at most, about: for the clock costs as much as half of the rest.
 const STAMPS: f64 = 100_000.0;
@@ -69,9 +72,8 @@ pub enum Generator {
 /// Generator and sink on an interface, and the flows.
 pub struct Traffic {
     ebpf: Ebpf,
-    interface: String,
-    ifindex: u32,
-    macs: Macs,
+    /// What clients are on, and what peers are; the same where there is but one.
+    ends: [End; 2],
     flows: Vec<Flow>,
     wire: Wire,
     generator: Generator,
@@ -80,6 +82,14 @@ pub struct Traffic {
     tables: Tables,
     plan: Plan,
     faults: [u64; FAULTS],
+}
+
+/// An interface that frames are sent by and arrive at.
+#[derive(Clone, Debug)]
+struct End {
+    interface: String,
+    ifindex: u32,
+    macs: Macs,
 }
 
 /// Where frames are sent, and from where.
@@ -97,6 +107,23 @@ struct Tables {
     progress: SharedWords,
 }
 
+impl End {
+    /// Attaches the sink there.
+    fn new(ebpf: &mut Ebpf, interface: &str, macs: Macs) -> Result<Self> {
+        let ifindex = std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex"))
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .with_context(|| format!("there is no interface {interface} here"))?;
+        xdp(ebpf, "sink")?.attach(interface, XdpMode::Driver).with_context(|| {
+            format!(
+                "{interface} takes no XDP program in driver mode, which sink and generator need; `ip link show {interface}` \
+                 tells whether another one is there, `turnpike doctor` whether its driver can"
+            )
+        })?;
+        Ok(Self { interface: interface.into(), ifindex, macs })
+    }
+}
+
 impl Traffic {
     /// Loads both programs and attaches the sink to this interface of the thread's namespace. `relay_mac` is where
     /// frames are sent, `own_mac` the interface's.
@@ -108,11 +135,7 @@ impl Traffic {
         wire: Wire,
     ) -> Result<Self> {
         let count = u32::try_from(flows.len()).unwrap_or(u32::MAX);
-        ensure!(
-            (1..=FLOWS).contains(&count),
-            "a run has 1 to {FLOWS} flows, and {} were given",
-            flows.len()
-        );
+        ensure!((1..=FLOWS).contains(&count), "a run has 1 to {FLOWS} flows, and {} were given", flows.len());
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/turnpike-bench-xdp.o");
         let object = std::fs::read(path)
             .with_context(|| format!("cannot read {path}; make it with `cargo xtask build-ebpf`"))?;
@@ -131,21 +154,10 @@ impl Traffic {
             plan: map::<Plan>(&ebpf, "PLAN", 1)?,
             progress: map::<Progress>(&ebpf, "PROGRESS", 1)?,
         };
-        let ifindex = std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex"))
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .with_context(|| format!("there is no interface {interface} here"))?;
-        xdp(&mut ebpf, "sink")?.attach(interface, XdpMode::Driver).with_context(|| {
-            format!(
-                "{interface} takes no XDP program in driver mode, which sink and generator need; `ip link show {interface}` \
-                 tells whether another one is there, `turnpike doctor` whether its driver can"
-            )
-        })?;
+        let end = End::new(&mut ebpf, interface, Macs { own: own_mac, relay: relay_mac })?;
         Ok(Self {
             ebpf,
-            interface: interface.into(),
-            ifindex,
-            macs: Macs { own: own_mac, relay: relay_mac },
+            ends: [end.clone(), end],
             flows: flows.into(),
             wire,
             generator: Generator::LiveFrames,
@@ -154,6 +166,17 @@ impl Traffic {
             plan: Plan { check_mask: 15, ..Plan::default() },
             faults: [0; FAULTS],
         })
+    }
+
+    /// Has peers on an interface of their own: what they send leaves by it, what is for them arrives there.
+    pub fn peers_at(&mut self, interface: &str, own_mac: [u8; 6], relay_mac: [u8; 6]) -> Result<()> {
+        self.ends[1] = End::new(&mut self.ebpf, interface, Macs { own: own_mac, relay: relay_mac })?;
+        Ok(())
+    }
+
+    /// By what frames of this direction leave.
+    fn end(&self, direction: Direction) -> &End {
+        &self.ends[usize::from(direction == Direction::ToClient)]
     }
 
     /// Has the frames made by another generator.
@@ -190,16 +213,21 @@ impl Traffic {
             Generator::LiveFrames => {
                 let (_, _, frames) = self.made.as_ref().context("frames were made above")?;
                 let program = self.ebpf.program("generate").context("there is no program generate")?;
-                live::run(program.try_into()?, frames, self.ifindex, load.duration, || {
-                    read::<Progress>(&self.tables.progress, 0).first != 0
-                })?;
+                live::run(
+                    program.try_into()?,
+                    frames,
+                    self.end(load.direction).ifindex,
+                    load.duration,
+                    || read::<Progress>(&self.tables.progress, 0).first != 0,
+                )?;
                 let Progress { first, last, sent, .. } = read(&self.tables.progress, 0);
                 // From the first to the last is one burst less than was sent.
                 let spacing = (self.plan.interval >> FRACTION) as f64;
                 pktgen::Sent { packets: sent, seconds: ((last - first) as f64 + spacing) / 1e9 }
             }
             Generator::Pktgen(pktgen) => {
-                pktgen.run(&self.interface, &self.macs, &self.flows, self.wire, load)?
+                let End { interface, macs, .. } = self.end(load.direction);
+                pktgen.run(interface, macs, &self.flows, self.wire, load)?
             }
         };
         let tally = self.settle(&before.0, sent.packets)?;
@@ -222,10 +250,18 @@ impl Traffic {
         if load.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
             bail!("a rate is more than 0 packets a second");
         }
-        if !self.made.as_ref().is_some_and(|(direction, frame, _)| {
-            (*direction, *frame) == (load.direction, load.frame)
-        }) {
-            let frames = Frames::new(&self.flows, self.wire, load.direction, load.frame, &self.macs)?;
+        if !self
+            .made
+            .as_ref()
+            .is_some_and(|(direction, frame, _)| (*direction, *frame) == (load.direction, load.frame))
+        {
+            let frames = Frames::new(
+                &self.flows,
+                self.wire,
+                load.direction,
+                load.frame,
+                &self.end(load.direction).macs,
+            )?;
             for (i, (outgoing, expected)) in frames.flows.iter().enumerate() {
                 write(&self.tables.outgoing, i, outgoing);
                 write(&self.tables.expected, i, expected);

@@ -6,8 +6,8 @@ use crate::channel;
 use crate::checksum;
 use crate::wire::stun::{Attribute, Stun, XorAddress, attribute, kind};
 use crate::wire::{
-    ChannelData, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, FRAGMENT_MASK, Frame, Header, Ipv4, Ipv6, Udp, Word,
-    protocol,
+    ChannelData, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, FRAGMENT_MASK, Frame, Header, Ipv4, Ipv6, Udp,
+    Word, protocol,
 };
 
 /// Nothing is wrong with a packet.
@@ -174,12 +174,8 @@ pub const fn head_of(first: Be16, second: Be16) -> u32 {
 fn read_stamp<F: Frame + ?Sized>(frame: &F, at: usize, arrival: &mut Arrival) -> bool {
     let Some(stamp) = frame.header::<Stamp>(at) else { return false };
     let mark = stamp.mark;
-    arrival.stamp = Stamp {
-        mark,
-        sequence: stamp.sequence,
-        time_low: stamp.time_low,
-        time_high: stamp.time_high,
-    };
+    arrival.stamp =
+        Stamp { mark, sequence: stamp.sequence, time_low: stamp.time_low, time_high: stamp.time_high };
     mark.to_le() as u8 == MAGIC
 }
 
@@ -249,17 +245,13 @@ pub fn judge<F: Frame + ?Sized>(
         return IP_HEADER;
     }
     let indication = is_indication(expected);
-    if arrival.data_len != expected.data_len
-        || expected.udp_len != 0 && arrival.udp_len != expected.udp_len
-    {
+    if arrival.data_len != expected.data_len || expected.udp_len != 0 && arrival.udp_len != expected.udp_len {
         return LENGTH;
     }
     if arrival.head != expected.head {
         return HEADER;
     }
-    if indication
-        && (differ(&arrival.peer, &expected.peer) || arrival.peer_port.0 != expected.peer_port.0)
-    {
+    if indication && (differ(&arrival.peer, &expected.peer) || arrival.peer_port.0 != expected.peer_port.0) {
         return HEADER;
     }
     let mut is = checksum::fold(u64::from(expected.sum) + arrival.stamp.sum());
