@@ -91,8 +91,8 @@ impl Turnpike {
             .args(["--datapath", path.flag(), "--admin", &ADMIN.to_string()])
             // One for the only CPU that it has.
             .args(["--shards", "1"])
-            // A channel is a channel and a permission.
-            .args(["--max-bindings", &BINDINGS.max(2 * plan.flows()).to_string()])
+            // A channel is a channel and a permission; the table is full before every place of it is taken.
+            .args(["--max-bindings", &BINDINGS.max(3 * plan.flows()).to_string()])
             // The clients are few networks, which all begin at once.
             .args(["--stranger-rate", "off"])
             .args(flags)

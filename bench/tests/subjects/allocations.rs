@@ -6,7 +6,7 @@ use turnpike_bench::allocations::{Allocations, Carriage, Plan, To, User};
 use turnpike_bench::lab::{Family, Lab};
 use turnpike_bench::subjects::{DataPath, Server, Subject, Turnpike};
 
-use crate::common::{coturn, skipped, there_and_back, turnpike};
+use crate::common::{coturn, skipped, status_of, there_and_back, turnpike};
 
 /// More than are asked for at once, some of whose ends work, also after they were refreshed.
 fn makes_many(start: impl Fn(Lab, Plan) -> Option<Server>) {
@@ -34,6 +34,18 @@ fn turnpike_makes_many() {
 #[test]
 fn coturn_makes_many() {
     makes_many(coturn);
+}
+
+#[test]
+fn all_flows_of_the_largest_run_are_on_turnpikes_fast_path() {
+    if skipped() {
+        return;
+    }
+    let plan = Plan::of_flows(65_536, Family::V6).expect("possible");
+    let server = turnpike(Lab::one_nic().expect("a lab"), DataPath::Xdp, plan);
+    let bindings = &status_of(&server)["bindings"];
+    assert!(bindings["active"].as_u64().is_some_and(|active| active >= 65_536), "{bindings}");
+    assert_eq!(bindings["refused_full"], 0, "{bindings}");
 }
 
 /// The error of starting Turnpike with these flags.

@@ -42,12 +42,17 @@ pub(crate) fn turnpike(lab: Lab, path: DataPath, plan: Plan) -> Server {
     turnpike.start(lab, path, &[], &plan).unwrap_or_else(|e| panic!("{path:?}, {plan:?}: {e:#}"))
 }
 
-/// How many packets Turnpike has relayed by XDP, and by its process.
-pub(crate) fn relayed_by(server: &Server) -> [u64; 2] {
+/// Turnpike's page `/v1/status`.
+pub(crate) fn status_of(server: &Server) -> Value {
     let admin = "127.0.0.1:9641".parse().expect("an address");
     let relay = server.lab().relay().expect("a lab in namespaces");
     let page = get(relay, admin, "/v1/status").expect("the admin API answers");
-    let status: Value = serde_json::from_str(&page.body).expect("JSON");
+    serde_json::from_str(&page.body).expect("JSON")
+}
+
+/// How many packets Turnpike has relayed by XDP, and by its process.
+pub(crate) fn relayed_by(server: &Server) -> [u64; 2] {
+    let status = status_of(server);
     let relayed = |by: &str| {
         let all = status["traffic"].as_array().expect("a list").iter();
         let relayed =
