@@ -2,4 +2,5 @@
 //! (`cargo xtask bench`) is the binary of this package.
 
 pub mod figures;
+pub mod scale;
 pub mod templates;
