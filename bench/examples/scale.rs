@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use turnpike_bench::scale::{
-    Mode, Users, bindings, churn, core_memory, core_rate, memory, rate,
-};
+use turnpike_bench::scale::{Mode, Users, bindings, churn, core_memory, core_rate, memory, rate};
 
 const MODES: [Mode; 2] = [Mode::Userspace, Mode::Xdp];
 const ALL: [&str; 7] = ["core-rate", "core-memory", "rate", "memory", "million", "bindings", "churn"];

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{
-    ControlMessage, MsgFlags, SockaddrIn, recv, sendmsg, setsockopt, sockopt::RcvBufForce, sockopt::SndBufForce,
+    ControlMessage, MsgFlags, SockaddrIn, recv, sendmsg, setsockopt, sockopt::RcvBufForce,
+    sockopt::SndBufForce,
 };
 use serde::Serialize;
 use turnpike_tests::lab::{Host, OneNic, Server, ServerOptions};

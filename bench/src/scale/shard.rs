@@ -11,8 +11,8 @@ use turnpike::config::StrangerRate;
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::time::Timestamp;
 use turnpike::turn::{
-    AllocationId, ClientAddr, Core, CoreConfig, FiveTuple, Input, MOST_PEERS, Output, Outputs, Rates, RelayAddress, Shared,
-    Transport,
+    AllocationId, ClientAddr, Core, CoreConfig, FiveTuple, Input, MOST_PEERS, Output, Outputs, Rates,
+    RelayAddress, Shared, Transport,
 };
 
 use super::clients::{self, Answer, Ask, PASSWORD, REALM, SECRET, USER, User};

@@ -86,7 +86,9 @@ impl<'l> Clients<'l> {
             let Some(answer) = Answer::read(datagram) else { continue };
             let (n, client) = (answer.client, &mut self.of[answer.client as usize]);
             // Otherwise it is late: the request was sent again.
-            let Some((ask, since)) = client.asked.filter(|_| client.serial == answer.serial) else { continue };
+            let Some((ask, since)) = client.asked.filter(|_| client.serial == answer.serial) else {
+                continue;
+            };
             if let Some(nonce) = answer.nonce() {
                 nonce.clone_into(&mut client.nonce);
                 self.send(n)?;
