@@ -21,7 +21,7 @@ use super::process::{Resident, cpu_seconds, resident};
 const RELAY_PORTS: &str = "10000-65535";
 const PORTS: u32 = 55_536;
 
-/// Clients are in 16.0.0.0/6, with their peers.
+/// Clients are in 16.0.0.0/6, their peers in 20.0.0.0/6: both behind the same router.
 const CLIENTS: &str = "16.0.0.0/5";
 
 const BUFFER: usize = 64 << 20;

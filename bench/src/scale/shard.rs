@@ -72,7 +72,7 @@ impl Shard {
         let client = ClientAddr(clients::client(n));
         let five_tuple = FiveTuple { client, listener: self.listener, transport: Transport::Udp };
         self.core.handle(self.now, Input::FromClient { five_tuple, datagram }, &mut self.out);
-        while let Some(allocation) = self.to_open() {
+        while let Some(allocation) = self.take_opening() {
             let opened = Input::RelayOpened { allocation, outcome: Ok(()) };
             self.core.handle(self.now, opened, &mut self.out);
         }
