@@ -80,7 +80,7 @@ impl Shard {
     }
 
     /// The allocation that asks for a relayed address; as a driver does, takes all outputs.
-    fn to_open(&mut self) -> Option<AllocationId> {
+    fn take_opening(&mut self) -> Option<AllocationId> {
         let mut asks = None;
         for output in self.out.items.drain(..) {
             if let Output::OpenRelay { allocation, .. } = output {
