@@ -6,6 +6,7 @@ pub mod figures;
 pub mod lab;
 pub mod report;
 pub mod runs;
+pub mod scale;
 pub mod subjects;
 pub mod templates;
 pub mod traffic;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use super::known_keys::KnownKeys;
 use super::password::{BadKey, Password};
 use super::time_limited::{self, SecretHash};
 use crate::stun::{Key, MAX_USERNAME_LEN, Message, PasswordAlgorithm};
@@ -134,7 +135,8 @@ impl Credentials {
     /// stands for) may have.
     ///
     /// An expired credential is refused whatever the request is, so that it cannot be refreshed for ever; the
-    /// allocation then lives until the lifetime it was last given. `unix_now` is in seconds.
+    /// allocation then lives until the lifetime it was last given. `unix_now` is in seconds. `known` has keys made from
+    /// these credentials and no others.
     pub fn authenticate<'m>(
         &self,
         request: &Message<'_>,
@@ -142,15 +144,35 @@ impl Credentials {
         realm: &str,
         algorithm: PasswordAlgorithm,
         unix_now: u64,
+        known: &mut KnownKeys,
     ) -> Result<Authenticated<'m>, AuthError> {
-        if let Some(password) = self.users.get(username) {
-            let key = password.key(algorithm, username, realm).ok_or(AuthError::NoKey)?;
-            if !request.is_authentic(&key) {
-                return Err(AuthError::WrongPassword);
-            }
-            return Ok(Authenticated { account: username, key });
+        let password = self.users.get(username);
+        let account = if password.is_some() { username } else { self.time_limited(username, unix_now)? };
+        if let Some(key) = known.get(realm, username, algorithm)
+            && request.is_authentic(key)
+        {
+            return Ok(Authenticated { account, key: key.clone() });
         }
+        let key = match password {
+            Some(password) => {
+                let key = password.key(algorithm, username, realm).ok_or(AuthError::NoKey)?;
+                request.is_authentic(&key).then_some(key)
+            }
+            None => {
+                let hashes = &self.secret_hashes;
+                let passwords =
+                    self.secrets.iter().flat_map(|s| hashes.iter().map(|hash| hash.password(s, username)));
+                let mut keys = passwords.map(|p| Key::with_algorithm(algorithm, username, realm, &p));
+                keys.find(|key| request.is_authentic(key))
+            }
+        };
+        let key = key.ok_or(AuthError::WrongPassword)?;
+        known.insert(realm, username, algorithm, &key);
+        Ok(Authenticated { account, key })
+    }
 
+    /// Whom a time-limited username stands for, while its time lasts.
+    fn time_limited<'m>(&self, username: &'m str, unix_now: u64) -> Result<&'m str, AuthError> {
         if self.secrets.is_empty() {
             return Err(AuthError::UnknownUser);
         }
@@ -158,11 +180,7 @@ impl Credentials {
         if expiry <= unix_now {
             return Err(AuthError::Expired);
         }
-        let passwords =
-            self.secrets.iter().flat_map(|s| self.secret_hashes.iter().map(|h| h.password(s, username)));
-        let mut keys = passwords.map(|password| Key::with_algorithm(algorithm, username, realm, &password));
-        let key = keys.find(|key| request.is_authentic(key)).ok_or(AuthError::WrongPassword)?;
-        Ok(Authenticated { account, key })
+        Ok(account)
     }
 }
 

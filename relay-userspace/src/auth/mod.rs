@@ -2,6 +2,7 @@
 
 mod base64;
 mod credentials;
+mod known_keys;
 mod nonce;
 mod offer;
 mod password;
@@ -15,6 +16,7 @@ mod time_limited;
 mod tests;
 
 pub use credentials::{AuthError, Authenticated, Credentials, InvalidCredentials};
+pub use known_keys::KnownKeys;
 pub use nonce::{NONCE_LIFETIME, Nonces};
 pub use offer::Offer;
 pub use password::{BadKey, Password};

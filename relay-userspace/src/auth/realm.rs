@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::credentials::{AuthError, Authenticated, Credentials};
+use super::known_keys::KnownKeys;
 use super::offer::Offer;
 use crate::stun::{Key, Message, PasswordAlgorithm, userhash};
 
@@ -129,6 +130,7 @@ impl Realm {
         claim: Claim<'m>,
         algorithm: PasswordAlgorithm,
         unix_now: u64,
+        known: &mut KnownKeys,
     ) -> Result<User<'m>, AuthError> {
         if !self.offer.accepts(algorithm) {
             return Err(AuthError::NoKey);
@@ -138,7 +140,7 @@ impl Realm {
             Claim::Hash(hash) => Cow::Owned(self.by_hash.get(&hash).ok_or(AuthError::UnknownUser)?.clone()),
         };
         let Authenticated { account, key } =
-            self.credentials.authenticate(request, &named, &self.name, algorithm, unix_now)?;
+            self.credentials.authenticate(request, &named, &self.name, algorithm, unix_now, known)?;
         let account = self.account(account).into_owned();
         Ok(User { username: named, account, key })
     }

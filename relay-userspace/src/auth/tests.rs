@@ -22,7 +22,14 @@ fn attempt(credentials: &Credentials, username: &str, password: &str) -> Result<
     let key = Key::long_term(username, REALM, password);
     Builder::new(&mut out, allocate, TransactionId([7; 12])).username(username).integrity(&key);
     let request = Message::parse(&out).unwrap();
-    let authenticated = credentials.authenticate(&request, username, REALM, PasswordAlgorithm::Md5, NOW)?;
+    let authenticated = credentials.authenticate(
+        &request,
+        username,
+        REALM,
+        PasswordAlgorithm::Md5,
+        NOW,
+        &mut KnownKeys::default(),
+    )?;
     assert_eq!(authenticated.key, key);
     Ok(authenticated.account.to_owned())
 }
@@ -38,12 +45,49 @@ fn a_static_user_needs_its_own_password() {
 }
 
 #[test]
+fn a_known_key_lets_nobody_in_who_would_not_come_in_without() {
+    let mut known = KnownKeys::default();
+    let ask = |known: &mut KnownKeys, credentials: &Credentials, name: &str, password: &str, now: u64| {
+        let mut out = Vec::new();
+        let allocate = MessageType::new(Method::ALLOCATE, Class::Request);
+        let key = Key::long_term(name, REALM, password);
+        Builder::new(&mut out, allocate, TransactionId([7; 12])).username(name).integrity(&key);
+        let request = Message::parse(&out).unwrap();
+        let user = credentials.authenticate(&request, name, REALM, PasswordAlgorithm::Md5, now, known);
+        user.map(|user| assert_eq!(user.key, key))
+    };
+    let users = static_users();
+    for _ in 0..2 {
+        assert_eq!(ask(&mut known, &users, "alice", "secret", NOW), Ok(()));
+        assert_eq!(ask(&mut known, &users, "alice", "Secret", NOW), Err(AuthError::WrongPassword));
+    }
+    // Not even while its key is known: who is not listed any more, and whose time is over.
+    assert_eq!(ask(&mut known, &Credentials::default(), "alice", "secret", NOW), Err(AuthError::UnknownUser));
+    let (name, password) = time_limited("shared", "bob", NOW + 1);
+    let credentials = Credentials::new([], ["other".into(), "shared".into()]).unwrap();
+    assert_eq!(ask(&mut known, &credentials, &name, &password, NOW), Ok(()));
+    assert_eq!(ask(&mut known, &credentials, &name, &password, NOW + 1), Err(AuthError::Expired));
+    // Both secrets make a password for one name, and either may be used after the other.
+    let (_, other) = time_limited("other", "bob", NOW + 1);
+    for password in [&password, &other, &password] {
+        assert_eq!(ask(&mut known, &credentials, &name, password, NOW), Ok(()));
+    }
+}
+
+#[test]
 fn a_request_without_integrity_is_nobodys() {
     let mut out = Vec::new();
     let allocate = MessageType::new(Method::ALLOCATE, Class::Request);
     Builder::new(&mut out, allocate, TransactionId([7; 12])).username("alice");
     let request = Message::parse(&out).unwrap();
-    let result = static_users().authenticate(&request, "alice", REALM, PasswordAlgorithm::Md5, NOW);
+    let result = static_users().authenticate(
+        &request,
+        "alice",
+        REALM,
+        PasswordAlgorithm::Md5,
+        NOW,
+        &mut KnownKeys::default(),
+    );
     assert_eq!(result, Err(AuthError::WrongPassword));
 }
 
@@ -54,9 +98,22 @@ fn a_credential_is_good_for_its_realm_only() {
     let key = Key::long_term("alice", "example.com", "secret");
     Builder::new(&mut out, allocate, TransactionId([7; 12])).username("alice").integrity(&key);
     let request = Message::parse(&out).unwrap();
-    assert!(static_users().authenticate(&request, "alice", REALM, PasswordAlgorithm::Md5, NOW).is_err());
     assert!(
-        static_users().authenticate(&request, "alice", "example.com", PasswordAlgorithm::Md5, NOW).is_ok()
+        static_users()
+            .authenticate(&request, "alice", REALM, PasswordAlgorithm::Md5, NOW, &mut KnownKeys::default())
+            .is_err()
+    );
+    assert!(
+        static_users()
+            .authenticate(
+                &request,
+                "alice",
+                "example.com",
+                PasswordAlgorithm::Md5,
+                NOW,
+                &mut KnownKeys::default()
+            )
+            .is_ok()
     );
 }
 
@@ -208,7 +265,9 @@ fn a_user_with_one_stored_key_has_one_algorithm() {
         let allocate = MessageType::new(Method::ALLOCATE, Class::Request);
         Builder::new(&mut out, allocate, TransactionId([7; 12])).integrity_sha256(&key);
         let request = Message::parse(&out).unwrap();
-        credentials.authenticate(&request, "alice", REALM, algorithm, NOW).map(drop)
+        credentials
+            .authenticate(&request, "alice", REALM, algorithm, NOW, &mut KnownKeys::default())
+            .map(drop)
     };
     for stored in [md5, &stored] {
         assert_eq!(outcome(stored, PasswordAlgorithm::Md5, "secret"), Ok(()));

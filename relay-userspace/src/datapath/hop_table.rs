@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::mem::offset_of;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(super) struct HopTable {
     attached: BTreeMap<u32, Attached>,
     numbers: Numbers,
     hops: HashMap<HopKey, Hop>,
+    /// How many of the hops are not resolved.
+    unresolved: usize,
     /// Interfaces by index, `None` for one that is gone; forgotten when any changes.
     links: HashMap<u32, Option<Link>>,
     /// Neighbours that the kernel is to look for, with the interface.
@@ -83,6 +86,7 @@ impl HopTable {
             attached,
             numbers,
             hops: HashMap::new(),
+            unresolved: 0,
             links: HashMap::new(),
             kicks: Vec::new(),
         }
@@ -90,7 +94,13 @@ impl HopTable {
 
     /// The hop towards a destination; `None` when the fast path cannot reach it.
     pub(super) fn route(&mut self, to: IpAddr, from: IpAddr) -> Option<HopKey> {
-        let route = match self.kernel.route(to, from) {
+        let told = self.kernel.route(to, from);
+        self.told(told, to)
+    }
+
+    /// The same with what the kernel has told of the destination's route.
+    pub(super) fn told(&mut self, told: io::Result<Option<Route>>, to: IpAddr) -> Option<HopKey> {
+        let route = match told {
             Ok(route) => route?,
             Err(e) => {
                 tracing::debug!(%to, error = %e, "the kernel did not tell a route");
@@ -126,7 +136,8 @@ impl HopTable {
         }
         let row = self.numbers.take(Timestamp::now())?;
         // Taken for resolved, so that `update` has it looked for when it is not.
-        let resolved = self.hops.values().filter(|hop| !hop.resolved).count() < MOST_ASKED;
+        let resolved = self.unresolved < MOST_ASKED;
+        self.unresolved += usize::from(!resolved);
         self.hops.insert(key, Hop { row, destinations: 1, resolved });
         self.update(key);
         Some(key)
@@ -139,6 +150,7 @@ impl HopTable {
         hop.destinations -= 1;
         if hop.destinations == 0 {
             let row = hop.row;
+            self.unresolved -= usize::from(!hop.resolved);
             self.hops.remove(&key);
             self.write(row, NextHop::default());
             self.numbers.give_back(row, Timestamp::now());
@@ -213,6 +225,7 @@ impl HopTable {
         };
         let Some(hop) = self.hops.get_mut(&key) else { return };
         let was_resolved = std::mem::replace(&mut hop.resolved, value.ifindex != 0);
+        self.unresolved = self.unresolved + usize::from(was_resolved) - usize::from(hop.resolved);
         let row = hop.row;
         match neighbour {
             Neighbour::Stale(_) => self.kicks.push((key.oif, key.via, Kick::Confirm)),

@@ -9,13 +9,17 @@
 //! Row 0 is never usable: what has no hop (local, unreachable, behind an interface without the program, or beyond
 //! the table's size) points to it and takes the slow path.
 //!
-//! Asked at bind time and by the [`Monitor`](super::monitor::Monitor), never for a packet; so one lock is enough.
+//! Asked at bind time and by the [`Monitor`](super::monitor::Monitor), never for a packet; so one lock is enough. It is held
+//! for less than a microsecond: what takes time is asking the kernel for a route, which each shard does before, by a socket
+//! of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashbrown::HashTable;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use relay_common::next_hop::NextHop;
 use serde::{Deserialize, Serialize};
@@ -39,6 +43,8 @@ pub struct NextHops {
     inner: Mutex<Inner>,
     flows: Arc<FlowTable>,
     wake: EventFd,
+    /// To ask for routes by without the lock, one for each shard.
+    lookups: Mutex<Vec<Box<dyn Kernel>>>,
     /// Whether routes are to be looked up again, because other interfaces run the program than did.
     look_again: AtomicBool,
 }
@@ -61,7 +67,10 @@ pub struct NextHopStatus {
 struct Inner {
     hops: HopTable,
     destinations: Vec<Destination>,
-    by_key: HashMap<DestinationKey, u32>,
+    by_key: HashTable<u32>,
+    keys: RandomState,
+    /// How often routes may have changed: a route that was asked for without the lock is good if none did meanwhile.
+    changes: u64,
     free: Vec<u32>,
     /// The destination of each record, by number.
     of_record: Vec<u32>,
@@ -99,7 +108,9 @@ impl NextHops {
             inner: Mutex::new(Inner {
                 hops: HopTable::new(kernel, rows, attached),
                 destinations: Vec::new(),
-                by_key: HashMap::new(),
+                by_key: HashTable::new(),
+                keys: RandomState::new(),
+                changes: 0,
                 free: Vec::new(),
                 of_record: vec![NO_DESTINATION; flows.len() as usize],
                 partner: vec![0; flows.len() as usize],
@@ -107,15 +118,21 @@ impl NextHops {
             }),
             flows,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            lookups: Mutex::default(),
             look_again: AtomicBool::new(false),
         })
+    }
+
+    /// The same with more ways to ask the kernel, so that as many shards may ask at once.
+    pub(super) fn with_lookups(self, kernels: Vec<Box<dyn Kernel>>) -> Self {
+        Self { lookups: Mutex::new(kernels), ..self }
     }
 
     /// Next hops by this host's routes, in memory of their own and with no interface to leave by: for measurements.
     pub fn private(flows: Arc<FlowTable>) -> std::io::Result<Self> {
         let rows = super::SharedWords::private(NEXT_HOPS as usize * size_of::<NextHop>())?;
-        let kernel = Box::new(super::netlink::Netlink::open()?);
-        Ok(Self::new(kernel, Arc::new(rows), flows, BTreeMap::new())?)
+        let open = || super::netlink::Netlink::open().map(Box::new);
+        Ok(Self::new(open()?, Arc::new(rows), flows, BTreeMap::new())?.with_lookups(vec![open()?]))
     }
 
     /// Every row in use.
@@ -143,6 +160,7 @@ impl NextHops {
 
     /// Follows what has changed.
     pub(super) fn apply(&self, changes: &Changes) {
+        self.lock().changes += 1;
         let everything = changes.everything || self.lock().hops.uses_any(&changes.links);
         if everything {
             self.lock().hops.forget_links();
@@ -212,6 +230,37 @@ impl NextHops {
         self.lock().relocate(moves, &self.flows);
     }
 
+    /// The destination, which is made if there is none.
+    fn destination(&self, key: DestinationKey) -> (MutexGuard<'_, Inner>, u32) {
+        let inner = self.lock();
+        if let Some(id) = inner.find(&key) {
+            return (inner, id);
+        }
+        let changes = inner.changes;
+        drop(inner);
+        let told = self.look_up(&key);
+        let mut inner = self.lock();
+        // Another shard may have made it meanwhile.
+        let id = inner.find(&key).unwrap_or_else(|| {
+            let told = told.filter(|_| inner.changes == changes);
+            let hop = match told {
+                Some(told) => inner.hops.told(told, key.to),
+                None => inner.hops.route(key.to, key.from),
+            };
+            inner.add(key, hop)
+        });
+        (inner, id)
+    }
+
+    /// Asks the kernel for a route without the lock; `None` if there is nothing to ask by.
+    fn look_up(&self, key: &DestinationKey) -> Option<std::io::Result<Option<Route>>> {
+        let lookups = || self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kernel = lookups().pop()?;
+        let told = kernel.route(key.to, key.from);
+        lookups().push(kernel);
+        Some(told)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic under the lock cannot leave a row half written, and stale next hops beat no server.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -220,8 +269,7 @@ impl NextHops {
 
 impl NextHopSource for NextHops {
     fn attach(&self, record: u32, destination: IpAddr, source: IpAddr) {
-        let mut inner = self.lock();
-        let id = inner.destination(DestinationKey { to: destination, from: source });
+        let (mut inner, id) = self.destination(DestinationKey { to: destination, from: source });
         inner.destinations[id as usize].records += 1;
         inner.of_record[record as usize] = id;
         // Under the lock, so that a route change cannot come between looking up and writing.
@@ -252,7 +300,10 @@ impl NextHopSource for NextHops {
         destination.records -= 1;
         if destination.records == 0 {
             let Destination { key, hop, .. } = *destination;
-            inner.by_key.remove(&key);
+            let hash = inner.keys.hash_one(key);
+            if let Ok(entry) = inner.by_key.find_entry(hash, |&other| other == id) {
+                entry.remove();
+            }
             inner.free.push(id);
             inner.hops.release(hop);
         }
@@ -260,11 +311,13 @@ impl NextHopSource for NextHops {
 }
 
 impl Inner {
-    fn destination(&mut self, key: DestinationKey) -> u32 {
-        if let Some(&id) = self.by_key.get(&key) {
-            return id;
-        }
-        let wanted = self.hops.route(key.to, key.from);
+    fn find(&self, key: &DestinationKey) -> Option<u32> {
+        let is_it = |&id: &u32| self.destinations[id as usize].key == *key;
+        self.by_key.find(self.keys.hash_one(key), is_it).copied()
+    }
+
+    /// Makes a destination that is reached by this hop.
+    fn add(&mut self, key: DestinationKey, wanted: Option<HopKey>) -> u32 {
         let hop = self.hops.acquire(wanted, Some(key.to));
         let destination = Destination { key, hop, records: 0 };
         let id = match self.free.pop() {
@@ -277,7 +330,8 @@ impl Inner {
                 self.destinations.len() as u32 - 1
             }
         };
-        self.by_key.insert(key, id);
+        let Self { by_key, keys, destinations, .. } = self;
+        by_key.insert_unique(keys.hash_one(key), id, |&id| keys.hash_one(destinations[id as usize].key));
         id
     }
 
@@ -301,7 +355,7 @@ impl Inner {
         let mut left = Vec::new();
         for (id, key, hop) in moves {
             // The slot may have changed hands since its route was looked up.
-            if self.by_key.get(&key) == Some(&id) {
+            if self.find(&key) == Some(id) {
                 let new = self.hops.acquire(hop, Some(key.to));
                 left.push(std::mem::replace(&mut self.destinations[id as usize].hop, new));
                 moved.insert(id);

@@ -1,5 +1,6 @@
 //! The made-up network of the next hops' tests, and the tables above it.
 
+use std::collections::HashMap;
 use std::io;
 
 use relay_common::flow::FlowRecord;
@@ -52,7 +53,7 @@ pub(super) fn link(index: u32) -> Link {
 
 pub(super) struct Bench {
     pub(super) network: Network,
-    pub(super) hops: NextHops,
+    pub(super) hops: Arc<NextHops>,
     pub(super) flows: Arc<FlowTable>,
     pub(super) rows: Arc<SharedWords>,
 }
@@ -75,7 +76,8 @@ impl Bench {
         let flows = Arc::new(private_table(512));
         let rows = Arc::new(SharedWords::private(rows * size_of::<NextHop>()).unwrap());
         let attached = [NIC, SECOND_NIC].map(|i| (i, Attached { redirect: i == NIC })).into();
-        let hops = NextHops::new(Box::new(network.clone()), rows.clone(), flows.clone(), attached).unwrap();
+        let hops = NextHops::new(Box::new(network.clone()), rows.clone(), flows.clone(), attached);
+        let hops = Arc::new(hops.unwrap());
         Self { network, hops, flows, rows }
     }
 

@@ -335,3 +335,40 @@ fn a_vlan_whose_card_is_down_or_that_has_one_tag_too_many_takes_the_slow_path() 
         assert_eq!(bench.hop_of(1).ifindex, NIC);
     }
 }
+
+/// A kernel whose route changes, and is followed, after it was told and before the one who asked goes on.
+struct Racing {
+    network: Network,
+    hops: std::sync::Weak<NextHops>,
+}
+
+impl Kernel for Racing {
+    fn route(&mut self, to: IpAddr, from: IpAddr) -> std::io::Result<Option<Route>> {
+        let told = self.network.route(to, from);
+        let changed = Route { oif: NIC, gateway: Some(ip("192.0.2.253")), mtu: None };
+        self.network.0.lock().unwrap().routes.insert(to, changed);
+        let hops = self.hops.upgrade().expect("the next hops ask");
+        hops.apply(&Changes { everything: true, ..Changes::default() });
+        told
+    }
+
+    fn neighbour(&mut self, _: u32, _: IpAddr) -> std::io::Result<Neighbour> {
+        unreachable!("asked for under the lock")
+    }
+
+    fn link(&mut self, _: u32) -> std::io::Result<Option<Link>> {
+        unreachable!("asked for under the lock")
+    }
+}
+
+#[test]
+fn a_route_that_changes_while_it_is_asked_for_is_asked_for_again() {
+    let bench = Bench::new(16);
+    bench.neighbour(NIC, "192.0.2.253", Neighbour::Known(mac(253)));
+    bench.neighbour(NIC, "192.0.2.254", Neighbour::Known(mac(254)));
+    bench.route("198.51.100.7", NIC, Some("192.0.2.254"));
+    let racing = Racing { network: bench.network.clone(), hops: Arc::downgrade(&bench.hops) };
+    bench.hops.lookups.lock().unwrap().push(Box::new(racing));
+    bench.attach(1, "198.51.100.7");
+    assert_eq!(bench.l2_of(1), header(mac(253), NIC_MAC, &[8, 0]));
+}

@@ -15,7 +15,7 @@ use super::flow_writer::FlowWriter;
 use super::interfaces::{Network, Wanted};
 use super::ladder::{load_reason, rungs};
 use super::monitor::Monitor;
-use super::netlink::Netlink;
+use super::netlink::{Kernel, Netlink};
 use super::next_hop::{NextHopStatus, NextHops};
 use super::program::{Plan, Program};
 use super::shared_map::{SharedWords, to_words};
@@ -206,10 +206,11 @@ impl RunningXdp {
         set_controls(&tables.controls, &config.controls);
         let no_netlink = |e: std::io::Error| format!("next hops cannot be followed over netlink: {e}");
         let flows = Arc::new(tables.flows);
-        let kernel = Box::new(Netlink::open().map_err(no_netlink)?);
-        let next_hops = NextHops::new(kernel, tables.next_hops, flows.clone(), BTreeMap::new())
+        let kernel = || Netlink::open().map(Box::new).map_err(no_netlink);
+        let next_hops = NextHops::new(kernel()?, tables.next_hops, flows.clone(), BTreeMap::new())
             .map_err(|e| no_netlink(e.into()))?;
-        let next_hops = Arc::new(next_hops);
+        let lookups = (0..config.shards).map(|_| kernel().map(|kernel| kernel as Box<dyn Kernel>));
+        let next_hops = Arc::new(next_hops.with_lookups(lookups.collect::<Result<_, _>>()?));
         let monitor = Monitor::start(next_hops.clone(), tables.ways_back).map_err(no_netlink)?;
         let each = (flows.len() - 1) / config.shards.max(1) as u32;
         let relay: Arc<[RelayAddress]> = config.relay.clone().into();

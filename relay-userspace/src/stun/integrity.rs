@@ -1,6 +1,7 @@
 //! Keys, MESSAGE-INTEGRITY, MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 sections 9.2.2 and 14.5 to 14.7).
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
@@ -11,9 +12,17 @@ use super::attribute::{self, AttributeType};
 use super::long_term::PasswordAlgorithm;
 use super::message::{HEADER_LEN, Message};
 
-/// What a message is authenticated with.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key(Box<[u8]>);
+/// What a message is authenticated with. Clones share what is computed from it once: the states of the keyed hashes, which
+/// are half of the work for a short message.
+#[derive(Clone)]
+pub struct Key(Arc<Keyed>);
+
+struct Keyed {
+    key: Box<[u8]>,
+    sha1: OnceLock<Hmac<Sha1>>,
+    /// In a box: most clients have no use for it.
+    sha256: OnceLock<Box<Hmac<Sha256>>>,
+}
 
 /// Which attribute authenticates a message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -37,24 +46,36 @@ impl Key {
     pub fn with_algorithm(algorithm: PasswordAlgorithm, username: &str, realm: &str, password: &str) -> Self {
         let parts = [username, ":", realm, ":", password];
         match algorithm {
-            PasswordAlgorithm::Md5 => Self(digest::<Md5>(parts)),
-            PasswordAlgorithm::Sha256 => Self(digest::<Sha256>(parts)),
+            PasswordAlgorithm::Md5 => Self::of(digest::<Md5>(parts)),
+            PasswordAlgorithm::Sha256 => Self::of(digest::<Sha256>(parts)),
         }
     }
 
     /// A key that was made before.
     pub fn stored(key: &[u8]) -> Self {
-        Self(key.into())
+        Self::of(key.into())
     }
 
     /// The key itself, for whoever stores it: it is worth as much as the password in its realm.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.0.key
+    }
+
+    fn of(key: Box<[u8]>) -> Self {
+        Self(Arc::new(Keyed { key, sha1: OnceLock::new(), sha256: OnceLock::new() }))
+    }
+
+    fn sha1(&self) -> Hmac<Sha1> {
+        self.0.sha1.get_or_init(|| keyed(&self.0.key)).clone()
+    }
+
+    fn sha256(&self) -> Hmac<Sha256> {
+        Hmac::clone(self.0.sha256.get_or_init(|| Box::new(keyed(&self.0.key))))
     }
 
     /// The short-term credential's key: the password (RFC 8489 section 9.1.1).
     pub fn short_term(password: &str) -> Self {
-        Self(password.as_bytes().into())
+        Self::of(password.as_bytes().into())
     }
 }
 
@@ -65,6 +86,18 @@ fn digest<D: Digest>(parts: [&str; 5]) -> Box<[u8]> {
     }
     digest.finalize().as_slice().into()
 }
+
+fn keyed<M: KeyInit>(key: &[u8]) -> M {
+    M::new_from_slice(key).expect("HMAC takes keys of every length")
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for Key {}
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,12 +122,12 @@ impl Message<'_> {
     pub fn is_authentic(&self, key: &Key) -> bool {
         let sha256 = self.locate(AttributeType::MESSAGE_INTEGRITY_SHA256);
         if let Some((covered, attribute)) = sha256 {
-            return hmac::<Hmac<Sha256>>(key, covered, SHA256_LEN).verify_slice(attribute.value).is_ok();
+            return hmac(key.sha256(), covered, SHA256_LEN).verify_slice(attribute.value).is_ok();
         }
         let Some((covered, attribute)) = self.locate(AttributeType::MESSAGE_INTEGRITY) else {
             return false;
         };
-        hmac::<Hmac<Sha1>>(key, covered, SHA1_LEN).verify_slice(attribute.value).is_ok()
+        hmac(key.sha1(), covered, SHA1_LEN).verify_slice(attribute.value).is_ok()
     }
 }
 
@@ -104,12 +137,12 @@ const CRC_LEN: usize = 4;
 
 /// The value of MESSAGE-INTEGRITY after the message so far.
 pub(super) fn message_integrity(key: &Key, covered: &[u8]) -> [u8; SHA1_LEN] {
-    hmac::<Hmac<Sha1>>(key, covered, SHA1_LEN).finalize().into_bytes().into()
+    hmac(key.sha1(), covered, SHA1_LEN).finalize().into_bytes().into()
 }
 
 /// The value of MESSAGE-INTEGRITY-SHA256 after the message so far.
 pub(super) fn message_integrity_sha256(key: &Key, covered: &[u8]) -> [u8; SHA256_LEN] {
-    hmac::<Hmac<Sha256>>(key, covered, SHA256_LEN).finalize().into_bytes().into()
+    hmac(key.sha256(), covered, SHA256_LEN).finalize().into_bytes().into()
 }
 
 /// The value of FINGERPRINT after the message so far.
@@ -122,8 +155,7 @@ pub(super) fn fingerprint(covered: &[u8]) -> [u8; CRC_LEN] {
 }
 
 /// The keyed hash of an integrity attribute of either algorithm, `len` being the length of its value.
-fn hmac<M: Mac + KeyInit>(key: &Key, covered: &[u8], len: usize) -> M {
-    let mut mac = <M as KeyInit>::new_from_slice(&key.0).expect("HMAC takes keys of every length");
+fn hmac<M: Mac>(mut mac: M, covered: &[u8], len: usize) -> M {
     let (start, rest) = ending_with(covered, len);
     mac.update(&start);
     mac.update(rest);

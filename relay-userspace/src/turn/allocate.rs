@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::accounts::{Account, Quotas};
-use super::allocations::{Allocation, Lease, Opened};
+use super::allocations::{Allocation, Opened};
 use super::authenticate::Signer;
 use super::core::Core;
 use super::family::{Family, PerFamily, Relayed};
@@ -181,7 +181,7 @@ impl Core {
         }
         match refused {
             RelayRefused::InUse => {
-                self.timers.start(self.now + FOREIGN_PORT_REST, Timer::ForeignPort(relayed));
+                self.timers.start(self.now + FOREIGN_PORT_REST, Timer::ForeignPort(relayed.into()));
             }
             RelayRefused::NoResources => self.shared.ports.release(relayed),
         }
@@ -267,13 +267,13 @@ impl Core {
             answer.xor_mapped_address(five_tuple.client.0);
         });
 
-        let expires = self.now + waiting.lifetime;
+        let (slot, expires) = (self.allocations.next_slot(), self.now + waiting.lifetime);
         let mut leases = PerFamily::default();
-        for (family, &relayed) in relayed.iter() {
-            leases.insert(family, Lease { relayed, expires });
+        for (family, _) in relayed.iter() {
+            leases.insert(family, self.timers.start(expires, Timer::Lease(slot, family)));
         }
         let username = String::from(&*waiting.username);
-        let slot = self.allocations.insert(Allocation {
+        self.allocations.insert(Allocation {
             id: waiting.id,
             five_tuple,
             mobility: waiting.mobile.then(Box::default),
@@ -293,9 +293,6 @@ impl Core {
             channels: SortedMap::default(),
             numbers: SortedMap::default(),
         });
-        for (family, _) in relayed.iter() {
-            self.timers.start(expires, Timer::Lease(slot, family));
-        }
         let allocation = waiting.id;
         out.items.push(Output::Event(Event::AllocationCreated { allocation, five_tuple, relayed, username }));
     }

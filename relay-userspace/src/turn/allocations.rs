@@ -1,6 +1,5 @@
 //! The allocations of a core, found by client and by relayed transport address.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,16 +10,24 @@ use super::icmp::IcmpTold;
 use super::io::Outputs;
 use super::metering::{Direction, Metered};
 use super::mobility::Mobility;
+use super::slot_index::SlotIndex;
 use super::sorted_map::SortedMap;
-use super::timers::{Timer, Timers};
+use super::timers::{Deadline, Timer, Timers};
 use super::types::{AllocationId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
 use super::usage::Usage;
 use crate::policy::{Bucket, PeerRules};
 use crate::time::Timestamp;
 
 /// Where an allocation lies. Reused after its end, so whatever holds one ends with the allocation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Slot(u32);
+
+#[cfg(test)]
+impl Slot {
+    pub(super) const fn nth(n: u32) -> Self {
+        Self(n)
+    }
+}
 
 /// An allocation (RFC 8656 section 3.2).
 #[derive(Debug)]
@@ -34,8 +41,9 @@ pub(super) struct Allocation {
     pub(super) opened: Opened,
     /// What the core relayed for it.
     pub(super) usage: Usage,
-    /// Never empty.
-    pub(super) leases: PerFamily<Lease>,
+    /// How long each of the relayed transport addresses is the allocation's: a client may refresh one of the two by itself,
+    /// so each has a time-to-expiry of its own (RFC 8656 sections 3.2 and 8.1). Never empty.
+    pub(super) leases: PerFamily<Deadline>,
     /// USERNAME of the request that made it: only this one may use it (RFC 8656 section 5).
     pub(super) username: Box<str>,
     /// REALM of the request that made it: a user of the same name in another realm is somebody else.
@@ -66,18 +74,10 @@ pub(super) struct Opened {
     pub(super) relayed: Relayed,
 }
 
-/// A relayed transport address and how long it is the allocation's: each has a time-to-expiry of its own (RFC 8656
-/// section 3.2), because a client may refresh one of the two by itself (section 8.1).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lease {
-    pub(super) relayed: RelayAddr,
-    pub(super) expires: Timestamp,
-}
-
 /// That data of a peer address may come in, from any of its ports (RFC 8656 section 9).
 #[derive(Debug)]
 pub(super) struct Permission {
-    pub(super) expires: Timestamp,
+    pub(super) expires: Deadline,
     /// The binding that the data path knows of.
     pub(super) installed: Installed,
 }
@@ -88,7 +88,7 @@ pub(super) struct Channel {
     pub(super) peer: PeerAddr,
     pub(super) state: ChannelState,
     /// When the state ends.
-    pub(super) expires: Timestamp,
+    pub(super) expires: Deadline,
     /// The binding that the data path knows of.
     pub(super) installed: Installed,
 }
@@ -102,27 +102,26 @@ pub(super) enum ChannelState {
 }
 
 impl Allocation {
-    /// The relayed transport addresses.
+    /// The relayed transport addresses that it still has.
     pub(super) fn relayed(&self) -> impl Iterator<Item = RelayAddr> {
-        self.leases.values().map(|lease| lease.relayed)
+        self.leases.iter().filter_map(|(family, _)| self.opened.relayed.get(family).copied())
     }
 
     /// The relayed transport address that reaches a peer: the one of its family.
     pub(super) fn relayed_to(&self, peer: IpAddr) -> Option<RelayAddr> {
-        self.leases.get(Family::of(peer)).map(|lease| lease.relayed)
+        let family = Family::of(peer);
+        self.leases.get(family).and(self.opened.relayed.get(family)).copied()
     }
 
     /// Installs or refreshes a permission. Says whether that changed anything: a request may name an address many
     /// times over.
     pub(super) fn permit(&mut self, slot: Slot, peer: IpAddr, until: Timestamp, timers: &mut Timers) -> bool {
-        let timer = Timer::Permission(slot, peer);
         match self.permissions.get_mut(&peer) {
-            Some(permission) if permission.expires == until => return false,
-            Some(permission) => timers.restart(&mut permission.expires, until, timer),
+            Some(permission) if permission.expires.at() == until => return false,
+            Some(permission) => timers.restart(&mut permission.expires, until),
             None => {
-                let installed = Installed::default();
-                self.permissions.insert(peer, Permission { expires: until, installed });
-                timers.start(until, timer);
+                let expires = timers.start(until, Timer::Permission(slot, peer));
+                self.permissions.insert(peer, Permission { expires, installed: Installed::default() });
             }
         }
         true
@@ -137,18 +136,16 @@ impl Allocation {
         until: Timestamp,
         timers: &mut Timers,
     ) {
-        let timer = Timer::Channel(slot, number);
         match self.channels.get_mut(&number) {
             Some(channel) => {
                 channel.state = ChannelState::Bound;
-                timers.restart(&mut channel.expires, until, timer);
+                timers.restart(&mut channel.expires, until);
             }
             None => {
-                let state = ChannelState::Bound;
-                self.channels
-                    .insert(number, Channel { peer, state, expires: until, installed: Installed::default() });
+                let (state, installed) = (ChannelState::Bound, Installed::default());
+                let expires = timers.start(until, Timer::Channel(slot, number));
+                self.channels.insert(number, Channel { peer, state, expires, installed });
                 self.numbers.insert(peer, number);
-                timers.start(until, timer);
             }
         }
     }
@@ -175,25 +172,19 @@ impl Allocation {
 
     /// Removes the permissions and channels of one family's peers: they end with its relayed transport address, and
     /// those of the other family must not be touched (RFC 8656 section 8.1).
-    pub(super) fn forget_peers(
-        &mut self,
-        slot: Slot,
-        family: Family,
-        timers: &mut Timers,
-        out: &mut Outputs,
-    ) {
+    pub(super) fn forget_peers(&mut self, family: Family, timers: &mut Timers, out: &mut Outputs) {
         self.permissions.retain(|&peer, permission| {
             let stays = Family::of(peer) != family;
             if !stays {
-                timers.cancel(permission.expires, Timer::Permission(slot, peer));
+                timers.cancel(permission.expires);
                 permission.installed.remove(out);
             }
             stays
         });
-        self.channels.retain(|&number, channel| {
+        self.channels.retain(|_, channel| {
             let stays = channel.peer.family() != family;
             if !stays {
-                timers.cancel(channel.expires, Timer::Channel(slot, number));
+                timers.cancel(channel.expires);
                 channel.installed.remove(out);
             }
             stays
@@ -202,35 +193,43 @@ impl Allocation {
     }
 }
 
-/// The live allocations. The hash maps are keyed with the process's random keys (clients choose their ports, and
-/// could otherwise choose them to collide); nothing iterates over them, so no behaviour depends on those keys.
+/// The live allocations.
 #[derive(Debug, Default)]
 pub(super) struct Allocations {
     slots: Vec<Option<Allocation>>,
     vacant: Vec<Slot>,
-    by_five_tuple: HashMap<FiveTuple, Slot>,
-    by_relayed: HashMap<RelayAddr, Slot>,
-    by_id: HashMap<AllocationId, Slot>,
+    by_five_tuple: SlotIndex,
+    by_relayed: SlotIndex,
+    by_id: SlotIndex,
 }
 
 impl Allocations {
-    pub(super) fn insert(&mut self, allocation: Allocation) -> Slot {
+    /// Where the next allocation will lie.
+    pub(super) fn next_slot(&self) -> Slot {
+        self.vacant.last().copied().unwrap_or(Slot(self.slots.len() as u32))
+    }
+
+    /// Puts an allocation into the [next slot](Self::next_slot).
+    pub(super) fn insert(&mut self, allocation: Allocation) {
         let slot = self.vacant.pop().unwrap_or_else(|| {
             self.slots.push(None);
             Slot(self.slots.len() as u32 - 1)
         });
-        self.by_five_tuple.insert(allocation.five_tuple, slot);
-        self.by_relayed.extend(allocation.relayed().map(|relayed| (relayed, slot)));
-        self.by_id.insert(allocation.id, slot);
+        self.by_five_tuple.insert(&allocation.five_tuple, slot);
+        for relayed in allocation.relayed() {
+            self.by_relayed.insert(&relayed, slot);
+        }
+        self.by_id.insert(&allocation.id, slot);
         self.slots[slot.0 as usize] = Some(allocation);
-        slot
     }
 
     /// Takes the relayed transport address of one family away from an allocation.
-    pub(super) fn take_lease(&mut self, slot: Slot, family: Family) -> Option<Lease> {
-        let lease = self.get_mut(slot).leases.take(family)?;
-        self.by_relayed.remove(&lease.relayed);
-        Some(lease)
+    pub(super) fn take_lease(&mut self, slot: Slot, family: Family) -> Option<RelayAddr> {
+        let allocation = self.get_mut(slot);
+        allocation.leases.take(family)?;
+        let relayed = *allocation.opened.relayed.get(family)?;
+        self.by_relayed.remove(&relayed, slot);
+        Some(relayed)
     }
 
     /// Removes an allocation that has no relayed transport address any more.
@@ -239,36 +238,37 @@ impl Allocations {
         debug_assert_eq!(allocation.relayed().count(), 0);
         self.vacant.push(slot);
         for place in allocation.places() {
-            self.by_five_tuple.remove(&place.five_tuple);
+            self.by_five_tuple.remove(&place.five_tuple, slot);
         }
-        self.by_id.remove(&allocation.id);
+        self.by_id.remove(&allocation.id, slot);
         allocation
     }
 
     pub(super) fn of_client(&self, five_tuple: &FiveTuple) -> Option<Slot> {
-        self.by_five_tuple.get(five_tuple).copied()
+        let leads_to = |slot| self.get(slot).places().any(|place| place.five_tuple == *five_tuple);
+        self.by_five_tuple.get(five_tuple, leads_to)
     }
 
     pub(super) fn by_id(&self, id: AllocationId) -> Option<Slot> {
-        self.by_id.get(&id).copied()
+        self.by_id.get(&id, |slot| self.get(slot).id == id)
     }
 
-    /// Has one more 5-tuple lead to an allocation; it led to none.
-    pub(super) fn lead(&mut self, five_tuple: FiveTuple, to: Slot) {
-        let before = self.by_five_tuple.insert(five_tuple, to);
-        debug_assert!(before.is_none(), "{five_tuple:?} is another allocation's");
+    /// Has one more 5-tuple, which led to none, lead to an allocation, one of whose places it is now.
+    pub(super) fn lead(&mut self, five_tuple: &FiveTuple, to: Slot) {
+        debug_assert!(self.of_client(five_tuple).is_none(), "{five_tuple:?} is another allocation's");
+        self.by_five_tuple.insert(five_tuple, to);
     }
 
-    /// Has a 5-tuple lead to no allocation.
-    pub(super) fn lead_no_more(&mut self, five_tuple: &FiveTuple) {
-        self.by_five_tuple.remove(five_tuple);
+    /// Has a 5-tuple, which led to this allocation, lead to none.
+    pub(super) fn lead_no_more(&mut self, five_tuple: &FiveTuple, to: Slot) {
+        self.by_five_tuple.remove(five_tuple, to);
     }
 
     pub(super) fn of_relayed(&self, relayed: &RelayAddr) -> Option<Slot> {
-        self.by_relayed.get(relayed).copied()
+        self.by_relayed.get(relayed, |slot| self.get(slot).relayed().any(|own| own == *relayed))
     }
 
-    /// The relayed transport addresses of all allocations.
+    /// How many relayed transport addresses all allocations have.
     pub(super) fn relayed(&self) -> usize {
         self.by_relayed.len()
     }

@@ -36,7 +36,7 @@ impl Core {
     /// The long-term credential mechanism, with the checks of RFC 8489 section 9.2.4 in its order but for one: the nonce
     /// comes first. So nobody makes us compute hashes who has not been answered at its address; and what a nonce
     /// promised can only be known of one that is ours, so that an offer changed since is answered 438 and not 400.
-    pub(super) fn authenticate<'a>(&self, caller: &mut Caller<'a>) -> Result<Sender<'a>, ErrorCode> {
+    pub(super) fn authenticate<'a>(&mut self, caller: &mut Caller<'a>) -> Result<Sender<'a>, ErrorCode> {
         let message = caller.message;
         if message.integrity().is_none() {
             return Err(ErrorCode::UNAUTHENTICATED);
@@ -52,8 +52,9 @@ impl Core {
             return Err(ErrorCode::STALE_NONCE);
         }
         let algorithm = realm.offer().chosen(&message)?;
+        let unix_now = self.unix_seconds();
         let User { username, account, key } = realm
-            .authenticate(&message, claim, algorithm, self.unix_seconds())
+            .authenticate(&message, claim, algorithm, unix_now, &mut self.known_keys)
             .map_err(|_| ErrorCode::UNAUTHENTICATED)?;
         caller.signer = Some(Signer { key, integrity: integrity_of_answers(&message) });
         Ok(Sender { username, realm: realm.name().clone(), account })

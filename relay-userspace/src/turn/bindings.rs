@@ -4,6 +4,7 @@
 //! the permission and the allocation all do. An allocation whose data is limited has none.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 
 use super::allocations::{Allocation, ChannelState};
 use super::io::{Binding, Output, Outputs, Via};
@@ -20,37 +21,39 @@ pub(super) enum Bound {
 
 /// A binding between its Bind and its Unbind; or none.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Installed(Option<(BindingId, Timestamp)>);
+pub(super) struct Installed {
+    /// `None` takes no memory: it is in every permission and channel.
+    id: Option<NonZeroU64>,
+    deadline: Timestamp,
+}
 
 impl Installed {
     /// Has the data path forget it.
     pub(super) fn remove(&mut self, out: &mut Outputs) {
-        out.items.extend(self.0.take().map(|(binding, _)| Output::Unbind { binding }));
+        out.items.extend(self.id.take().map(|id| Output::Unbind { binding: BindingId(id.get()) }));
     }
 
     /// Tells the data path until when it is to live now.
-    fn settle(&mut self, wanted: Option<Binding>, next_id: &mut u64, out: &mut Outputs) {
+    fn settle(&mut self, wanted: Option<Binding>, next_id: &mut NonZeroU64, out: &mut Outputs) {
         let Some(wanted) = wanted else { return self.remove(out) };
-        let effect = match &mut self.0 {
-            Some((_, deadline)) if *deadline == wanted.deadline => return,
-            Some((id, deadline)) => {
-                *deadline = wanted.deadline;
-                Output::Extend(Binding { id: *id, ..wanted })
-            }
+        let effect = match self.id {
+            Some(_) if self.deadline == wanted.deadline => return,
+            Some(id) => Output::Extend(Binding { id: BindingId(id.get()), ..wanted }),
             None => {
-                let id = BindingId(*next_id);
-                *next_id += 1;
-                self.0 = Some((id, wanted.deadline));
+                let id = BindingId(next_id.get());
+                self.id = Some(*next_id);
+                *next_id = next_id.saturating_add(1);
                 Output::Bind(Binding { id, ..wanted })
             }
         };
+        self.deadline = wanted.deadline;
         out.items.push(effect);
     }
 }
 
 impl Allocation {
     /// Tells the data path what became of a channel or permission.
-    pub(super) fn settle(&mut self, bound: Bound, next_id: &mut u64, out: &mut Outputs) {
+    pub(super) fn settle(&mut self, bound: Bound, next_id: &mut NonZeroU64, out: &mut Outputs) {
         let wanted = self.binding(bound).filter(|binding| self.may_take_fast_path(binding));
         if let Some(installed) = self.installed_mut(bound) {
             installed.settle(wanted, next_id, out);
@@ -59,7 +62,7 @@ impl Allocation {
 
     /// [`Self::settle`] for a permission that changed, and for every channel to its address. The channels come first:
     /// where the data path has little room left, they are to get it.
-    pub(super) fn settle_peer(&mut self, peer: IpAddr, next_id: &mut u64, out: &mut Outputs) {
+    pub(super) fn settle_peer(&mut self, peer: IpAddr, next_id: &mut NonZeroU64, out: &mut Outputs) {
         let (from, to) = self.numbers.position(|p| p.0.ip() < peer, |p| p.0.ip() > peer);
         for i in from..to {
             self.settle(Bound::Channel(*self.numbers.at(i)), next_id, out);
@@ -68,13 +71,13 @@ impl Allocation {
     }
 
     /// [`Self::settle`] for everything, after the allocation's lifetime changed.
-    pub(super) fn settle_all(&mut self, next_id: &mut u64, out: &mut Outputs) {
+    pub(super) fn settle_all(&mut self, next_id: &mut NonZeroU64, out: &mut Outputs) {
         self.for_all(|allocation, bound| allocation.settle(bound, next_id, out));
     }
 
     /// Has the data path forget every binding and learn it anew, for the 5-tuple that holds now. One after the other: a
     /// peer's packets find the new binding where the old one was.
-    pub(super) fn rebind(&mut self, next_id: &mut u64, out: &mut Outputs) {
+    pub(super) fn rebind(&mut self, next_id: &mut NonZeroU64, out: &mut Outputs) {
         self.for_all(|allocation, bound| {
             if let Some(installed) = allocation.installed_mut(bound) {
                 installed.remove(out);
@@ -88,7 +91,7 @@ impl Allocation {
         let channels = self.channels.iter().map(|(&number, c)| (Bound::Channel(number), c.installed));
         let permissions = self.permissions.iter().map(|(&peer, p)| (Bound::Permission(peer), p.installed));
         channels.chain(permissions).filter_map(|(bound, installed)| {
-            let (id, deadline) = installed.0?;
+            let (id, deadline) = (BindingId(installed.id?.get()), installed.deadline);
             Some(Binding { id, deadline, ..self.binding(bound)? })
         })
     }
@@ -115,18 +118,19 @@ impl Allocation {
             Bound::Permission(ip) => (PeerAddr(SocketAddr::new(ip, 0)), Via::Indications, None),
             Bound::Channel(number) => {
                 let channel = self.channels.get(&number)?;
-                let expires = (channel.state == ChannelState::Bound).then_some(channel.expires)?;
+                let expires = (channel.state == ChannelState::Bound).then_some(channel.expires.at())?;
                 (channel.peer, Via::Channel(number), Some(expires))
             }
         };
+        let relayed = self.relayed_to(peer.0.ip())?;
         let lease = self.leases.get(peer.family())?;
-        let permitted = self.permissions.get(&peer.0.ip())?.expires;
-        let deadline = permitted.min(lease.expires);
+        let permitted = self.permissions.get(&peer.0.ip())?.expires.at();
+        let deadline = permitted.min(lease.at());
         Some(Binding {
             id: BindingId(0),
             allocation: self.id,
             five_tuple: self.five_tuple,
-            relayed: lease.relayed,
+            relayed,
             peer,
             via,
             deadline: channel_expires.map_or(deadline, |expires| deadline.min(expires)),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use rand::SeedableRng;
@@ -15,8 +16,9 @@ use super::answers::Answers;
 use super::config::CoreConfig;
 use super::io::{Binding, Input, Output, Outputs};
 use super::shared::Shared;
-use super::timers::Timers;
+use super::timers::{Deadline, Timers};
 use super::types::{AllocationId, FiveTuple, RelayAddr};
+use crate::auth::KnownKeys;
 use crate::time::Timestamp;
 
 /// The TURN server of one shard of clients: all datagrams of one five-tuple go to the same core.
@@ -33,13 +35,16 @@ pub struct Core {
     /// Allocations whose relayed transport address is being opened.
     pub(super) opening: HashMap<AllocationId, Opening>,
     pub(super) timers: Timers,
+    pub(super) known_keys: KnownKeys,
     pub(super) answers: Answers,
+    /// When the oldest answer is forgotten.
+    pub(super) answers_expire: Option<Deadline>,
     /// 5-tuples of clients that moved here, and the shards that hold their allocations.
     pub(super) steered: HashMap<FiveTuple, u16>,
     /// Relayed addresses whose CloseRelay is among the outputs of the last input.
     pub(super) given_up: Vec<RelayAddr>,
     pub(super) next_allocation: u64,
-    pub(super) next_binding: u64,
+    pub(super) next_binding: NonZeroU64,
     /// The time of the input in hand.
     pub(super) now: Timestamp,
     /// The shard that handed the input on.
@@ -82,11 +87,13 @@ impl Core {
             allocations: Allocations::default(),
             opening: HashMap::new(),
             timers: Timers::default(),
+            known_keys: KnownKeys::default(),
             answers: Answers::default(),
+            answers_expire: None,
             steered: HashMap::new(),
             given_up: Vec::new(),
             next_allocation: 1,
-            next_binding: 1,
+            next_binding: NonZeroU64::MIN,
             now: Timestamp::default(),
             via: None,
             unix_time: None,
@@ -139,6 +146,8 @@ impl Core {
         debug_assert_eq!(self.config.relay_addresses, config.relay_addresses);
         debug_assert_eq!(self.config.relay_ports, config.relay_ports);
         self.config = config;
+        // They were made from the credentials before.
+        self.known_keys = KnownKeys::default();
         for allocation in self.allocations.iter_mut() {
             allocation.rules = self.config.rules_for(&allocation.realm, &allocation.account);
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::allocations::{ChannelState, Lease, Slot};
+use super::allocations::{ChannelState, Slot};
 use super::answers::RequestKey;
 use super::bindings::Bound;
 use super::core::Core;
@@ -31,10 +31,11 @@ impl Core {
                         self.shared.accounts.give_back(&reservation.account, 1, self.now);
                     }
                 }
-                Timer::ForeignPort(relayed) => self.shared.ports.release(relayed),
+                Timer::ForeignPort(relayed) => self.shared.ports.release(*relayed),
                 Timer::Answers => {
+                    self.answers_expire = None;
                     self.answers.expire(self.now);
-                    self.start_answers_timer();
+                    self.follow_answers();
                 }
             }
         }
@@ -49,8 +50,8 @@ impl Core {
         out: &mut Outputs,
     ) {
         let leases = self.allocations.get(slot).leases;
-        for (family, lease) in leases.iter().filter(|(family, _)| families(*family)) {
-            self.timers.cancel(lease.expires, Timer::Lease(slot, family));
+        for (family, &lease) in leases.iter().filter(|(family, _)| families(*family)) {
+            self.timers.cancel(lease);
             self.end_lease(slot, family, cause, out);
         }
     }
@@ -58,9 +59,9 @@ impl Core {
     /// Closes an allocation's relayed transport address of one family, with what belongs to it; the allocation ends
     /// with its last one. The lease's timer has run or been cancelled.
     fn end_lease(&mut self, slot: Slot, family: Family, cause: EndCause, out: &mut Outputs) {
-        let Some(Lease { relayed, .. }) = self.allocations.take_lease(slot, family) else { return };
+        let Some(relayed) = self.allocations.take_lease(slot, family) else { return };
         let allocation = self.allocations.get_mut(slot);
-        allocation.forget_peers(slot, family, &mut self.timers, out);
+        allocation.forget_peers(family, &mut self.timers, out);
         out.items.push(Output::CloseRelay { relayed });
         self.given_up.push(relayed);
         if allocation.relayed().next().is_some() {
@@ -87,16 +88,17 @@ impl Core {
 
     /// Keeps an answer for retransmissions of its request.
     pub(super) fn keep_answer(&mut self, request: RequestKey, answer: Box<[u8]>) {
-        if let Some(at) = self.answers.next_expiry() {
-            self.timers.cancel(at, Timer::Answers);
-        }
         self.answers.insert(self.now, request, answer);
-        self.start_answers_timer();
+        self.follow_answers();
     }
 
-    fn start_answers_timer(&mut self) {
-        if let Some(at) = self.answers.next_expiry() {
-            self.timers.start(at, Timer::Answers);
+    /// Has the timer run for the answer that is the oldest now.
+    fn follow_answers(&mut self) {
+        match (&mut self.answers_expire, self.answers.next_expiry()) {
+            (Some(deadline), Some(at)) if deadline.at() != at => self.timers.restart(deadline, at),
+            (none @ None, Some(at)) => *none = Some(self.timers.start(at, Timer::Answers)),
+            // There is none less than before but when the timer ran.
+            _ => {}
         }
     }
 
@@ -114,8 +116,8 @@ impl Core {
         match channel.state {
             ChannelState::Bound => {
                 channel.state = ChannelState::Resting;
-                channel.expires = channel.expires + CHANNEL_REST;
-                self.timers.start(channel.expires, Timer::Channel(slot, number));
+                let rested = channel.expires.at() + CHANNEL_REST;
+                channel.expires = self.timers.start(rested, Timer::Channel(slot, number));
                 allocation.settle(Bound::Channel(number), &mut self.next_binding, out);
             }
             ChannelState::Resting => {

@@ -79,7 +79,7 @@ impl Metered {
         now: Timestamp,
     ) -> Option<Box<Self>> {
         let own = rates.allocation.is_limited().then(|| bank.take(now));
-        let user = rates.user.is_limited().then(|| account.meter.get_or_init(|| bank.take(now)));
+        let user = rates.user.is_limited().then(|| &**account.meter.get_or_init(|| bank.take(now).into()));
         if let Some(own) = &own {
             rates.allocation.set(own.row());
         }

@@ -139,10 +139,10 @@ impl Core {
         mobility.generation = generation;
         let left = std::mem::replace(&mut mobility.next, next);
         if let Some(left) = left {
-            self.leave(left, out);
+            self.leave(left, slot, out);
         }
         if let Some(place) = next {
-            self.allocations.lead(place.five_tuple, slot);
+            self.allocations.lead(&place.five_tuple, slot);
             if let Some(shard) = place.via {
                 out.items.push(Output::Steer { shard, five_tuple, here: true });
             }
@@ -168,7 +168,7 @@ impl Core {
         let request = RequestKey { five_tuple: left.five_tuple, digest: allocation.request };
         let answer = allocation.answer.clone();
         self.keep_answer(request, answer);
-        self.leave(left, out);
+        self.leave(left, slot, out);
     }
 
     /// The RFC lets a ticket be used from a 5-tuple that is not the allocation's already.
@@ -184,8 +184,8 @@ impl Core {
     }
 
     /// A 5-tuple no longer leads to an allocation.
-    fn leave(&mut self, place: Place, out: &mut Outputs) {
-        self.allocations.lead_no_more(&place.five_tuple);
+    fn leave(&mut self, place: Place, slot: Slot, out: &mut Outputs) {
+        self.allocations.lead_no_more(&place.five_tuple, slot);
         forget(place, out);
     }
 

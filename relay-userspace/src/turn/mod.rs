@@ -28,6 +28,7 @@ mod relay;
 mod request;
 mod reservations;
 mod shared;
+mod slot_index;
 mod sorted_map;
 mod steering;
 mod strangers;

@@ -1,10 +1,14 @@
 //! The pool of relayed ports: a bit for each port of each relay address, claimed and released without locks, so that
-//! a port reserved on one core can be claimed on another.
+//! a port reserved on one core can be claimed on another. However few are left, none is searched for: sixteen more words
+//! tell which words have any.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::iter;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rand::seq::IteratorRandom;
 use rand::{Rng, RngExt};
 
 use super::family::Family;
@@ -36,31 +40,42 @@ impl Want {
 #[derive(Debug)]
 pub(super) struct Ports {
     pools: Vec<(RelayAddress, Pool)>,
+    /// Which pools are of IPv4, and of IPv6.
+    v4: Vec<usize>,
+    v6: Vec<usize>,
+    by_address: HashMap<IpAddr, usize>,
 }
+
+/// How often an address is drawn that may turn out to be full. Beyond that all are looked at.
+const DRAWS: usize = 4;
 
 impl Ports {
     pub(super) fn new(addresses: &[RelayAddress], ports: &RangeInclusive<u16>) -> Self {
-        Self { pools: addresses.iter().map(|&address| (address, Pool::new(ports))).collect() }
+        let pools: Vec<_> = addresses.iter().map(|&address| (address, Pool::new(ports))).collect();
+        let of = |family| {
+            let numbered = pools.iter().enumerate();
+            numbered.filter(|(_, (a, _))| Family::of(a.local) == family).map(|(i, _)| i).collect()
+        };
+        let (v4, v6) = (of(Family::V4), of(Family::V6));
+        let by_address = pools.iter().enumerate().map(|(i, (a, _))| (a.local, i)).collect();
+        Self { pools, v4, v6, by_address }
     }
 
     /// Takes a free port of an address of the wanted family. Both are random: a port that can be guessed helps an
     /// attacker to inject data (RFC 8656 section 7.2, RFC 6056). Each address that has such a port is as likely as
     /// any other, so that none becomes the neighbour that a full one overflows to.
     pub(super) fn claim(&self, family: Family, want: Want, rng: &mut impl Rng) -> Option<RelayAddr> {
+        let of_family = if family == Family::V4 { &self.v4 } else { &self.v6 };
+        if of_family.is_empty() {
+            return None;
+        }
         loop {
-            let able = self
-                .pools
-                .iter()
-                .filter(|(address, pool)| Family::of(address.local) == family && pool.has(want));
-            // Reservoir sampling: the n-th takes the place of those before it with probability 1/n.
-            let mut chosen = None;
-            for (n, candidate) in (1_u32..).zip(able) {
-                if n == 1 || rng.random_range(0..n) == 0 {
-                    chosen = Some(candidate);
-                }
-            }
-            let (address, pool) = chosen?;
+            let mut draws = iter::repeat_with(|| of_family[rng.random_range(0..of_family.len())]).take(DRAWS);
+            let drawn = draws.find(|&pool| self.pools[pool].1.has(want));
+            let able = || of_family.iter().copied().filter(|&pool| self.pools[pool].1.has(want));
+            let chosen = drawn.or_else(|| able().choose(rng))?;
             // Otherwise another core has just taken the last one.
+            let (address, pool) = &self.pools[chosen];
             if let Some(port) = pool.claim(want, rng) {
                 return Some(RelayAddr(SocketAddr::new(address.local, port)));
             }
@@ -69,9 +84,8 @@ impl Ports {
 
     /// Gives a port back.
     pub(super) fn release(&self, relayed: RelayAddr) {
-        let pool = self.pools.iter().find(|(address, _)| address.local == relayed.0.ip());
-        let (_, pool) = pool.expect("only claimed ports are released");
-        pool.release(relayed.0.port());
+        let pool = self.by_address.get(&relayed.0.ip()).expect("only claimed ports are released");
+        self.pools[*pool].1.release(relayed.0.port());
     }
 
     /// How many ports are free, over all addresses.
@@ -87,6 +101,8 @@ struct Pool {
     /// The first word holds the range's first port; words are aligned to 64 ports, so an even port and its
     /// successor always share one.
     words: Box<[AtomicU64]>,
+    /// A bit for each of the words: set if it has a free port, and perhaps for a moment if it has none.
+    not_full: Box<[AtomicU64]>,
 }
 
 const WORD: u16 = 64;
@@ -95,41 +111,91 @@ const EVEN: u64 = 0x5555_5555_5555_5555;
 impl Pool {
     fn new(ports: &RangeInclusive<u16>) -> Self {
         let first_word = ports.start() / WORD;
-        let words = (first_word..=ports.end() / WORD)
+        let words: Box<[AtomicU64]> = (first_word..=ports.end() / WORD)
             .map(|word| {
                 let free = (0..WORD).filter(|bit| ports.contains(&(word * WORD + bit)));
                 AtomicU64::new(free.fold(0, |bits, bit| bits | 1 << bit))
             })
             .collect();
-        Self { ports: ports.clone(), words }
+        let bits = |words: &[AtomicU64]| {
+            let free = words.iter().enumerate().filter(|(_, word)| word.load(Ordering::Relaxed) != 0);
+            free.fold(0, |bits, (i, _)| bits | 1 << i).into()
+        };
+        let not_full = words.chunks(WORD.into()).map(bits).collect();
+        Self { ports: ports.clone(), words, not_full }
     }
 
     fn has(&self, want: Want) -> bool {
-        self.words.iter().any(|word| want.among(word.load(Ordering::Relaxed)) != 0)
+        self.not_full(0).any(|index| want.among(self.words[index].load(Ordering::Relaxed)) != 0)
     }
 
     fn claim(&self, want: Want, rng: &mut impl Rng) -> Option<u16> {
         let start = rng.random_range(0..self.words.len());
-        (0..self.words.len()).find_map(|i| {
-            let index = (start + i) % self.words.len();
+        self.not_full(start).find_map(|index| {
             let bit = claim_in(&self.words[index], want, rng)?;
+            self.note_if_full(index);
             Some((self.ports.start() / WORD + index as u16) * WORD + bit)
         })
     }
 
     fn release(&self, port: u16) {
-        let (word, bit) = self.locate(port).expect("only claimed ports are released");
-        let before = word.fetch_or(bit, Ordering::AcqRel);
+        let (index, bit) = self.locate(port).expect("only claimed ports are released");
+        let before = self.words[index].fetch_or(bit, Ordering::SeqCst);
         debug_assert_eq!(before & bit, 0, "port {port} was released twice");
+        if before == 0 {
+            let (of, bit) = self.note_of(index);
+            of.fetch_or(bit, Ordering::SeqCst);
+        }
+    }
+
+    /// Clears the bit of a word without free ports. A port that is released between the look and the clearing has set the
+    /// bit before it is cleared, so it is looked at once more.
+    fn note_if_full(&self, index: usize) {
+        let word = &self.words[index];
+        if word.load(Ordering::SeqCst) == 0 {
+            let (of, bit) = self.note_of(index);
+            of.fetch_and(!bit, Ordering::SeqCst);
+            if word.load(Ordering::SeqCst) != 0 {
+                of.fetch_or(bit, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn note_of(&self, index: usize) -> (&AtomicU64, u64) {
+        (&self.not_full[index / usize::from(WORD)], 1 << (index % usize::from(WORD)))
+    }
+
+    /// The words with free ports, from one on and round to it.
+    fn not_full(&self, start: usize) -> impl Iterator<Item = usize> {
+        let (first, bit) = (start / usize::from(WORD), start % usize::from(WORD));
+        let count = self.not_full.len();
+        (0..=count).flat_map(move |i| {
+            let at = (first + i) % count;
+            let upper = !0 << bit;
+            let part = if i == 0 {
+                upper
+            } else if i == count {
+                !upper
+            } else {
+                !0
+            };
+            let mut bits = self.not_full[at].load(Ordering::SeqCst) & part;
+            iter::from_fn(move || {
+                let lowest = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+                bits &= bits - 1;
+                Some(at * usize::from(WORD) + lowest)
+            })
+        })
     }
 
     fn free(&self) -> usize {
         self.words.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
     }
 
-    fn locate(&self, port: u16) -> Option<(&AtomicU64, u64)> {
+    /// The word of a port and its bit there.
+    fn locate(&self, port: u16) -> Option<(usize, u64)> {
         let index = usize::from((port / WORD).checked_sub(self.ports.start() / WORD)?);
-        self.ports.contains(&port).then(|| (&self.words[index], 1 << (port % WORD)))
+        self.ports.contains(&port).then(|| (index, 1 << (port % WORD)))
     }
 }
 
@@ -160,7 +226,6 @@ fn nth_set_bit(mut bits: u64, n: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::net::IpAddr;
 
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -203,6 +268,27 @@ mod tests {
         assert_eq!(ports.claim(Family::V4, Want::Even, &mut rng).map(|r| r.0.port()), Some(106));
         assert_eq!(ports.claim(Family::V4, Want::Any, &mut rng).map(|r| r.0.port()), Some(101));
         assert_eq!(ports.free(), 0);
+    }
+
+    #[test]
+    fn a_port_that_comes_back_while_the_last_ones_are_taken_is_never_lost() {
+        let ports = ports(10_000..=10_127);
+        std::thread::scope(|scope| {
+            for seed in 0..4 {
+                let ports = &ports;
+                scope.spawn(move || {
+                    let mut rng = StdRng::seed_from_u64(seed);
+                    for _ in 0..5_000 {
+                        let some: Vec<_> =
+                            (0..40).filter_map(|_| ports.claim(Family::V4, Want::Any, &mut rng)).collect();
+                        some.into_iter().for_each(|relayed| ports.release(relayed));
+                    }
+                });
+            }
+        });
+        let mut rng = StdRng::seed_from_u64(9);
+        let all = std::iter::from_fn(|| ports.claim(Family::V4, Want::Any, &mut rng));
+        assert_eq!(all.count(), 128);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use super::core::Core;
 use super::io::{EndCause, Outputs};
 use super::mobility::Holder;
 use super::request::{Refusal, Request};
-use super::timers::Timer;
 use crate::stun::{AddressFamily, ErrorCode};
 
 /// What a client gets that asks for less, or for nothing (RFC 8656 section 3.2).
@@ -58,7 +57,7 @@ impl Core {
         let lifetime = granted_lifetime(wished, self.config.max_lifetime);
         for family in families() {
             if let Some(lease) = allocation.leases.get_mut(family) {
-                self.timers.restart(&mut lease.expires, self.now + lifetime, Timer::Lease(slot, family));
+                self.timers.restart(lease, self.now + lifetime);
             }
         }
         allocation.settle_all(&mut self.next_binding, out);

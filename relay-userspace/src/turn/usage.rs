@@ -142,10 +142,10 @@ impl<'a> Look<'a> {
     pub fn session(&self, now: Timestamp) -> Session {
         let allocation = self.0;
         let mut relayed = Relayed::default();
-        for (family, lease) in allocation.leases.iter() {
-            relayed.insert(family, lease.relayed);
+        for address in allocation.relayed() {
+            relayed.insert(address.family(), address);
         }
-        let expires = allocation.leases.values().map(|lease| lease.expires).max().unwrap_or(now);
+        let expires = allocation.leases.values().map(|lease| lease.at()).max().unwrap_or(now);
         let bound = |state| state == ChannelState::Bound;
         Session {
             allocation: allocation.id,
