@@ -331,9 +331,12 @@ fn relay(ends: templates::Ends, channel: bool, pair: &Pair) -> (Program, Vec<Flo
 #[test]
 fn what_turnpike_relays_arrives_whole() {
     let pair = Pair::new();
-    for (what, ends) in
-        [("v4 - v4", V4), ("v6 - v6", V6), ("v4 - v6", (V4.0, V4.1, V6.2, V6.3)), ("v6 - v4", (V6.0, V6.1, V4.2, V4.3))]
-    {
+    for (what, ends) in [
+        ("v4 - v4", V4),
+        ("v6 - v6", V6),
+        ("v4 - v6", (V4.0, V4.1, V6.2, V6.3)),
+        ("v6 - v4", (V6.0, V6.1, V4.2, V4.3)),
+    ] {
         for channel in [true, false] {
             let (mut program, flows) = relay(ends, channel, &pair);
             let link = pair.far.enter(|| program.attach(FAR));

@@ -6,9 +6,16 @@ use crate::channel;
 use crate::checksum;
 use crate::wire::stun::{Attribute, Stun, XorAddress, attribute, kind};
 use crate::wire::{
-    ChannelData, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, FRAGMENT_MASK, Frame, Header, Ipv4, Ipv6, Udp, Word,
-    protocol,
+    ChannelData, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, FRAGMENT_MASK, Frame, Header, Ipv4, Ipv6, Udp,
+    Word, protocol,
 };
+
+/// What the data of pktgen's packets begins with (`PKTGEN_MAGIC` in the kernel's net/core/pktgen.c). Neither STUN nor
+/// ChannelData begins so.
+pub const PKTGEN: u32 = 0xbe9b_e955_u32.to_be();
+
+/// Its first half, host order.
+const PKTGEN_FIRST: u16 = 0xbe9b;
 
 /// Nothing is wrong with a packet.
 pub const WHOLE: u32 = 0;
@@ -80,6 +87,12 @@ impl Arrival {
         fault: WHOLE,
     };
 
+    /// Whether it is of the kernel's pktgen, which does not say the flow.
+    #[inline(always)]
+    pub fn is_pktgen(&self) -> bool {
+        self.stamp.mark == PKTGEN
+    }
+
     /// The flow that the packet says it is of.
     #[inline(always)]
     pub fn flow(&self) -> u32 {
@@ -144,7 +157,7 @@ pub fn read<F: Frame + ?Sized>(frame: &F, arrival: &mut Arrival) -> bool {
     let first = { head.number }.get();
     let head_len = { head.len }.get();
     arrival.head = 0;
-    if (first >> 8) as u8 == MAGIC {
+    if (first >> 8) as u8 == MAGIC || first == PKTGEN_FIRST {
         arrival.data_len = arrival.udp_len.wrapping_sub(size_of::<Udp>() as u16);
         return read_stamp(frame, payload, arrival);
     }
@@ -174,13 +187,9 @@ pub const fn head_of(first: Be16, second: Be16) -> u32 {
 fn read_stamp<F: Frame + ?Sized>(frame: &F, at: usize, arrival: &mut Arrival) -> bool {
     let Some(stamp) = frame.header::<Stamp>(at) else { return false };
     let mark = stamp.mark;
-    arrival.stamp = Stamp {
-        mark,
-        sequence: stamp.sequence,
-        time_low: stamp.time_low,
-        time_high: stamp.time_high,
-    };
-    mark.to_le() as u8 == MAGIC
+    arrival.stamp =
+        Stamp { mark, sequence: stamp.sequence, time_low: stamp.time_low, time_high: stamp.time_high };
+    mark.to_le() as u8 == MAGIC || mark == PKTGEN
 }
 
 /// Walks over the attributes of a message that begins at `start`, which may come in any order.
@@ -249,17 +258,13 @@ pub fn judge<F: Frame + ?Sized>(
         return IP_HEADER;
     }
     let indication = is_indication(expected);
-    if arrival.data_len != expected.data_len
-        || expected.udp_len != 0 && arrival.udp_len != expected.udp_len
-    {
+    if arrival.data_len != expected.data_len || expected.udp_len != 0 && arrival.udp_len != expected.udp_len {
         return LENGTH;
     }
     if arrival.head != expected.head {
         return HEADER;
     }
-    if indication
-        && (differ(&arrival.peer, &expected.peer) || arrival.peer_port.0 != expected.peer_port.0)
-    {
+    if indication && (differ(&arrival.peer, &expected.peer) || arrival.peer_port.0 != expected.peer_port.0) {
         return HEADER;
     }
     let mut is = checksum::fold(u64::from(expected.sum) + arrival.stamp.sum());

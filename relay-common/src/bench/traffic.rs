@@ -176,6 +176,8 @@ pub struct Tally {
     pub reordered: u64,
     /// Packets of a run before, which are not judged.
     pub late: u64,
+    /// Packets of the kernel's pktgen, which are counted and not judged.
+    pub pktgen: u64,
     /// Packets whose every byte was looked at.
     pub summed: u64,
     /// Packets that arrived otherwise, by [fault](crate::bench::arrival).
