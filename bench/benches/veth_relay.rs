@@ -2,158 +2,141 @@
 //! return `XDP_TX`.
 //!
 //! `cargo bench -p turnpike-bench --bench veth_relay`, as root, after `cargo xtask build-ebpf`; two CPUs at the least.
+//! `-- --rounds N` for another number of rounds.
 //!
 //! Live frames go from a generator (CPU 0) through a veth pair to the program under test, whose end of the pair is polled
-//! by a kernel thread on CPU 1, and come back to a sink (CPU 0). A figure is the packets that came back in a second of
+//! by a kernel thread on CPU 1, and come back to a sink (CPU 0). A figure is the packets that came back whole in a second of
 //! CPU time of that thread: its polling, the program and the sending, neither generator nor sink. All subjects take turns.
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use aya::Ebpf;
-use aya::maps::PerCpuArray;
-use aya::programs::xdp::XdpLinkId;
-use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::programs::{Xdp, XdpMode};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use relay_common::bench::FLOWS;
-use turnpike_bench::templates::{Ends, V4, V6, bench_programs, channels};
+use turnpike_bench::figures::{Direction, Flow, Load, Outcome};
+use turnpike_bench::templates::{Ends, V4, V6, bench_programs, channels, path_of};
+use turnpike_bench::traffic::{FirstInLine, Traffic, Wire};
 use turnpike_tests::lab::{Namespace, veth};
 use turnpike_tests::xdp::Program;
 
 const ROUNDS: usize = 25;
-const FRAMES: u32 = 400_000;
 const DATA: [u8; 160] = [7; 160];
-/// Bytes before a frame that the generator takes off: the kernel begins a live frame 368 bytes into its page, drivers begin
-/// theirs at the start of a cache line.
-const TO_LINE: usize = 16;
 const NEAR: &str = "gen0";
 const FAR: &str = "nic0";
 
 fn main() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--rounds");
+    let rounds = arguments.nth(1).map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
     let namespace = Namespace::new();
     veth(&namespace, NEAR, &namespace, FAR);
+    let [own, relay] = [NEAR, FAR].map(|interface| namespace.mac(interface));
     namespace.enter(|| {
-        let poller = [(NEAR, 0), (FAR, 1)].map(|(interface, cpu)| poll_by_thread(interface, cpu))[1];
+        let [sink, poller] = [(NEAR, 0), (FAR, 1)].map(|(interface, cpu)| poll_by_thread(interface, cpu));
+        let _first = FirstInLine::put(sink).expect("another priority");
         pin(Pid::from_raw(0), 0);
         let mut subjects = Vec::new();
         for flows in [64, FLOWS] {
             for (name, ends) in [("v4 - v4", V4), ("v6 - v6", V6)] {
-                for to_peer in [true, false] {
-                    subjects.push(Subject::new(name, ends, to_peer, flows));
+                for direction in [Direction::ToPeer, Direction::ToClient] {
+                    subjects.push(Subject::new(name, ends, direction, flows));
                 }
             }
         }
-        for round in 0..=ROUNDS {
+        let mut floor = bench_programs(&[vec![0; 200]]);
+        let floor: &mut Xdp = floor.program_mut("swap_macs").expect("in the object").try_into().expect("XDP");
+        floor.load().expect("the verifier takes it");
+        let mut traffic = Traffic::new(NEAR, own, relay, &subjects[0].flows, Wire::Echo).expect("a generator");
+        let cpu = || cpu_time(poller) as f64 / 1e9;
+        for round in 0..=rounds {
             for subject in &mut subjects {
-                let floor = subject.run(poller, true);
-                let turnpike = subject.run(poller, false);
+                let link = floor.attach(FAR, XdpMode::Driver).expect("native XDP");
+                let swapped = subject.run(&mut traffic, Wire::Echo, &cpu);
+                floor.detach(link).expect("attached");
+                let link = subject.program.attach(FAR);
+                let relayed = subject.run(&mut traffic, Wire::Turn, &cpu);
+                subject.program.detach(link).expect("attached");
                 if round > 0 {
-                    subject.figures.push([turnpike, floor]);
+                    subject.figures.push([relayed, swapped]);
                 }
             }
         }
         println!(
-            "{:40} {:>8} {:>8} {:>6} {:>6} {:>6}   packets a CPU-second, medians of {ROUNDS}; ratio",
-            "", "relayed", "swapped", "min", "median", "max"
+            "{:40} {:>8} {:>8} {:>6} {:>6} {:>6} {:>8} {:>8}   packets a CPU-second, medians of {rounds}; ratio; packets \
+             a second made, and swapped",
+            "", "relayed", "swapped", "min", "median", "max", "made", "swapped"
         );
         subjects.iter().for_each(Subject::print);
     });
 }
 
-/// One way through the program over many flows, and the bench programs with its frames.
+/// One way through the program over many flows.
 struct Subject {
     name: String,
     program: Program,
-    bench: Ebpf,
-    frame: Vec<u8>,
-    figures: Vec<[f64; 2]>,
+    flows: Vec<Flow>,
+    load: Load,
+    figures: Vec<[Outcome; 2]>,
 }
 
 impl Subject {
-    fn new(families: &str, ends: Ends, to_peer: bool, flows: u32) -> Self {
+    fn new(families: &str, ends: Ends, direction: Direction, flows: u32) -> Self {
+        let to_peer = direction == Direction::ToPeer;
         let (program, frames) = channels(ends, to_peer, flows, index_of(FAR), &DATA);
-        let mut bench = bench_programs(&frames);
-        for name in ["generate", "sink", "swap_macs"] {
-            xdp(&mut bench, name).load().expect("the verifier takes it");
-        }
-        let direction = if to_peer { "client to peer" } else { "peer to client" };
-        let name = format!("{families}  {direction}  {flows:>6} flows");
+        let way = if to_peer { "client to peer" } else { "peer to client" };
+        let flow = |number| {
+            let path = path_of(ends, number);
+            Flow {
+                client: path.client.into(),
+                listener: path.listener.into(),
+                relayed: path.relayed.into(),
+                peer: path.peer.into(),
+                channel: path.channel.get(),
+            }
+        };
         Self {
-            name,
+            name: format!("{families}  {way}  {flows:>6} flows"),
             program,
-            bench,
-            frame: [vec![0; TO_LINE], frames[0].clone()].concat(),
+            flows: (0..flows).map(flow).collect(),
+            load: Load {
+                direction,
+                frame: frames[0].len() as u16,
+                rate: None,
+                burst: 1,
+                duration: Duration::from_millis(150),
+            },
             figures: Vec::new(),
         }
     }
 
-    /// Packets that came back in a second of the poller's CPU time.
-    fn run(&mut self, poller: Pid, floor: bool) -> f64 {
-        let sink = attach(&mut self.bench, "sink", NEAR);
-        let subject = if floor {
-            Subjects::Bench(attach(&mut self.bench, "swap_macs", FAR))
-        } else {
-            Subjects::Turnpike(self.program.attach(FAR))
-        };
-        self.generate(FRAMES / 10);
-        let before = (self.arrived(), cpu_time(poller));
-        self.generate(FRAMES);
-        let after = (self.arrived(), cpu_time(poller));
-        match subject {
-            Subjects::Bench(link) => xdp(&mut self.bench, "swap_macs").detach(link),
-            Subjects::Turnpike(link) => self.program.detach(link),
-        }
-        .expect("attached");
-        xdp(&mut self.bench, "sink").detach(sink).expect("attached");
-        let arrived = after.0 - before.0;
-        assert!(arrived > u64::from(FRAMES / 1000), "{}: {arrived} of {FRAMES} frames came back", self.name);
-        arrived as f64 * 1e9 / (after.1 - before.1) as f64
-    }
-
-    fn generate(&mut self, frames: u32) {
-        let mut context = [0; 24];
-        context[4..8].copy_from_slice(&(self.frame.len() as u32).to_ne_bytes());
-        context[12..16].copy_from_slice(&index_of(NEAR).to_ne_bytes());
-        let options = TestRunOptions {
-            data_in: Some(&self.frame),
-            ctx_in: Some(&context),
-            repeat: frames,
-            attrs: TestRunAttrs::new().xdp_live_frames(64),
-            ..TestRunOptions::new()
-        };
-        xdp(&mut self.bench, "generate").test_run(options).expect("live frames (kernel 5.18)");
-    }
-
-    fn arrived(&self) -> u64 {
-        let map =
-            PerCpuArray::<_, u64>::try_from(self.bench.map("ARRIVED").expect("there")).expect("counters");
-        map.get(&0, 0).expect("one").iter().sum()
+    fn run(&self, traffic: &mut Traffic, wire: Wire, cpu: &dyn Fn() -> f64) -> Outcome {
+        traffic.aim(&self.flows, wire).expect("as many as there may be");
+        let outcome = traffic.offer(&self.load, cpu).expect("live frames (kernel 5.18)");
+        assert!(outcome.arrived > outcome.sent / 1000, "{}: {outcome:?}", self.name);
+        assert_eq!(outcome.corrupt, 0, "{}: {:?}", self.name, traffic.faults());
+        outcome
     }
 
     fn print(&self) {
-        let median = |of: &dyn Fn(&[f64; 2]) -> f64| {
+        let median = |of: &dyn Fn(&[Outcome; 2]) -> f64| {
             let mut all: Vec<f64> = self.figures.iter().map(of).collect();
             all.sort_by(f64::total_cmp);
             (all[0], all[all.len() / 2], all[all.len() - 1])
         };
-        let (turnpike, floor) = (median(&|f| f[0]).1 / 1e6, median(&|f| f[1]).1 / 1e6);
-        let (least, ratio, most) = median(&|f| f[0] / f[1]);
-        println!("{:40} {turnpike:7.2}M {floor:7.2}M {least:6.2} {ratio:6.2} {most:6.2}", self.name);
+        let each = |of: &dyn Fn(&Outcome) -> f64, at: usize| median(&|f| of(&f[at])).1 / 1e6;
+        let relayed = each(&Outcome::packets_per_cpu_second, 0);
+        let swapped = each(&Outcome::packets_per_cpu_second, 1);
+        let (least, ratio, most) =
+            median(&|[relayed, swapped]| relayed.packets_per_cpu_second() / swapped.packets_per_cpu_second());
+        let made = each(&|outcome| outcome.sent as f64 / outcome.seconds, 1);
+        let back = each(&|outcome| outcome.arrived as f64 / outcome.seconds, 1);
+        println!(
+            "{:40} {relayed:7.2}M {swapped:7.2}M {least:6.2} {ratio:6.2} {most:6.2} {made:7.2}M {back:7.2}M",
+            self.name
+        );
     }
-}
-
-enum Subjects {
-    Bench(XdpLinkId),
-    Turnpike(XdpLinkId),
-}
-
-fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
-    ebpf.program_mut(name).expect("in the object").try_into().expect("XDP")
-}
-
-fn attach(ebpf: &mut Ebpf, name: &str, interface: &str) -> XdpLinkId {
-    xdp(ebpf, name).attach(interface, XdpMode::Driver).expect("native XDP")
 }
 
 fn index_of(interface: &str) -> u32 {

@@ -65,7 +65,8 @@ pub enum Wire {
 pub enum Generator {
     /// An XDP program by live frames (kernel 5.18).
     LiveFrames,
-    /// The kernel's pktgen, which makes datagrams of peers only, and does not measure latency.
+    /// The kernel's pktgen, which makes datagrams of peers only. The sink counts its packets and judges nothing else: they
+    /// do not say their flow. Written by the kernel's documentation and never run: no machine at hand has it.
     Pktgen(Pktgen),
 }
 
@@ -134,38 +135,50 @@ impl Traffic {
         flows: &[Flow],
         wire: Wire,
     ) -> Result<Self> {
-        let count = u32::try_from(flows.len()).unwrap_or(u32::MAX);
-        ensure!((1..=FLOWS).contains(&count), "a run has 1 to {FLOWS} flows, and {} were given", flows.len());
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/turnpike-bench-xdp.o");
         let object = std::fs::read(path)
             .with_context(|| format!("cannot read {path}; make it with `cargo xtask build-ebpf`"))?;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("TEMPLATES", 1)
-            .map_max_entries("OUTGOING", count)
-            .map_max_entries("EXPECTED", count)
+            .map_max_entries("OUTGOING", FLOWS)
+            .map_max_entries("EXPECTED", FLOWS)
             .load(&object)
             .context("the kernel refuses the bench's tables; run it as root")?;
         for name in ["generate", "sink"] {
             xdp(&mut ebpf, name)?.load().with_context(|| format!("the kernel refuses the program {name}"))?;
         }
         let tables = Tables {
-            outgoing: map::<Outgoing>(&ebpf, "OUTGOING", count)?,
-            expected: map::<Expected>(&ebpf, "EXPECTED", count)?,
+            outgoing: map::<Outgoing>(&ebpf, "OUTGOING", FLOWS)?,
+            expected: map::<Expected>(&ebpf, "EXPECTED", FLOWS)?,
             plan: map::<Plan>(&ebpf, "PLAN", 1)?,
             progress: map::<Progress>(&ebpf, "PROGRESS", 1)?,
         };
         let end = End::new(&mut ebpf, interface, Macs { own: own_mac, relay: relay_mac })?;
-        Ok(Self {
+        let mut traffic = Self {
             ebpf,
             ends: [end.clone(), end],
-            flows: flows.into(),
+            flows: Vec::new(),
             wire,
             generator: Generator::LiveFrames,
             made: None,
             tables,
             plan: Plan { check_mask: 15, ..Plan::default() },
             faults: [0; FAULTS],
-        })
+        };
+        traffic.aim(flows, wire)?;
+        Ok(traffic)
+    }
+
+    /// Goes on with other flows, or another subject: an interface takes one sink, and attaching it takes longer.
+    pub fn aim(&mut self, flows: &[Flow], wire: Wire) -> Result<()> {
+        let most = FLOWS as usize;
+        ensure!(
+            (1..=most).contains(&flows.len()),
+            "a run has 1 to {most} flows, and {} were given",
+            flows.len()
+        );
+        (self.flows, self.wire, self.made) = (flows.into(), wire, None);
+        Ok(())
     }
 
     /// Has peers on an interface of their own: what they send leaves by it, what is for them arrives there.
@@ -235,7 +248,7 @@ impl Traffic {
         self.faults = tally.faults;
         Ok(Outcome {
             sent: sent.packets,
-            arrived: tally.arrived,
+            arrived: tally.arrived + tally.pktgen,
             reordered: tally.reordered,
             corrupt: tally.faults.iter().sum(),
             seconds: sent.seconds,
@@ -309,7 +322,7 @@ impl Traffic {
         let (mut last, mut at) = (0, Instant::now());
         loop {
             let tally = Tally::of(&self.ebpf)?.since(before);
-            let seen = tally.arrived + tally.faults.iter().sum::<u64>();
+            let seen = tally.arrived + tally.pktgen + tally.faults.iter().sum::<u64>();
             if seen > last {
                 (last, at) = (seen, Instant::now());
             }
@@ -345,10 +358,11 @@ impl Counted for Tally {
         let tallies = counters::<[u64; size_of::<Tally>() / 8]>(ebpf, "TALLY")?;
         let mut sum = Self::default();
         for words in tallies.get(&0, 0)?.iter() {
-            let [arrived, reordered, late, summed, faults @ ..] = words;
+            let [arrived, reordered, late, pktgen, summed, faults @ ..] = words;
             sum.arrived += arrived;
             sum.reordered += reordered;
             sum.late += late;
+            sum.pktgen += pktgen;
             sum.summed += summed;
             sum.faults.iter_mut().zip(faults).for_each(|(sum, fault)| *sum += fault);
         }
@@ -360,6 +374,7 @@ impl Counted for Tally {
             arrived: self.arrived - before.arrived,
             reordered: self.reordered - before.reordered,
             late: self.late - before.late,
+            pktgen: self.pktgen - before.pktgen,
             summed: self.summed - before.summed,
             faults: std::array::from_fn(|i| self.faults[i] - before.faults[i]),
         }

@@ -10,6 +10,13 @@ use crate::wire::{
     Word, protocol,
 };
 
+/// What the data of pktgen's packets begins with (`PKTGEN_MAGIC` in the kernel's net/core/pktgen.c). Neither STUN nor
+/// ChannelData begins so.
+pub const PKTGEN: u32 = 0xbe9b_e955_u32.to_be();
+
+/// Its first half, host order.
+const PKTGEN_FIRST: u16 = 0xbe9b;
+
 /// Nothing is wrong with a packet.
 pub const WHOLE: u32 = 0;
 /// Its source or destination address is another one.
@@ -80,6 +87,12 @@ impl Arrival {
         fault: WHOLE,
     };
 
+    /// Whether it is of the kernel's pktgen, which does not say the flow.
+    #[inline(always)]
+    pub fn is_pktgen(&self) -> bool {
+        self.stamp.mark == PKTGEN
+    }
+
     /// The flow that the packet says it is of.
     #[inline(always)]
     pub fn flow(&self) -> u32 {
@@ -144,7 +157,7 @@ pub fn read<F: Frame + ?Sized>(frame: &F, arrival: &mut Arrival) -> bool {
     let first = { head.number }.get();
     let head_len = { head.len }.get();
     arrival.head = 0;
-    if (first >> 8) as u8 == MAGIC {
+    if (first >> 8) as u8 == MAGIC || first == PKTGEN_FIRST {
         arrival.data_len = arrival.udp_len.wrapping_sub(size_of::<Udp>() as u16);
         return read_stamp(frame, payload, arrival);
     }
@@ -176,7 +189,7 @@ fn read_stamp<F: Frame + ?Sized>(frame: &F, at: usize, arrival: &mut Arrival) ->
     let mark = stamp.mark;
     arrival.stamp =
         Stamp { mark, sequence: stamp.sequence, time_low: stamp.time_low, time_high: stamp.time_high };
-    mark.to_le() as u8 == MAGIC
+    mark.to_le() as u8 == MAGIC || mark == PKTGEN
 }
 
 /// Walks over the attributes of a message that begins at `start`, which may come in any order.

@@ -176,6 +176,8 @@ pub struct Tally {
     pub reordered: u64,
     /// Packets of a run before, which are not judged.
     pub late: u64,
+    /// Packets of the kernel's pktgen, which are counted and not judged.
+    pub pktgen: u64,
     /// Packets whose every byte was looked at.
     pub summed: u64,
     /// Packets that arrived otherwise, by [fault](crate::bench::arrival).
@@ -203,7 +205,7 @@ const STEPS: u32 = 5;
 /// Buckets of the histogram of latencies: up to 2^43 ns.
 pub const BUCKETS: u32 = 39 << STEPS;
 
-/// The bucket of so many nanoseconds: one for each number up to 2^[`STEPS`], then as many to each power of two.
+/// The bucket of so many nanoseconds: one for each number up to 32, then as many to each power of two.
 #[inline(always)]
 pub const fn bucket(ns: u64) -> u32 {
     let ns = if ns < 1 << 43 { ns } else { (1 << 43) - 1 };

@@ -31,6 +31,10 @@ fn sink(ctx: XdpContext) -> u32 {
     let (Some(plan), Some(tally)) = (PLAN.get(0), TALLY.get_ptr_mut(0)) else { return xdp_action::XDP_PASS };
     // SAFETY: this CPU's own element.
     let tally = unsafe { &mut *tally };
+    if arrival.is_pktgen() {
+        tally.pktgen += 1;
+        return xdp_action::XDP_DROP;
+    }
     if arrival.run() != plan.run {
         tally.late += 1;
         return xdp_action::XDP_DROP;
