@@ -21,9 +21,9 @@ pub struct Way<'a> {
     pub(crate) relays: u8,
     /// The packet is a Send indication.
     pub(crate) send: bool,
-    /// New UDP destination port.
-    pub(crate) dst_port: Be16,
     pub(crate) put: Put,
+    /// Bytes that are put before the data.
+    pub(crate) put_len: u16,
     /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
     pub(crate) peer_port: Be16,
     /// What a Data indication's transaction id is made of.
@@ -48,8 +48,8 @@ impl<'a> Way<'a> {
             hop,
             relays: 1,
             send: false,
-            dst_port: record.dst_port,
             put: if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing },
+            put_len: if record.channel.0 != 0 { channel::HEADER_LEN as u16 } else { 0 },
             peer_port: Be16(0),
             number: 0,
         }
@@ -68,12 +68,14 @@ impl<'a> Way<'a> {
             Some(second) => (second, 2, first.src_port),
             None => (first, 1, packet.peer_port),
         };
-        let put = if last.channel.0 == channel::INDICATION.0 {
-            Put::DataIndication
+        let (put, put_len) = if last.channel.0 == channel::INDICATION.0 {
+            let v4 = packet.peer.is_v4();
+            let len = if v4 { size_of::<DataHead<u32>>() } else { size_of::<DataHead<[u32; 4]>>() };
+            (Put::DataIndication, len as u16)
         } else if last.channel.0 != 0 {
-            Put::ChannelData
+            (Put::ChannelData, channel::HEADER_LEN as u16)
         } else {
-            Put::Nothing
+            (Put::Nothing, 0)
         };
         Self {
             first,
@@ -81,8 +83,8 @@ impl<'a> Way<'a> {
             hop,
             relays,
             send: packet.key.channel.0 == channel::INDICATION.0,
-            dst_port: if last.dst_port.0 != 0 { last.dst_port } else { packet.peer_port },
             put,
+            put_len,
             peer_port,
             number: 0,
         }
@@ -119,15 +121,12 @@ impl<'a> Way<'a> {
         self.first.way_back
     }
 
-    /// Bytes that are put before the data.
+    /// New UDP ports, source and destination.
     #[inline(always)]
-    pub(crate) fn put_len(&self, packet: &Packet) -> u16 {
-        match self.put {
-            Put::Nothing => 0,
-            Put::ChannelData => channel::HEADER_LEN as u16,
-            Put::DataIndication if packet.peer.is_v4() => size_of::<DataHead<u32>>() as u16,
-            Put::DataIndication => size_of::<DataHead<[u32; 4]>>() as u16,
-        }
+    pub(crate) fn ports(&self, packet: &Packet) -> [Be16; 2] {
+        // A permission is for all ports of the peer: the Send indication names one.
+        let named = self.send && self.last.dst_port.0 == 0;
+        [self.last.src_port, if named { packet.peer_port } else { self.last.dst_port }]
     }
 
     /// Zeros that are put after the data.
@@ -141,7 +140,7 @@ impl<'a> Way<'a> {
     #[inline(always)]
     pub(crate) fn udp_len(&self, packet: &Packet) -> u32 {
         size_of::<Udp>() as u32
-            + u32::from(self.put_len(packet))
+            + u32::from(self.put_len)
             + u32::from(packet.data_len)
             + u32::from(self.padding(packet))
     }
@@ -154,14 +153,14 @@ impl<'a> Way<'a> {
 
     /// What addresses and ports add to the UDP checksum's sum.
     #[inline(always)]
-    pub(crate) fn delta(&self, packet: &Packet) -> u64 {
-        let mut delta = u64::from(self.first.udp_delta);
+    pub(crate) fn delta(&self, packet: &Packet) -> u32 {
+        let mut delta = u32::from(self.first.udp_delta);
         if self.relays == 2 {
             // The first record's new addresses are the second one's old ones.
-            delta += u64::from(self.last.udp_delta);
+            delta += u32::from(self.last.udp_delta);
         }
         if self.send {
-            delta += u64::from(packet.peer_port.0);
+            delta += u32::from(packet.peer_port.0);
         }
         if self.put == Put::DataIndication {
             delta += checksum::removed(self.peer_port.0);
