@@ -22,6 +22,13 @@ pub const fn fold_halves(sum: u32) -> u16 {
     ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
+/// The sum of two words, folded.
+#[inline(always)]
+pub const fn add(a: u16, b: u16) -> u16 {
+    let sum = a as u32 + b as u32;
+    (sum + (sum >> 16)) as u16
+}
+
 /// Whether a sum that is not 0 [folds](fold) to 0xffff, as that of a range with its right checksum does: whether it is a
 /// multiple of 0xffff. Of an odd divisor the multiples, and they alone, times its inverse modulo 2^64 are no more than the
 /// largest quotient (Warren, "Hacker's Delight", section 10-17): one multiplication, where folding takes a dozen steps.
@@ -83,6 +90,9 @@ mod tests {
             assert_eq!(fold(sum), expected, "{sum:#x}");
             if sum != 0 {
                 assert_eq!(is_right(sum), expected == 0xffff, "{sum:#x}");
+            }
+            if sum <= 0xffff {
+                assert!(edges.iter().all(|&e| add(sum as u16, e as u16) == fold(sum + e)), "{sum:#x}");
             }
             if sum <= 0xffff_0000 {
                 assert_eq!(fold_halves(sum as u32), expected, "{sum:#x}");

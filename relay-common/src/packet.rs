@@ -74,8 +74,8 @@ impl Packet {
 
     /// Bytes of the IP packet.
     #[inline(always)]
-    pub const fn ip_packet_len(&self) -> u16 {
-        self.ip_len.wrapping_add(self.udp_len)
+    pub const fn ip_packet_len(&self) -> u32 {
+        self.ip_len as u32 + self.udp_len as u32
     }
 
     /// Where the UDP payload begins in the frame. The masks show the verifier a bound.
@@ -129,15 +129,11 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, settings: &Settings, packet: &mut Pac
 #[inline(always)]
 fn parse_v4<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Option<Reason> {
     let Some(ip) = frame.header::<Ipv4>(at) else { return Some(Reason::NotOurs) };
-    let plain = ip.version_ihl == Ipv4::PLAIN;
-    if ip.protocol != protocol::UDP || (!plain && ip.version_ihl >> 4 != 4) {
-        return Some(Reason::NotOurs);
+    if ip.version_ihl != Ipv4::PLAIN || ip.protocol != protocol::UDP {
+        return Some(refuse_v4(ip, packet));
     }
     packet.key.src.set_v4(ip.src);
     packet.key.dst.set_v4(ip.dst);
-    if !plain {
-        return Some(Reason::IpOptions);
-    }
     let fragment = ip.fragment;
     if fragment & Ipv4::FRAGMENT_MASK != 0 {
         return Some(Reason::Fragment);
@@ -157,6 +153,17 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     packet.tos = ip.tos;
     packet.ttl = ip.ttl;
     None
+}
+
+/// Why the flow table cannot be asked for a packet with such a header: it has options, or it is no IPv4 and UDP.
+#[inline(always)]
+fn refuse_v4(ip: &Ipv4, packet: &mut Packet) -> Reason {
+    if ip.protocol != protocol::UDP || ip.version_ihl >> 4 != 4 {
+        return Reason::NotOurs;
+    }
+    packet.key.src.set_v4(ip.src);
+    packet.key.dst.set_v4(ip.dst);
+    Reason::IpOptions
 }
 
 #[inline(always)]

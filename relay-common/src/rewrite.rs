@@ -31,11 +31,11 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
         return Reason::PeerExpired;
     }
     if to_peer && !way.send {
-        let payload = packet.udp_len.wrapping_sub((size_of::<Udp>() + channel::HEADER_LEN) as u16);
-        if packet.data_len > payload {
+        let claimed = (size_of::<Udp>() + channel::HEADER_LEN) as u32 + u32::from(packet.data_len);
+        if claimed > u32::from(packet.udp_len) {
             return Reason::ChannelDataLength;
         }
-        if packet.data_len < payload {
+        if claimed < u32::from(packet.udp_len) {
             // RFC 8656 section 12.5: padding over UDP is not required, and MUST be accepted.
             return Reason::Padding;
         }
@@ -48,8 +48,7 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
         return Reason::NoChecksum;
     }
     if packet.interface.has(Interface::VIRTUAL)
-        && packet.udp_checksum
-            == checksum::fold_halves(u32::from(way.first.pseudo_sum) + u32::from(Be16::new(packet.udp_len).0))
+        && packet.udp_checksum == checksum::add(way.first.pseudo_sum, Be16::new(packet.udp_len).0)
     {
         return Reason::UnfinishedChecksum;
     }
@@ -57,7 +56,7 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
         return Reason::NextHop;
     }
     let too_long = way.tells_peer() && usize::from(packet.data_len) > LONGEST;
-    if too_long || u32::from(way.hop.ip_len) + way.udp_len(packet) > u32::from(way.hop.mtu) {
+    if too_long || u32::from(way.hop.ip_len) + way.udp_len > u32::from(way.hop.mtu) {
         return Reason::TooBig;
     }
     if way.relays == 2 {
@@ -72,8 +71,8 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
 /// How many bytes longer the headers before the data become; negative when they shrink.
 #[inline(always)]
 pub fn growth(packet: &Packet, way: &Way<'_>) -> i32 {
-    let headers = i32::from(way.hop.l2_len) + i32::from(way.hop.ip_len) + size_of::<Udp>() as i32;
-    headers + i32::from(way.put_len) - i32::from(packet.data_at)
+    let end = i32::from(way.hop.l2_len) + i32::from(way.hop.ip_len) + way.udp_len as i32;
+    end - i32::from(way.padding(packet)) - i32::from(packet.data_len) - i32::from(packet.data_at)
 }
 
 /// How many bytes longer the frame becomes at its end: what the client put after its data comes off, and padding
@@ -91,7 +90,7 @@ pub fn write<F: FrameMut + ?Sized>(frame: &mut F, packet: &Packet, way: &Way<'_>
     if !write_l2(frame, way.hop) {
         return false;
     }
-    let udp_len = way.udp_len(packet) as u16;
+    let udp_len = way.udp_len as u16;
     // At most 22; the mask shows the verifier a bound.
     let at = usize::from(way.hop.l2_len & 0x1f);
     let (written, ip_len) = if way.hop.is_v4() {
@@ -137,7 +136,7 @@ fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, w
     let mixed = way.number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let id: TransactionId = [way.number as u32, mixed as u32, (mixed >> 32) as u32];
     let told = Endpoint { ip: packet.peer, port: way.peer_port };
-    let len = way.put_len - size_of::<Stun>() as u16 + packet.data_len + padding;
+    let len = (way.udp_len as u16).wrapping_sub((size_of::<Udp>() + size_of::<Stun>()) as u16);
     let stun = Stun { kind: kind::DATA_INDICATION, len: Be16::new(len), cookie: MAGIC_COOKIE, id };
     let data = Attribute { kind: attribute::DATA, len: Be16::new(packet.data_len) };
     let mut sum = stun.sum() + data.sum();

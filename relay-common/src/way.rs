@@ -22,8 +22,10 @@ pub struct Way<'a> {
     /// The packet is a Send indication.
     pub(crate) send: bool,
     pub(crate) put: Put,
-    /// Bytes that are put before the data.
-    pub(crate) put_len: u16,
+    /// The new UDP length. Wider than the field: the largest packet grows past it, and is [`Reason::TooBig`].
+    ///
+    /// [`Reason::TooBig`]: crate::reason::Reason::TooBig
+    pub(crate) udp_len: u32,
     /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
     pub(crate) peer_port: Be16,
     /// What a Data indication's transaction id is made of.
@@ -38,18 +40,37 @@ pub(crate) enum Put {
     DataIndication,
 }
 
+impl Put {
+    /// What is put before data that goes by this record of a channel, and its bytes.
+    #[inline(always)]
+    fn in_channel(record: &FlowRecord) -> (Self, u32) {
+        if record.channel.0 != 0 { (Put::ChannelData, channel::HEADER_LEN as u32) } else { (Put::Nothing, 0) }
+    }
+
+    /// Zeros that are put after the data.
+    #[inline(always)]
+    fn padding(self, packet: &Packet) -> u16 {
+        // RFC 8489 section 14: attributes end on multiples of four bytes.
+        if self == Put::DataIndication { packet.data_len.wrapping_neg() & 3 } else { 0 }
+    }
+}
+
+/// Bytes of a UDP header.
+const UDP_LEN: u32 = size_of::<Udp>() as u32;
+
 impl<'a> Way<'a> {
     /// The way of a channel, between client and peer.
     #[inline(always)]
-    pub fn channel(record: &'a FlowRecord, hop: &'a NextHop) -> Self {
+    pub fn channel(packet: &Packet, record: &'a FlowRecord, hop: &'a NextHop) -> Self {
+        let (put, put_len) = Put::in_channel(record);
         Self {
             first: record,
             last: record,
             hop,
             relays: 1,
             send: false,
-            put: if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing },
-            put_len: if record.channel.0 != 0 { channel::HEADER_LEN as u16 } else { 0 },
+            put,
+            udp_len: UDP_LEN + put_len + u32::from(packet.data_len),
             peer_port: Be16(0),
             number: 0,
         }
@@ -71,12 +92,11 @@ impl<'a> Way<'a> {
         let (put, put_len) = if last.channel.0 == channel::INDICATION.0 {
             let v4 = packet.peer.is_v4();
             let len = if v4 { size_of::<DataHead<u32>>() } else { size_of::<DataHead<[u32; 4]>>() };
-            (Put::DataIndication, len as u16)
-        } else if last.channel.0 != 0 {
-            (Put::ChannelData, channel::HEADER_LEN as u16)
+            (Put::DataIndication, len as u32)
         } else {
-            (Put::Nothing, 0)
+            Put::in_channel(last)
         };
+        let padding = u32::from(put.padding(packet));
         Self {
             first,
             last,
@@ -84,7 +104,7 @@ impl<'a> Way<'a> {
             relays,
             send: packet.key.channel.0 == channel::INDICATION.0,
             put,
-            put_len,
+            udp_len: UDP_LEN + put_len + u32::from(packet.data_len) + padding,
             peer_port,
             number: 0,
         }
@@ -132,17 +152,7 @@ impl<'a> Way<'a> {
     /// Zeros that are put after the data.
     #[inline(always)]
     pub(crate) fn padding(&self, packet: &Packet) -> u16 {
-        // RFC 8489 section 14: attributes end on multiples of four bytes.
-        if self.put == Put::DataIndication { packet.data_len.wrapping_neg() & 3 } else { 0 }
-    }
-
-    /// The new UDP length. Wider than the field: the largest packet grows past it, and is [`Reason::TooBig`].
-    #[inline(always)]
-    pub(crate) fn udp_len(&self, packet: &Packet) -> u32 {
-        size_of::<Udp>() as u32
-            + u32::from(self.put_len)
-            + u32::from(packet.data_len)
-            + u32::from(self.padding(packet))
+        self.put.padding(packet)
     }
 
     /// Whether every IP header on the way is IPv4.
