@@ -20,7 +20,7 @@ use crate::wire::stun::{
 use crate::wire::{ChannelData, FrameMut, Header, Ipv4, Ipv6, Udp, Word, protocol};
 
 /// Decides on a packet whose key is the record's, before its first byte is changed; [`Reason::verdict`] says what the
-/// reason means. `now` is in the unit of [`FlowRecord::deadline`].
+/// reason means. `now` is in the unit of [`FlowRecord::deadline`](crate::flow::FlowRecord::deadline).
 #[inline(always)]
 pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
     let to_peer = way.first.to_peer();
