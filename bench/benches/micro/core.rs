@@ -56,21 +56,22 @@ fn bench_requests(c: &mut Criterion) {
     // The second core is for what leaves something behind, which each time is taken away beside the clock.
     let mut sim = server();
     client.learn_nonce(&mut sim);
-    let allocate = client.signed(Method::ALLOCATE, |b| {
-        b.requested_transport(17);
-    });
-    let end = client.signed(Method::REFRESH, |b| {
-        b.lifetime(Duration::ZERO);
-    });
     let server = RefCell::new((sim, Outputs::default()));
     group.bench_function("allocate", |b| {
+        // Each request is new: one that was seen before is answered as before.
         let ended = || {
             let (sim, out) = &mut *server.borrow_mut();
+            let end = client.signed(Method::REFRESH, |b| {
+                b.lifetime(Duration::ZERO);
+            });
             handle(sim, out, Input::FromClient { five_tuple, datagram: &end });
+            client.signed(Method::ALLOCATE, |b| {
+                b.requested_transport(17);
+            })
         };
-        let allocated = |()| {
+        let allocated = |datagram: Vec<u8>| {
             let (sim, out) = &mut *server.borrow_mut();
-            handle(sim, out, Input::FromClient { five_tuple, datagram: &allocate });
+            handle(sim, out, Input::FromClient { five_tuple, datagram: &datagram });
             let [Output::OpenRelay { allocation, .. }] = out.items[..] else { panic!("{:?}", out.items) };
             handle(sim, out, Input::RelayOpened { allocation, outcome: Ok(()) })
         };
