@@ -13,7 +13,7 @@ use crate::stun::{self, Attributes};
 use crate::wire::stun::{
     MAGIC_COOKIE, Stun, TransactionId, XorAddress, attribute, family, kind, mask, xor_port,
 };
-use crate::wire::{DONT_FRAGMENT, Frame, FrameMut, Header, Ipv4, Ipv6, Udp, Word, protocol};
+use crate::wire::{Frame, FrameMut, Header, Ipv4, Ipv6, Udp, Word, protocol};
 
 /// The longest request that is answered. What pads a request (SOFTWARE and the like) is read for its checksums only.
 pub const LONGEST_REQUEST: u16 = 128;
@@ -217,8 +217,7 @@ impl IpHeader for Ipv4 {
             version_ihl: Ipv4::PLAIN,
             tos: 0,
             total_len: Be16::new(udp_len + size_of::<Ipv4>() as u16),
-            id: Be16(0),
-            fragment: DONT_FRAGMENT,
+            fragment: Ipv4::DONT_FRAGMENT,
             ttl: TTL,
             protocol: protocol::UDP,
             checksum: 0,

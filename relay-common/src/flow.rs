@@ -321,7 +321,7 @@ impl FlowRecord {
         let at = if key.channel == channel::INDICATION { key.dst.xor(&self.dst) } else { key.dst };
         let old = sum(&key.src, &at, key.src_port, key.dst_port);
         let new = sum(&self.src, &self.dst, self.src_port, self.dst_port);
-        self.udp_delta = checksum::fold(u64::from(new) + checksum::removed(old));
+        self.udp_delta = checksum::fold_halves(u32::from(new) + checksum::removed(old));
         let protocol = Be16::new(u16::from(crate::wire::protocol::UDP));
         self.pseudo_sum = checksum::fold(key.src.sum() + at.sum() + u64::from(protocol.0));
         self.ip_sum = checksum::fold(checksum::word(self.src.0[3]) + checksum::word(self.dst.0[3]));

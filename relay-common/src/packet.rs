@@ -8,8 +8,8 @@ use crate::interface::Interface;
 use crate::reason::Reason;
 use crate::tables::Settings;
 use crate::wire::{
-    ChannelData, DONT_FRAGMENT, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet,
-    FRAGMENT_MASK, Frame, Ipv4, Ipv6, MAX_TAGS, Udp, VlanTag, is_extension, protocol,
+    ChannelData, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Frame, Ipv4, Ipv6,
+    MAX_TAGS, Udp, VlanTag, is_extension, protocol,
 };
 
 /// What the rewrite needs to know of a packet, whatever its family and direction.
@@ -29,21 +29,20 @@ pub struct Packet {
     pub udp_len: u16,
     /// UDP checksum as it came.
     pub udp_checksum: u16,
-    /// Bytes of the UDP payload before the application data: a ChannelData header, or a Send indication's header and
-    /// attributes; none from a peer.
-    pub head: u16,
+    /// Where the application data begins in the frame: behind the UDP header, and behind a ChannelData header or a Send
+    /// indication's header and attributes.
+    pub data_at: u16,
     /// Bytes of application data, host order; as ChannelData claims them, which may be more than there are.
     pub data_len: u16,
-    /// The sum of what the client put around the data, all of which is taken away.
-    pub taken: u32,
+    /// What taking away all that the client put around the data adds to the UDP checksum's sum.
+    pub removed: u32,
     /// The peer that a Send indication names, or that a Data indication will tell.
     pub peer: NetIp,
     /// The peer's port: the one that a Send indication names, or that a peer's packet comes from.
     pub peer_port: Be16,
-    /// IPv4 identification as it came.
-    pub id: Be16,
-    /// DF as it came, in place in the fragment field; set for IPv6, whose routers never fragment.
-    pub dont_fragment: Be16,
+    /// IPv4 identification and DF as they came, as they lie in [`Ipv4::fragment`]; DF alone for IPv6, whose routers never
+    /// fragment.
+    pub fragment: u32,
     /// DSCP and ECN.
     pub tos: u8,
     /// TTL or hop limit as it came.
@@ -64,7 +63,7 @@ impl Packet {
     pub fn forget(&mut self) {
         self.key.set_ports(Be16(0), Be16(0), Be16(0));
         (self.l2_len, self.ip_len, self.udp_len, self.udp_checksum) = (0, 0, 0, 0);
-        (self.head, self.data_len, self.taken) = (0, 0, 0);
+        (self.data_at, self.data_len, self.removed) = (0, 0, 0);
     }
 
     /// Whether the packet came as IPv4.
@@ -75,8 +74,8 @@ impl Packet {
 
     /// Bytes of the IP packet.
     #[inline(always)]
-    pub const fn ip_packet_len(&self) -> u16 {
-        self.ip_len.wrapping_add(self.udp_len)
+    pub const fn ip_packet_len(&self) -> u32 {
+        self.ip_len as u32 + self.udp_len as u32
     }
 
     /// Where the UDP payload begins in the frame. The masks show the verifier a bound.
@@ -130,16 +129,13 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, settings: &Settings, packet: &mut Pac
 #[inline(always)]
 fn parse_v4<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Option<Reason> {
     let Some(ip) = frame.header::<Ipv4>(at) else { return Some(Reason::NotOurs) };
-    if ip.protocol != protocol::UDP || ip.version_ihl >> 4 != 4 {
-        return Some(Reason::NotOurs);
+    if ip.version_ihl != Ipv4::PLAIN || ip.protocol != protocol::UDP {
+        return Some(refuse_v4(ip, packet));
     }
     packet.key.src.set_v4(ip.src);
     packet.key.dst.set_v4(ip.dst);
-    if ip.version_ihl != Ipv4::PLAIN {
-        return Some(Reason::IpOptions);
-    }
     let fragment = ip.fragment;
-    if fragment.0 & FRAGMENT_MASK.0 != 0 {
+    if fragment & Ipv4::FRAGMENT_MASK != 0 {
         return Some(Reason::Fragment);
     }
     let total_len = { ip.total_len }.get();
@@ -147,17 +143,27 @@ fn parse_v4<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     if total_len < ip_len + UDP_LEN || !frame.holds(at + usize::from(total_len)) {
         return Some(Reason::BadLength);
     }
-    if checksum::fold(ip.sum()) != 0xffff {
+    if !checksum::is_right(ip.sum()) {
         // RFC 1812 section 5.2.2; the new header is built, not patched, and must not launder a broken one.
         return Some(Reason::BadChecksum);
     }
     packet.ip_len = ip_len;
     packet.udp_len = total_len - ip_len;
-    packet.id = ip.id;
-    packet.dont_fragment = Be16(fragment.0 & DONT_FRAGMENT.0);
+    packet.fragment = fragment & (Ipv4::ID_MASK | Ipv4::DONT_FRAGMENT);
     packet.tos = ip.tos;
     packet.ttl = ip.ttl;
     None
+}
+
+/// Why the flow table cannot be asked for a packet with such a header: it has options, or it is no IPv4 and UDP.
+#[inline(always)]
+fn refuse_v4(ip: &Ipv4, packet: &mut Packet) -> Reason {
+    if ip.protocol != protocol::UDP || ip.version_ihl >> 4 != 4 {
+        return Reason::NotOurs;
+    }
+    packet.key.src.set_v4(ip.src);
+    packet.key.dst.set_v4(ip.dst);
+    Reason::IpOptions
 }
 
 #[inline(always)]
@@ -184,7 +190,7 @@ fn parse_v6<F: Frame + ?Sized>(frame: &F, at: usize, packet: &mut Packet) -> Opt
     }
     packet.ip_len = ip_len as u16;
     packet.udp_len = payload_len;
-    packet.dont_fragment = DONT_FRAGMENT;
+    packet.fragment = Ipv4::DONT_FRAGMENT;
     packet.tos = (word >> 20) as u8;
     packet.ttl = ip.hop_limit;
     None
@@ -206,9 +212,11 @@ fn parse_udp<F: Frame + ?Sized>(
     }
     packet.udp_len = udp_len;
     packet.udp_checksum = udp.checksum;
+    let data_at = at + size_of::<Udp>();
     let port = { udp.dst_port }.get();
     if port >= settings.first_port && port <= settings.last_port {
         packet.peer_port = udp.src_port;
+        packet.data_at = data_at as u16;
         packet.data_len = udp_len - UDP_LEN;
         return None;
     }
@@ -217,7 +225,7 @@ fn parse_udp<F: Frame + ?Sized>(
     if udp_len < UDP_LEN + channel::HEADER_LEN as u16 {
         return Some(Reason::Malformed);
     }
-    let Some(header) = frame.header::<ChannelData>(at + size_of::<Udp>()) else {
+    let Some(header) = frame.header::<ChannelData>(data_at) else {
         return Some(Reason::BadLength);
     };
     let number = header.number;
@@ -225,8 +233,8 @@ fn parse_udp<F: Frame + ?Sized>(
         return Some(if number.get() < channel::MIN { Reason::Stun } else { Reason::Malformed });
     }
     packet.key.set_ports(udp.src_port, udp.dst_port, number);
-    packet.head = channel::HEADER_LEN as u16;
+    packet.data_at = (data_at + channel::HEADER_LEN) as u16;
     packet.data_len = { header.len }.get();
-    packet.taken = u32::from(number.0) + u32::from({ header.len }.0);
+    packet.removed = checksum::removed(number.0) + checksum::removed({ header.len }.0);
     None
 }

@@ -17,10 +17,10 @@ use crate::way::{Put, Way};
 use crate::wire::stun::{
     Attribute, DataHead, MAGIC_COOKIE, Stun, TransactionId, XorAddress, attribute, kind,
 };
-use crate::wire::{ChannelData, DONT_FRAGMENT, FrameMut, Header, Ipv4, Ipv6, Udp, Word, protocol};
+use crate::wire::{ChannelData, FrameMut, Header, Ipv4, Ipv6, Udp, Word, protocol};
 
 /// Decides on a packet whose key is the record's, before its first byte is changed; [`Reason::verdict`] says what the
-/// reason means. `now` is in the unit of [`FlowRecord::deadline`].
+/// reason means. `now` is in the unit of [`FlowRecord::deadline`](crate::flow::FlowRecord::deadline).
 #[inline(always)]
 pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
     let to_peer = way.first.to_peer();
@@ -31,11 +31,11 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
         return Reason::PeerExpired;
     }
     if to_peer && !way.send {
-        let payload = packet.udp_len.wrapping_sub((size_of::<Udp>() + channel::HEADER_LEN) as u16);
-        if packet.data_len > payload {
+        let claimed = (size_of::<Udp>() + channel::HEADER_LEN) as u32 + u32::from(packet.data_len);
+        if claimed > u32::from(packet.udp_len) {
             return Reason::ChannelDataLength;
         }
-        if packet.data_len < payload {
+        if claimed < u32::from(packet.udp_len) {
             // RFC 8656 section 12.5: padding over UDP is not required, and MUST be accepted.
             return Reason::Padding;
         }
@@ -48,8 +48,7 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
         return Reason::NoChecksum;
     }
     if packet.interface.has(Interface::VIRTUAL)
-        && packet.udp_checksum
-            == checksum::fold(u64::from(way.first.pseudo_sum) + u64::from(Be16::new(packet.udp_len).0))
+        && packet.udp_checksum == checksum::add(way.first.pseudo_sum, Be16::new(packet.udp_len).0)
     {
         return Reason::UnfinishedChecksum;
     }
@@ -57,7 +56,7 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
         return Reason::NextHop;
     }
     let too_long = way.tells_peer() && usize::from(packet.data_len) > LONGEST;
-    if too_long || u32::from(way.hop.ip_len) + way.udp_len(packet) > u32::from(way.hop.mtu) {
+    if too_long || u32::from(way.hop.ip_len) + way.udp_len > u32::from(way.hop.mtu) {
         return Reason::TooBig;
     }
     if way.relays == 2 {
@@ -72,19 +71,15 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
 /// How many bytes longer the headers before the data become; negative when they shrink.
 #[inline(always)]
 pub fn growth(packet: &Packet, way: &Way<'_>) -> i32 {
-    let put = i32::from(way.hop.l2_len) + i32::from(way.hop.ip_len) + i32::from(way.put_len(packet));
-    put - i32::from(packet.l2_len) - i32::from(packet.ip_len) - i32::from(packet.head)
+    let end = i32::from(way.hop.l2_len) + i32::from(way.hop.ip_len) + way.udp_len as i32;
+    end - i32::from(way.padding(packet)) - i32::from(packet.data_len) - i32::from(packet.data_at)
 }
 
 /// How many bytes longer the frame becomes at its end: what the client put after its data comes off, and padding
 /// goes on. `frame_len` is the frame's length as it came.
 #[inline(always)]
 pub fn growth_behind(packet: &Packet, way: &Way<'_>, frame_len: usize) -> i32 {
-    let data_end = i32::from(packet.l2_len)
-        + i32::from(packet.ip_len)
-        + size_of::<Udp>() as i32
-        + i32::from(packet.head)
-        + i32::from(packet.data_len);
+    let data_end = i32::from(packet.data_at) + i32::from(packet.data_len);
     data_end + i32::from(way.padding(packet)) - frame_len as i32
 }
 
@@ -95,7 +90,7 @@ pub fn write<F: FrameMut + ?Sized>(frame: &mut F, packet: &Packet, way: &Way<'_>
     if !write_l2(frame, way.hop) {
         return false;
     }
-    let udp_len = way.udp_len(packet) as u16;
+    let udp_len = way.udp_len as u16;
     // At most 22; the mask shows the verifier a bound.
     let at = usize::from(way.hop.l2_len & 0x1f);
     let (written, ip_len) = if way.hop.is_v4() {
@@ -109,24 +104,23 @@ pub fn write<F: FrameMut + ?Sized>(frame: &mut F, packet: &Packet, way: &Way<'_>
 
     let at = at + ip_len;
     // The UDP length counts twice, in the header and in the pseudo header (RFC 768).
-    let lengths = u64::from(Be16::new(udp_len).0) + checksum::removed(Be16::new(packet.udp_len).0);
-    let mut delta = way.delta(packet) + 2 * lengths + checksum::removed_words(packet.taken);
+    let lengths = u32::from(Be16::new(udp_len).0) + checksum::removed(Be16::new(packet.udp_len).0);
+    let mut delta = way.delta(packet) + 2 * lengths + packet.removed;
     match way.put {
         Put::Nothing => {}
         Put::ChannelData => {
             let Some(header) = frame.header_mut::<ChannelData>(at + size_of::<Udp>()) else { return false };
             header.number = way.last.channel;
             header.len = Be16::new(packet.data_len);
-            delta += u64::from(way.last.channel.0) + u64::from(header.len.0);
+            delta += u32::from(way.last.channel.0) + u32::from(header.len.0);
         }
         Put::DataIndication => {
             let Some(sum) = write_data(frame, at + size_of::<Udp>(), packet, way) else { return false };
-            delta += sum;
+            delta += u32::from(sum);
         }
     }
     let Some(udp) = frame.header_mut::<Udp>(at) else { return false };
-    udp.src_port = way.last.src_port;
-    udp.dst_port = way.dst_port;
+    [udp.src_port, udp.dst_port] = way.ports(packet);
     udp.len = Be16::new(udp_len);
     udp.checksum = match packet.udp_checksum {
         0 => 0, // RFC 768: the sender made none, and both sides are IPv4
@@ -137,39 +131,41 @@ pub fn write<F: FrameMut + ?Sized>(frame: &mut F, packet: &Packet, way: &Way<'_>
 
 /// Makes the data a Data indication (RFC 8656 section 11.4), and gives what that adds to the UDP checksum's sum.
 #[inline(always)]
-fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, way: &Way<'_>) -> Option<u64> {
+fn write_data<F: FrameMut + ?Sized>(frame: &mut F, at: usize, packet: &Packet, way: &Way<'_>) -> Option<u16> {
     let padding = way.padding(packet);
     let more = u64::from(way.random).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let id: TransactionId = [way.random, more as u32, (more >> 32) as u32];
     let told = Endpoint { ip: packet.peer, port: way.peer_port };
-    let len = way.put_len(packet) - size_of::<Stun>() as u16 + packet.data_len + padding;
+    let len = (way.udp_len as u16).wrapping_sub((size_of::<Udp>() + size_of::<Stun>()) as u16);
     let stun = Stun { kind: kind::DATA_INDICATION, len: Be16::new(len), cookie: MAGIC_COOKIE, id };
     let data = Attribute { kind: attribute::DATA, len: Be16::new(packet.data_len) };
     let mut sum = stun.sum() + data.sum();
-    if told.ip.is_v4() {
+    let head_len = if told.ip.is_v4() {
         let address = XorAddress::<u32>::new(&told);
         let len = Be16::new(size_of::<XorAddress<u32>>() as u16);
         let peer = Attribute { kind: attribute::XOR_PEER_ADDRESS, len };
         *frame.header_mut(at)? = DataHead { stun, peer, address, data };
         sum += peer.sum() + address.sum();
+        size_of::<DataHead<u32>>()
     } else {
         let address = XorAddress::<[u32; 4]>::new(&told, &id);
         let len = Be16::new(size_of::<XorAddress<[u32; 4]>>() as u16);
         let peer = Attribute { kind: attribute::XOR_PEER_ADDRESS, len };
         *frame.header_mut(at)? = DataHead { stun, peer, address, data };
         sum += peer.sum() + address.sum();
-    }
+        size_of::<DataHead<[u32; 4]>>()
+    };
     // The kernel zeroes what it adds, but where the frame was longer than its packet, other bytes lie here. Data and padding
     // end on a word, whose last bytes are the padding.
     if padding > 0 {
         let whole = (usize::from(packet.data_len) & LONGEST) + usize::from(padding);
-        let end = at + usize::from(way.put_len(packet)) + whole;
+        let end = at + head_len + whole;
         // Opaque, or the compiler compares where the word ends and goes back from there, and masked for a bound: Linux
         // 6.1's verifier knows a pointer from where it was compared on.
         let last = black_box(end - size_of::<Word>()) & 0x7fff;
         frame.header_mut::<Word>(last)?.0 &= (u32::MAX << (8 * padding)).to_be();
     }
-    Some(sum)
+    Some(checksum::fold(sum))
 }
 
 #[inline(always)]
@@ -201,12 +197,11 @@ fn write_v4<F: FrameMut + ?Sized>(
     let ttl = packet.ttl.wrapping_sub(way.relays);
     // An IPv6 packet is never fragmented on its way, so what was one is not either.
     let was_v6 = way.relays == 2 && !way.first.dst.is_v4();
-    let dont_fragment = if was_v6 { DONT_FRAGMENT } else { packet.dont_fragment };
     // RFC 6864 section 4.1: the identification of a packet that is never fragmented means nothing.
-    let id = if dont_fragment.0 != 0 { Be16(0) } else { packet.id };
+    let whole = was_v6 || packet.fragment & Ipv4::DONT_FRAGMENT != 0;
+    let second = if whole { Ipv4::DONT_FRAGMENT } else { packet.fragment };
     // By words, not by fields: a third of the stores.
     let first = pair(u16::from_ne_bytes([Ipv4::PLAIN, packet.tos]), total_len.0);
-    let second = pair(id.0, dont_fragment.0);
     let third = u16::from_ne_bytes([ttl, protocol::UDP]);
     let sum = checksum::word(first) + checksum::word(second) + u64::from(third) + u64::from(way.last.ip_sum);
     let third = pair(third, !checksum::fold(sum));

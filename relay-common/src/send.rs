@@ -10,7 +10,7 @@ use crate::flow::FlowKey;
 use crate::packet::{LONGEST, Packet};
 use crate::reason::Reason;
 use crate::wire::stun::{Attribute, Stun, XorAddress, attribute, family, kind};
-use crate::wire::{DONT_FRAGMENT, Frame, Udp, Word};
+use crate::wire::{Frame, Ipv4, Udp, Word};
 
 /// How many attributes are walked over: a client sends two to four.
 const MOST_ATTRIBUTES: usize = 6;
@@ -40,7 +40,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, packet: &mut Packet) -> Option<Reason
     let (mut head, mut data_len) = (0, 0);
     let mut peer = NetIp::default();
     let mut port = Be16(0);
-    let mut dont_fragment = packet.dont_fragment;
+    let mut fragment = packet.fragment;
     let mut fingerprint = false;
     for _ in 0..MOST_ATTRIBUTES {
         if at >= end {
@@ -102,7 +102,7 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, packet: &mut Packet) -> Option<Reason
             }
         } else if kind.0 == attribute::DONT_FRAGMENT.0 && len == 0 {
             // RFC 8656 section 13: to be ignored where either side is IPv6, whose header has no place for it.
-            dont_fragment = DONT_FRAGMENT;
+            fragment = Ipv4::DONT_FRAGMENT;
         } else if kind.get() >= attribute::FIRST_OPTIONAL {
             fingerprint = kind.0 == attribute::FINGERPRINT.0;
             if padded > LONGEST_SKIPPED {
@@ -125,10 +125,10 @@ pub fn parse<F: Frame + ?Sized>(frame: &F, packet: &mut Packet) -> Option<Reason
     if at != end || head == 0 || port.0 == 0 {
         return Some(Reason::Stun);
     }
-    packet.head = head as u16;
+    packet.data_at = (start + head) as u16;
     packet.data_len = data_len as u16;
-    packet.taken = u32::from(checksum::fold(sum));
-    packet.dont_fragment = dont_fragment;
+    packet.removed = checksum::removed(checksum::fold(sum));
+    packet.fragment = fragment;
     packet.peer = peer;
     packet.peer_port = port;
     let client = Endpoint { ip: packet.key.src, port: packet.key.src_port };

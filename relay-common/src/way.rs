@@ -21,9 +21,11 @@ pub struct Way<'a> {
     pub(crate) relays: u8,
     /// The packet is a Send indication.
     pub(crate) send: bool,
-    /// New UDP destination port.
-    pub(crate) dst_port: Be16,
     pub(crate) put: Put,
+    /// The new UDP length. Wider than the field: the largest packet grows past it, and is [`Reason::TooBig`].
+    ///
+    /// [`Reason::TooBig`]: crate::reason::Reason::TooBig
+    pub(crate) udp_len: u32,
     /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
     pub(crate) peer_port: Be16,
     /// What a Data indication's transaction id is made of.
@@ -38,18 +40,37 @@ pub(crate) enum Put {
     DataIndication,
 }
 
+impl Put {
+    /// What is put before data that goes by this record of a channel, and its bytes.
+    #[inline(always)]
+    fn in_channel(record: &FlowRecord) -> (Self, u32) {
+        if record.channel.0 != 0 { (Put::ChannelData, channel::HEADER_LEN as u32) } else { (Put::Nothing, 0) }
+    }
+
+    /// Zeros that are put after the data.
+    #[inline(always)]
+    fn padding(self, packet: &Packet) -> u16 {
+        // RFC 8489 section 14: attributes end on multiples of four bytes.
+        if self == Put::DataIndication { packet.data_len.wrapping_neg() & 3 } else { 0 }
+    }
+}
+
+/// Bytes of a UDP header.
+const UDP_LEN: u32 = size_of::<Udp>() as u32;
+
 impl<'a> Way<'a> {
     /// The way of a channel, between client and peer.
     #[inline(always)]
-    pub fn channel(record: &'a FlowRecord, hop: &'a NextHop) -> Self {
+    pub fn channel(packet: &Packet, record: &'a FlowRecord, hop: &'a NextHop) -> Self {
+        let (put, put_len) = Put::in_channel(record);
         Self {
             first: record,
             last: record,
             hop,
             relays: 1,
             send: false,
-            dst_port: record.dst_port,
-            put: if record.channel.0 != 0 { Put::ChannelData } else { Put::Nothing },
+            put,
+            udp_len: UDP_LEN + put_len + u32::from(packet.data_len),
             peer_port: Be16(0),
             random: 0,
         }
@@ -68,21 +89,22 @@ impl<'a> Way<'a> {
             Some(second) => (second, 2, first.src_port),
             None => (first, 1, packet.peer_port),
         };
-        let put = if last.channel.0 == channel::INDICATION.0 {
-            Put::DataIndication
-        } else if last.channel.0 != 0 {
-            Put::ChannelData
+        let (put, put_len) = if last.channel.0 == channel::INDICATION.0 {
+            let v4 = packet.peer.is_v4();
+            let len = if v4 { size_of::<DataHead<u32>>() } else { size_of::<DataHead<[u32; 4]>>() };
+            (Put::DataIndication, len as u32)
         } else {
-            Put::Nothing
+            Put::in_channel(last)
         };
+        let padding = u32::from(put.padding(packet));
         Self {
             first,
             last,
             hop,
             relays,
             send: packet.key.channel.0 == channel::INDICATION.0,
-            dst_port: if last.dst_port.0 != 0 { last.dst_port } else { packet.peer_port },
             put,
+            udp_len: UDP_LEN + put_len + u32::from(packet.data_len) + padding,
             peer_port,
             random: 0,
         }
@@ -119,31 +141,18 @@ impl<'a> Way<'a> {
         self.first.way_back
     }
 
-    /// Bytes that are put before the data.
+    /// New UDP ports, source and destination.
     #[inline(always)]
-    pub(crate) fn put_len(&self, packet: &Packet) -> u16 {
-        match self.put {
-            Put::Nothing => 0,
-            Put::ChannelData => channel::HEADER_LEN as u16,
-            Put::DataIndication if packet.peer.is_v4() => size_of::<DataHead<u32>>() as u16,
-            Put::DataIndication => size_of::<DataHead<[u32; 4]>>() as u16,
-        }
+    pub(crate) fn ports(&self, packet: &Packet) -> [Be16; 2] {
+        // A permission is for all ports of the peer: the Send indication names one.
+        let named = self.send && self.last.dst_port.0 == 0;
+        [self.last.src_port, if named { packet.peer_port } else { self.last.dst_port }]
     }
 
     /// Zeros that are put after the data.
     #[inline(always)]
     pub(crate) fn padding(&self, packet: &Packet) -> u16 {
-        // RFC 8489 section 14: attributes end on multiples of four bytes.
-        if self.put == Put::DataIndication { packet.data_len.wrapping_neg() & 3 } else { 0 }
-    }
-
-    /// The new UDP length. Wider than the field: the largest packet grows past it, and is [`Reason::TooBig`].
-    #[inline(always)]
-    pub(crate) fn udp_len(&self, packet: &Packet) -> u32 {
-        size_of::<Udp>() as u32
-            + u32::from(self.put_len(packet))
-            + u32::from(packet.data_len)
-            + u32::from(self.padding(packet))
+        self.put.padding(packet)
     }
 
     /// Whether every IP header on the way is IPv4.
@@ -154,14 +163,14 @@ impl<'a> Way<'a> {
 
     /// What addresses and ports add to the UDP checksum's sum.
     #[inline(always)]
-    pub(crate) fn delta(&self, packet: &Packet) -> u64 {
-        let mut delta = u64::from(self.first.udp_delta);
+    pub(crate) fn delta(&self, packet: &Packet) -> u32 {
+        let mut delta = u32::from(self.first.udp_delta);
         if self.relays == 2 {
             // The first record's new addresses are the second one's old ones.
-            delta += u64::from(self.last.udp_delta);
+            delta += u32::from(self.last.udp_delta);
         }
         if self.send {
-            delta += u64::from(packet.peer_port.0);
+            delta += u32::from(packet.peer_port.0);
         }
         if self.put == Put::DataIndication {
             delta += checksum::removed(self.peer_port.0);

@@ -17,7 +17,10 @@ impl<'c> Linear<'c> {
     /// there may be more of it (in a program that declares `xdp.frags`), whose length is asked for.
     #[inline(always)]
     pub(crate) fn new(ctx: &'c XdpContext, pieces: bool) -> Self {
-        Self { ctx, data: ctx.data(), end: ctx.data_end(), pieces }
+        let data = ctx.data();
+        // SAFETY: no packet lies at the address 0. Else the compiler looks, as a reference is never null.
+        unsafe { core::hint::assert_unchecked(data != 0) };
+        Self { ctx, data, end: ctx.data_end(), pieces }
     }
 
     #[inline(always)]

@@ -43,9 +43,9 @@ fn run<const PIECES: bool>(ctx: &XdpContext) -> u32 {
     let Some(desk) = maps::DESK.get_ptr_mut(0) else { return xdp_action::XDP_PASS };
     // SAFETY: this CPU's own element, and nothing else of this program runs on this CPU meanwhile.
     let desk = unsafe { &mut *desk };
-    let settings = maps::settings();
     desk.packet.forget();
     look_up_interface(ctx, &mut desk.packet);
+    let settings = maps::settings();
     match packet::parse(&Linear::new(ctx, PIECES), settings, &mut desk.packet) {
         None => {}
         Some(Reason::Stun) => return other_ways::take(ctx, desk, Kind::Stun),
@@ -157,7 +157,7 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
         return pass(packet, Reason::Changed);
     }
 
-    let way = Way::channel(flow, hop);
+    let way = Way::channel(packet, flow, hop);
     let now = clock::now(maps::settings());
     let reason = decide(ctx, packet, &way, hop, now);
     if !reason.forwards() {
@@ -208,7 +208,7 @@ pub(crate) fn decide(ctx: &XdpContext, packet: &Packet, way: &Way<'_>, hop: &Nex
 #[inline(never)]
 fn keep(ctx: &XdpContext, packet: &Packet, flow: &FlowRecord, hop: &NextHop) -> u32 {
     let ctx = opaque_context(ctx);
-    let reason = decide(&ctx, packet, &Way::channel(flow, hop), hop, clock::now(maps::settings()));
+    let reason = decide(&ctx, packet, &Way::channel(packet, flow, hop), hop, clock::now(maps::settings()));
     match reason.verdict() {
         Verdict::Forward => pass(packet, Reason::Changed),
         Verdict::Pass => pass(packet, reason),
@@ -252,7 +252,7 @@ fn may_leave(ctx: &XdpContext, packet: &Packet, hop: &NextHop) -> bool {
 /// Whether the packet lies in more than one piece, the headers in the first.
 #[inline(always)]
 pub(crate) fn is_in_pieces(ctx: &XdpContext, packet: &Packet) -> bool {
-    Linear::new(ctx, false).frame_len() < usize::from(packet.l2_len) + usize::from(packet.ip_packet_len())
+    Linear::new(ctx, false).frame_len() < usize::from(packet.l2_len) + packet.ip_packet_len() as usize
 }
 
 /// The verdict that sends the packet to its next hop; XDP_DROP where there is no device for it.

@@ -1,5 +1,6 @@
 //! What the end-to-end and packet tests share.
 
+pub mod bpf;
 pub mod frames;
 pub mod lab;
 pub mod xdp;

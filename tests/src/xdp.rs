@@ -86,7 +86,7 @@ impl Program {
 
     /// Packets come by an interface with these flags, whose counters are of slot 1.
     fn load_on(entry: &'static str, buckets: u32, records: u32, flags: u32) -> Self {
-        let object = turnpike::datapath::object().expect("an eBPF object: cargo xtask build-ebpf");
+        let object = object();
         let mut random = StdRng::seed_from_u64(1);
         let seed: HashSeed = std::array::from_fn(|_| random.random());
         static CLOCK: OnceLock<TickClock> = OnceLock::new();
@@ -128,6 +128,21 @@ impl Program {
     /// Detaches it again.
     pub fn detach(&mut self, link: XdpLinkId) -> Result<(), ProgramError> {
         self.xdp_mut().detach(link)
+    }
+
+    /// The loaded object.
+    pub(crate) fn ebpf(&self) -> &Ebpf {
+        &self.ebpf
+    }
+
+    /// The name of the program's entry.
+    pub(crate) fn entry(&self) -> &'static str {
+        self.entry
+    }
+
+    /// What is fixed for its life.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn xdp_mut(&mut self) -> &mut Xdp {
@@ -266,7 +281,7 @@ impl Program {
     pub fn run_quickly<'a>(&self, frame: &[u8], out: &'a mut [u8]) -> (Verdict, &'a [u8]) {
         let options = TestRunOptions { data_in: Some(frame), data_out: Some(out), ..TestRunOptions::new() };
         let result = self.xdp().test_run(options).expect("BPF_PROG_TEST_RUN");
-        (verdict(result.return_value), &out[..result.data_size_out as usize])
+        (Verdict::of(result.return_value), &out[..result.data_size_out as usize])
     }
 
     /// Runs the program on a frame.
@@ -290,7 +305,7 @@ impl Program {
                 (a != b).then(|| (r, a.packets - b.packets))
             })
             .collect();
-        let run = Run { verdict: verdict(result.return_value), frame: out, counted };
+        let run = Run { verdict: Verdict::of(result.return_value), frame: out, counted };
         for (reason, _) in &run.counted {
             let meant = match run.verdict {
                 Verdict::Tx | Verdict::Redirect => reason::Verdict::Forward,
@@ -332,15 +347,23 @@ impl Program {
     }
 }
 
-fn verdict(code: u32) -> Verdict {
-    match code {
-        0 => Verdict::Aborted,
-        1 => Verdict::Drop,
-        2 => Verdict::Pass,
-        3 => Verdict::Tx,
-        4 => Verdict::Redirect,
-        code => panic!("verdict {code}"),
+impl Verdict {
+    /// The verdict that a program returns as this number.
+    pub(crate) fn of(code: u32) -> Self {
+        match code {
+            0 => Verdict::Aborted,
+            1 => Verdict::Drop,
+            2 => Verdict::Pass,
+            3 => Verdict::Tx,
+            4 => Verdict::Redirect,
+            code => panic!("verdict {code}"),
+        }
     }
+}
+
+/// The eBPF object that this was built with.
+pub fn object() -> &'static [u8] {
+    turnpike::datapath::object().expect("an eBPF object: cargo xtask build-ebpf")
 }
 
 /// A binding's path out of a test's addresses.

@@ -18,11 +18,6 @@ pub mod protocol {
     pub const DESTINATION: u8 = 60;
 }
 
-/// The DF bit of [`Ipv4::fragment`].
-pub const DONT_FRAGMENT: Be16 = Be16::new(0x4000);
-/// More fragments, or an offset: set on every fragment, clear on every whole packet.
-pub const FRAGMENT_MASK: Be16 = Be16::new(0x3fff);
-
 /// Whether an IPv6 next header is an extension header that UDP may stand behind.
 #[inline(always)]
 pub const fn is_extension(next: u8) -> bool {
@@ -39,10 +34,8 @@ pub struct Ipv4 {
     pub tos: u8,
     /// Bytes of header and payload.
     pub total_len: Be16,
-    /// Identification.
-    pub id: Be16,
-    /// Flags and fragment offset.
-    pub fragment: Be16,
+    /// Identification, flags and fragment offset; network order.
+    pub fragment: u32,
     /// Time to live.
     pub ttl: u8,
     /// Protocol of the payload.
@@ -58,6 +51,12 @@ pub struct Ipv4 {
 impl Ipv4 {
     /// `version_ihl` of a header without options.
     pub const PLAIN: u8 = 0x45;
+    /// The DF bit of [`fragment`](Self::fragment).
+    pub const DONT_FRAGMENT: u32 = 0x4000_u32.to_be();
+    /// More fragments, or an offset, in it: set on every fragment, clear on every whole packet.
+    pub const FRAGMENT_MASK: u32 = 0x3fff_u32.to_be();
+    /// The identification in it.
+    pub const ID_MASK: u32 = 0xffff_0000_u32.to_be();
 
     /// The sum of the header's ten 16-bit words; folds to 0xffff when the checksum is right.
     #[inline(always)]

@@ -8,7 +8,7 @@ mod udp;
 pub use ethernet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, MAX_TAGS, VlanTag,
 };
-pub use ip::{DONT_FRAGMENT, FRAGMENT_MASK, Ipv4, Ipv6, is_extension, protocol};
+pub use ip::{Ipv4, Ipv6, is_extension, protocol};
 pub use udp::{ChannelData, Udp};
 
 /// A header: any bytes are a valid value, and it has no alignment.

@@ -88,7 +88,7 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
     }
     let ethernet = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
     let hop = NextHop { ifindex: 1, mtu: u16::MAX, ..NextHop::with_header(&ethernet) };
-    let way = Way::channel(&record, &hop);
+    let way = Way::channel(&packet, &record, &hop);
     if rewrite::decide(&packet, &way, 0) != Reason::ToPeer {
         return None;
     }

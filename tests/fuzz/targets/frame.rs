@@ -146,7 +146,7 @@ fuzz_target!(|input: Input| {
         mtu: input.mtu,
         ..NextHop::with_header(&ethernet(input.tags % 3, record.dst.is_v4()))
     };
-    let way = Way::channel(&record, &hop);
+    let way = Way::channel(&packet, &record, &hop);
     match rewrite::decide(&packet, &way, input.now.into()) {
         Reason::ToPeer | Reason::ToClient => {}
         _ => return,
