@@ -68,6 +68,9 @@ fn render(status: &Status) -> Screen {
     );
     screen.rows("realm", iter::once(&status.realm).chain(&status.other_realms).map(|name| printable(name)));
     screen.row("shards", status.shards);
+    if !status.relay_sockets.is_empty() {
+        screen.row("sockets", printable(&status.relay_sockets));
+    }
     settings(&mut screen, status);
     screen.row("data path", status.datapath);
     screen.rows("", interface_lines(&status.interfaces));
