@@ -12,6 +12,7 @@
 #[cfg(target_arch = "bpf")]
 mod program {
     use core::arch::asm;
+    use core::mem::offset_of;
 
     use aya_ebpf::bindings::{BPF_F_MMAPABLE, bpf_sk_lookup, sk_action};
     use aya_ebpf::macros::{map, sk_lookup};
@@ -41,13 +42,29 @@ mod program {
     const UDP: u32 = 17;
     const INET6: u32 = 10;
 
-    /// A field of the context: read by itself, as the verifier takes no two at once.
-    macro_rules! field {
-        ($lookup:expr, $($field:tt)+) => {
-            // SAFETY: the program's own context; volatile, so that loads are not merged.
-            unsafe { (&raw const (*$lookup).$($field)+).read_volatile() }
-        };
+    /// A word of the context. In assembly, as the verifier takes only loads of single words at fixed offsets, and the
+    /// compiler would choose an address and then load.
+    #[inline(always)]
+    fn word<const OFFSET: usize>(lookup: *const bpf_sk_lookup) -> u32 {
+        let value: u64;
+        // SAFETY: a field of the program's own context.
+        unsafe {
+            asm!(
+                "{value} = *(u32 *)({lookup} + {offset})",
+                value = out(reg) value,
+                lookup = in(reg) lookup,
+                offset = const OFFSET,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        value as u32
     }
+
+    const FAMILY: usize = offset_of!(bpf_sk_lookup, family);
+    const PROTOCOL: usize = offset_of!(bpf_sk_lookup, protocol);
+    const PORT: usize = offset_of!(bpf_sk_lookup, local_port);
+    const IP4: usize = offset_of!(bpf_sk_lookup, local_ip4);
+    const IP6: usize = offset_of!(bpf_sk_lookup, local_ip6);
 
     #[sk_lookup]
     fn turnpike_lookup(ctx: SkLookupContext) -> u32 {
@@ -59,22 +76,22 @@ mod program {
     #[inline(always)]
     fn steer(ctx: &SkLookupContext) -> Option<()> {
         let lookup: *const bpf_sk_lookup = ctx.lookup;
-        let port = field!(lookup, local_port);
+        let port = word::<PORT>(lookup);
         // SAFETY: a static that nobody writes while the program runs; volatile, or the compiler would fold in the zeros.
         let [first, last] = unsafe { (&raw const RANGE).read_volatile() };
-        if port < u32::from(first) || port > u32::from(last) || field!(lookup, protocol) != UDP {
+        if port < u32::from(first) || port > u32::from(last) || word::<PROTOCOL>(lookup) != UDP {
             return None;
         }
-        let ipv6 = field!(lookup, family) == INET6;
+        let ipv6 = word::<FAMILY>(lookup) == INET6;
         let address = if ipv6 {
             [
-                field!(lookup, local_ip6[0]),
-                field!(lookup, local_ip6[1]),
-                field!(lookup, local_ip6[2]),
-                field!(lookup, local_ip6[3]),
+                word::<{ IP6 }>(lookup),
+                word::<{ IP6 + 4 }>(lookup),
+                word::<{ IP6 + 8 }>(lookup),
+                word::<{ IP6 + 12 }>(lookup),
             ]
         } else {
-            [0, 0, 0xffff_u32.to_be(), field!(lookup, local_ip4)]
+            [0, 0, 0xffff_u32.to_be(), word::<IP4>(lookup)]
         };
         // SAFETY: written once, before the program is attached.
         let address = unsafe { ADDRESSES.get(&address) }?;
