@@ -116,3 +116,78 @@ fn about(from: IpAddr, to: IpAddr, ports: &[u8; 4], icmp: Icmp) -> IcmpError {
     let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
     IcmpError { relayed: SocketAddr::new(from, port(0)), peer: SocketAddr::new(to, port(2)), icmp }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "Fragmentation needed" for 1,300 bytes, about UDP from 192.0.2.1:50000 to 198.51.100.2:9.
+    fn too_big() -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 203, 0, 113, 1, 192, 0, 2, 1];
+        packet.extend([3, 4, 0, 0, 0, 0, 5, 20]);
+        packet.extend([0x45, 0, 5, 220, 0, 0, 0x40, 0, 63, UDP, 0, 0, 192, 0, 2, 1, 198, 51, 100, 2]);
+        packet.extend([0xc3, 0x50, 0, 9, 5, 200, 0, 0]);
+        sign(&mut packet);
+        packet
+    }
+
+    fn sign(packet: &mut [u8]) {
+        packet[22..24].fill(0);
+        let checksum = !fold(raw::sum(&packet[20..]));
+        packet[22..24].copy_from_slice(&checksum.to_ne_bytes());
+    }
+
+    #[test]
+    fn an_error_is_about_the_packet_that_it_quotes() {
+        let expected = IcmpError {
+            relayed: "192.0.2.1:50000".parse().unwrap(),
+            peer: "198.51.100.2:9".parse().unwrap(),
+            icmp: Icmp { kind: 3, code: 4, data: 1300 },
+        };
+        assert_eq!(read(false, &too_big()), Some(expected));
+    }
+
+    #[test]
+    fn broken_messages_and_those_about_something_else_are_nothing() {
+        let whole = too_big();
+        for length in 0..whole.len() - 4 {
+            let mut cut = whole[..length].to_vec();
+            if length > 24 {
+                sign(&mut cut);
+            }
+            assert_eq!(read(false, &cut), None, "{length} bytes");
+        }
+        // A checksum that is wrong, TCP, a later fragment.
+        for (at, value, sealed) in [(27, 21, false), (37, 6, true), (35, 1, true)] {
+            let mut other = whole.clone();
+            other[at] = value;
+            if sealed {
+                sign(&mut other);
+            }
+            assert_eq!(read(false, &other), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn ipv6_errors_are_read_with_and_without_a_fragment_header() {
+        let mut message = vec![2, 0, 0, 0, 0, 0, 5, 0, 0x60, 0, 0, 0, 0, 16, UDP, 64];
+        message.extend([[0x20, 1], [0xd, 0xb8]].concat());
+        message.extend([0; 11]);
+        message.push(1);
+        message.extend([[0x20, 1], [0xd, 0xb8]].concat());
+        message.extend([0; 11]);
+        message.push(2);
+        let ports = [0xc3, 0x50, 0, 9];
+        let expected = IcmpError {
+            relayed: "[2001:db8::1]:50000".parse().unwrap(),
+            peer: "[2001:db8::2]:9".parse().unwrap(),
+            icmp: Icmp { kind: 2, code: 0, data: 1280 },
+        };
+        assert_eq!(read(true, &[&message[..], &ports].concat()), Some(expected));
+        message[14] = FRAGMENT;
+        let first = [&message[..], &[UDP, 0, 0, 1, 0, 0, 0, 0], &ports].concat();
+        assert_eq!(read(true, &first), Some(expected));
+        let later = [&message[..], &[UDP, 0, 0, 9, 0, 0, 0, 0], &ports].concat();
+        assert_eq!(read(true, &later), None);
+    }
+}

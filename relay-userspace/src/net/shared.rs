@@ -146,7 +146,7 @@ impl Shed {
 /// Why each allocation has a socket of its own.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotShared {
-    #[error("the raw socket that sends for all allocations is not to be had: {0}; it needs CAP_NET_RAW")]
+    #[error("a raw socket, to send for all allocations or to hear ICMP errors, is not to be had: {0}{advice}", advice = advice(.0))]
     Raw(#[source] io::Error),
     #[error("a socket for the allocations of a shard is not to be had: {0}")]
     Socket(#[source] io::Error),
@@ -154,6 +154,16 @@ pub(super) enum NotShared {
     Lookup(#[from] LookupError),
     #[error("the kernel does not list its UDP sockets, among which are the ports of other programs: {0}")]
     Foreign(#[source] io::Error),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; it needs CAP_NET_RAW",
+        io::ErrorKind::AddrNotAvailable => {
+            "; every relay address must be one of this host when the server starts"
+        }
+        _ => "",
+    }
 }
 
 /// Opens the sockets of all shards and attaches the program that leads datagrams to them.
