@@ -59,7 +59,7 @@ impl Shard {
                 let Some(route) = self.relay(socket, peer.0, Reason::ToPeer, arrival) else { return };
                 let route = Route { dont_fragment, ..route };
                 match token.filter(|_| self.relays.shared().is_some()) {
-                    Some(token) => self.to_peer_raw(token, relayed, route, payload, arrival),
+                    Some(token) => self.push_raw(token, relayed, route, payload, arrival),
                     None => self.batch.push(route, &[], payload, arrival),
                 }
             }
@@ -92,7 +92,7 @@ impl Shard {
     }
 
     /// Queues a datagram to a peer for the raw socket of its relay address, if that can send it.
-    fn to_peer_raw(
+    fn push_raw(
         &mut self,
         token: RelayToken,
         relayed: RelayAddr,
