@@ -25,7 +25,7 @@ use nix::unistd::Pid;
 use turnpike::net::{RelaySockets, Server, ServerConfig};
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::turn::{RelayAddress, Shared};
-use turnpike_tests::lab::{Namespace, veth};
+use turnpike_tests::lab::{Namespace, veth, wait_for};
 
 const PAYLOAD: [u8; 160] = [7; 160];
 /// Datagrams on their way at once: what a busy shard finds.
@@ -93,7 +93,8 @@ impl Subject {
         if sockets == RelaySockets::Auto {
             assert_eq!(server.why_each_has_a_socket(), None, "this bench compares both");
         }
-        let shard = *shards().difference(&before).next().expect("the shard's thread");
+        // A thread takes its name as it starts.
+        let shard = wait_for("the shard's thread", || shards().difference(&before).next().copied());
         pin(Pid::from_raw(shard), 1);
         let peer = clients.enter(|| socket_at(&address));
         Self {
