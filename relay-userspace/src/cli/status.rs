@@ -251,6 +251,7 @@ relaying     198.51.100.1/10.0.0.2   ports 49152-65535
 realm        example.org
              north.example
 shards       2
+sockets      shared by the allocations of a shard
 data path    auto
              eth0       xdp
              eth1       xdp-generic
@@ -293,6 +294,7 @@ responses
         let shown = render(&status).to_string();
         let expected = "\
 shards       2
+sockets      shared by the allocations of a shard
 settings     the last reload failed (see the log); those read 3h 12m ago hold
              waiting for a restart: listen, relay.ports
 data path    auto";
