@@ -19,6 +19,7 @@ pub mod packet;
 pub mod reason;
 pub mod rewrite;
 pub mod send;
+pub mod steer;
 pub mod strangers;
 pub mod stun;
 pub mod tables;

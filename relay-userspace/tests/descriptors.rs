@@ -9,13 +9,16 @@ mod server;
 
 use client::Client;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use turnpike::net::{RelaySockets, Server, ServerConfig};
 use turnpike::stun::ErrorCode;
 
 #[test]
 fn without_descriptors_clients_are_told_so_and_served_again_later() {
     // The server raises the soft limit to the hard one.
     setrlimit(Resource::RLIMIT_NOFILE, 20, 100).unwrap();
-    let server = server::start(1);
+    // Shared ones would serve them all.
+    let config = server::config(1, server::ANY_PORT);
+    let server = Server::start(ServerConfig { relay_sockets: RelaySockets::Each, ..config }).unwrap();
     assert_eq!(getrlimit(Resource::RLIMIT_NOFILE), Ok((100, 100)));
 
     let mut clients: Vec<_> = (0..60).map(|_| Client::new(server.listeners()[0])).collect();

@@ -12,8 +12,8 @@ use crate::shell::{root, run, step};
 use crate::toolchain::{self, Compiler, Core};
 
 const TARGET: &str = "bpfel-unknown-none";
-/// The crate's binaries: the server's program, and the one that the benchmark times it with.
-const PROGRAMS: &[&str] = &["turnpike-xdp", "turnpike-bench-xdp"];
+/// The crate's binaries: the server's programs, for packets and for sockets, and those that the benchmark times it with.
+const PROGRAMS: &[&str] = &["turnpike-xdp", "turnpike-lookup", "turnpike-bench-xdp"];
 
 const RUSTFLAGS: &[&str] = &[
     // 32-bit jumps and registers. Kernel 5.1; v4 would need 6.6.
@@ -68,7 +68,7 @@ pub(crate) fn cargo(compiler: &Compiler) -> Command {
     cargo.env("RUSTC", &compiler.rustc);
     if compiler.core == Core::Prebuilt {
         // The crates that need an unstable feature (assembly for BPF), on a stable compiler.
-        cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf,turnpike_xdp");
+        cargo.env("RUSTC_BOOTSTRAP", "aya_ebpf,turnpike_xdp,turnpike_lookup");
     }
     // Build scripts look for the compiler on the PATH: this one must come before rustup's stand-ins.
     let mut path: Vec<PathBuf> = compiler.cargo.parent().into_iter().map(PathBuf::from).collect();

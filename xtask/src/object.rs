@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-/// Whether this is a relocatable ELF file for little-endian BPF with an XDP program and type information.
+/// Whether this is a relocatable ELF file for little-endian BPF with an XDP or socket lookup program and type information.
 pub(crate) fn check(object: &[u8]) -> Result<()> {
     let Some(header) = object.get(..64) else { bail!("it is only {} bytes long", object.len()) };
     ensure!(header.starts_with(b"\x7fELF"), "it is no ELF file");
@@ -11,8 +11,9 @@ pub(crate) fn check(object: &[u8]) -> Result<()> {
     ensure!(number(header, 18, 2) == Some(247), "it is not for BPF");
     let Some(names) = section_names(object) else { bail!("its table of sections is cut off") };
     // `xdp`, `xdp.frags` or `xdp/...`, by what the program declares.
-    let is_xdp = |name: &&[u8]| name.split(|byte| b"./".contains(byte)).next() == Some(b"xdp");
-    ensure!(names.iter().any(is_xdp), "it lacks an XDP program");
+    let kind = |name: &[u8]| name.split(|byte| b"./".contains(byte)).next().map(<[u8]>::to_vec);
+    let is_ours = |name: &&[u8]| matches!(kind(name).as_deref(), Some(b"xdp" | b"sk_lookup"));
+    ensure!(names.iter().any(is_ours), "it lacks an XDP or socket lookup program");
     ensure!(names.contains(&&b".BTF"[..]), "it lacks type information");
     Ok(())
 }
@@ -83,7 +84,7 @@ mod tests {
         let error = check(&elf(247, &[".strtab", "xdp", ".BTF.ext"])).unwrap_err();
         assert_eq!(error.to_string(), "it lacks type information");
         let error = check(&elf(247, &[".strtab", ".text", ".BTF"])).unwrap_err();
-        assert_eq!(error.to_string(), "it lacks an XDP program");
+        assert_eq!(error.to_string(), "it lacks an XDP or socket lookup program");
     }
 
     #[test]

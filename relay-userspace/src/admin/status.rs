@@ -34,6 +34,9 @@ pub struct Status {
     pub relay_addresses: Vec<String>,
     /// The ports of these, `FIRST-LAST`.
     pub relay_ports: String,
+    /// What allocations receive and send by, and why. Empty until the server is ready.
+    #[serde(default)]
+    pub relay_sockets: String,
     /// The settings that hold.
     pub reload: Reload,
     /// What `--datapath` asked for.

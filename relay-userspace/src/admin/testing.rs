@@ -32,6 +32,7 @@ pub(crate) fn busy_status() -> Status {
         listeners: vec!["udp://10.0.0.2:3478".into(), "udp://10.0.0.3:3478".into()],
         relay_addresses: vec!["198.51.100.1/10.0.0.2".into()],
         relay_ports: "49152-65535".into(),
+        relay_sockets: "shared by the allocations of a shard".into(),
         reload: Reload { successful: true, read: 1_700_000_000, waiting: Vec::new() },
         datapath: Request::Auto,
         interfaces: vec![

@@ -8,6 +8,7 @@ use crate::config::{
     Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span, StrangerRate, User,
 };
 use crate::datapath::Request;
+use crate::net::RelaySockets;
 use crate::policy::Cidr;
 use crate::stun::PasswordAlgorithm;
 use crate::turn::{RedirectWhen, RelayAddress};
@@ -17,7 +18,7 @@ use crate::turn::{RedirectWhen, RelayAddress};
 pub(super) struct SettingsFlags {
     /// Read settings from this TOML file. Without it no file is read
     ///
-    /// Keys are the flags' names: listen, realm, shards, mobility, software; [relay] addresses, ports; [auth] users, users-file,
+    /// Keys are the flags' names: listen, realm, shards, mobility, software; [relay] addresses, ports, sockets; [auth] users, users-file,
     /// secrets, secrets-file, password-algorithms, secret-algorithms; [[realms]] name, listeners, origins and the first
     /// four of [auth], which have no flags; [datapath] mode, interfaces, max-bindings, answer-bindings; [peers] allow, deny;
     /// [[peers.override]] users, realms, allow, deny, which has no flags; [discovery] enabled; [alternate] servers,
@@ -46,6 +47,13 @@ pub(super) struct SettingsFlags {
     /// Keep other programs out of them: sysctl net.ipv4.ip_local_reserved_ports=49152-65535
     #[arg(long, value_name = "FIRST-LAST", help_heading = "Network")]
     relay_ports: Option<PortRange>,
+
+    /// What allocations receive and send by [default: auto]
+    ///
+    /// auto: one socket for all allocations of a thread, where the kernel and the privileges are there (CAP_BPF, CAP_NET_ADMIN
+    /// and CAP_NET_RAW), else as each. each: a socket, and a file descriptor, for each allocation.
+    #[arg(long, value_enum, value_name = "SOCKETS", help_heading = "Network", hide_possible_values = true)]
+    relay_sockets: Option<RelaySockets>,
 
     /// Threads that serve clients [default: one for each CPU]
     #[arg(long, value_name = "N", help_heading = "Network")]
@@ -217,7 +225,11 @@ impl SettingsFlags {
             shards: self.shards,
             mobility: self.mobility.then_some(true),
             software: self.software.then_some(true),
-            relay: Relay { addresses: self.relay_address, ports: self.relay_ports },
+            relay: Relay {
+                addresses: self.relay_address,
+                ports: self.relay_ports,
+                sockets: self.relay_sockets,
+            },
             auth: Auth {
                 users: self.user,
                 users_file: self.users_file,
@@ -279,7 +291,7 @@ mod tests {
     #[test]
     fn flags_say_the_same_as_the_file() {
         let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 --mobility --software \
-             --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --user alice:a:b --auth-secret old \
+             --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --relay-sockets each --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 --no-answer-bindings \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
              --alternate-server 192.0.2.9:443 --alternate-server [2001:db8::9] --alternate-domain turn2.example.org \
@@ -293,7 +305,7 @@ mod tests {
             shards = 2
             mobility = true
             software = true
-            relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000" }
+            relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000", sockets = "each" }
             datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5, answer-bindings = false }
             peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
             discovery = { enabled = true }

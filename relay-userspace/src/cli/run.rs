@@ -128,6 +128,7 @@ fn start(settings: &Settings, core: Arc<CoreConfig>) -> Result<(Server, Datapath
         shards: settings.shards,
         core,
         shared: shared.clone(),
+        relay_sockets: settings.relay_sockets,
         fast_path: Box::new(move |shard| writers[shard].take().expect("a shard is started once")),
     })?;
     Ok((server, datapath, shared))

@@ -179,6 +179,7 @@ impl Source for Running {
             listeners: settings.listen.iter().map(ToString::to_string).collect(),
             relay_addresses: settings.relay_addresses.iter().map(ToString::to_string).collect(),
             relay_ports: settings.relay_ports.to_string(),
+            relay_sockets: String::new(),
             reload: held.reload.clone(),
             datapath: settings.datapath,
             interfaces: Vec::new(),
@@ -226,6 +227,10 @@ impl Source for Running {
 
 fn count(status: &mut Status, server: &Server, datapath: &Datapath, shared: &Shared) {
     let stats = server.stats();
+    status.relay_sockets = match server.why_each_has_a_socket() {
+        None => "shared by the allocations of a shard".into(),
+        Some(why) => format!("one for each allocation: {why}"),
+    };
     let table = datapath.occupancy();
     status.interfaces = datapath.interfaces();
     let counted = status.interfaces.iter().filter_map(|interface| {

@@ -68,6 +68,9 @@ fn render(status: &Status) -> Screen {
     );
     screen.rows("realm", iter::once(&status.realm).chain(&status.other_realms).map(|name| printable(name)));
     screen.row("shards", status.shards);
+    if !status.relay_sockets.is_empty() {
+        screen.row("sockets", printable(&status.relay_sockets));
+    }
     settings(&mut screen, status);
     screen.row("data path", status.datapath);
     screen.rows("", interface_lines(&status.interfaces));
@@ -248,6 +251,7 @@ relaying     198.51.100.1/10.0.0.2   ports 49152-65535
 realm        example.org
              north.example
 shards       2
+sockets      shared by the allocations of a shard
 data path    auto
              eth0       xdp
              eth1       xdp-generic
@@ -290,6 +294,7 @@ responses
         let shown = render(&status).to_string();
         let expected = "\
 shards       2
+sockets      shared by the allocations of a shard
 settings     the last reload failed (see the log); those read 3h 12m ago hold
              waiting for a restart: listen, relay.ports
 data path    auto";

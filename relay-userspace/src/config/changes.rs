@@ -44,6 +44,7 @@ impl Settings {
             shards,
             relay_addresses,
             relay_ports,
+            relay_sockets,
             users,
             secrets,
             datapath,
@@ -71,6 +72,7 @@ impl Settings {
         waiting.value("shards", &self.shards, &shards);
         waiting.value("relay.addresses", &all(&self.relay_addresses), &all(&relay_addresses));
         waiting.value("relay.ports", &self.relay_ports, &relay_ports);
+        waiting.value("relay.sockets", &self.relay_sockets, &relay_sockets);
         waiting.value("datapath.mode", &self.datapath, &datapath);
         waiting.value("datapath.interfaces", &all(&self.interfaces), &all(&interfaces));
         waiting.value("datapath.max-bindings", &self.max_bindings, &max_bindings);
@@ -221,7 +223,7 @@ mod tests {
             listen = ["udp://127.0.0.1:3478", "udp://127.0.0.2"]
             realm = "new"
             shards = 2
-            relay = { ports = "50000-50099" }
+            relay = { ports = "50000-50099", sockets = "each" }
             auth = { users = ["bob:b", "alice:other", "dave:d"], secrets = ["two", "one"] }
             datapath = { mode = "userspace", interfaces = ["eth0"], max-bindings = 7 }
             peers = { allow = ["10.0.0.0/8"], deny = ["198.51.100.0/24"] }
@@ -238,6 +240,7 @@ mod tests {
                 "shards: 1 -> 2",
                 "relay.addresses: 127.0.0.1 -> 127.0.0.1, 127.0.0.2",
                 "relay.ports: 49152-65535 -> 50000-50099",
+                "relay.sockets: auto -> each",
                 "datapath.mode: auto -> userspace",
                 "datapath.interfaces: none -> eth0",
                 "datapath.max-bindings: 131072 -> 7",
@@ -263,6 +266,7 @@ mod tests {
             shards: before.shards,
             relay_addresses: before.relay_addresses.clone(),
             relay_ports: before.relay_ports,
+            relay_sockets: before.relay_sockets,
             datapath: before.datapath,
             interfaces: before.interfaces.clone(),
             max_bindings: before.max_bindings,

@@ -12,6 +12,7 @@ use super::realms::RealmLayer;
 use super::values::{AdminListen, Listen, PortRange, Realm, Secret, Span, User};
 use crate::auth::SecretHash;
 use crate::datapath::Request;
+use crate::net::RelaySockets;
 use crate::policy::Cidr;
 use crate::stun::PasswordAlgorithm;
 use crate::turn::{RedirectWhen, RelayAddress};
@@ -58,6 +59,8 @@ pub struct Relay {
     pub addresses: Vec<RelayAddress>,
     /// The ports to relay from.
     pub ports: Option<PortRange>,
+    /// What allocations receive and send by.
+    pub sockets: Option<RelaySockets>,
 }
 
 /// Who may allocate.
@@ -205,6 +208,7 @@ impl Layer {
             relay: Relay {
                 addresses: list(self.relay.addresses, below.relay.addresses),
                 ports: self.relay.ports.or(below.relay.ports),
+                sockets: self.relay.sockets.or(below.relay.sockets),
             },
             auth: Auth {
                 users,

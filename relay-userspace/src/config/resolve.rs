@@ -16,6 +16,7 @@ use super::values::{
 use super::{ConfigError, Host, alternate};
 use crate::auth::SecretHash;
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
+use crate::net::RelaySockets;
 use crate::policy::{Cidr, HostAddresses, PeerOverrides, PeerRules};
 use crate::stun::PasswordAlgorithm;
 use crate::turn::{Alternate, Discovery, Lifetimes, RelayAddress};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub relay_addresses: Vec<RelayAddress>,
     /// The ports to relay from.
     pub relay_ports: PortRange,
+    /// What allocations receive and send by.
+    pub relay_sockets: RelaySockets,
     /// Users with passwords that do not expire.
     pub users: Vec<User>,
     /// Secrets that time-limited users are made with.
@@ -179,6 +182,7 @@ impl Layer {
             shards,
             relay_addresses,
             relay_ports,
+            relay_sockets: self.relay.sockets.unwrap_or_default(),
             users,
             secrets,
             datapath: self.datapath.mode.unwrap_or_default(),

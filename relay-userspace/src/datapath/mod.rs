@@ -34,6 +34,7 @@ pub use counters::Totals;
 pub use flow_table::{FlowTable, MOST_BINDINGS, Occupancy, TableSize};
 pub use flow_writer::{FlowWriter, NextHopSource};
 pub use next_hop::{NEXT_HOPS, NextHopStatus, NextHops};
+pub(crate) use object::lookup_object;
 pub use object::object;
 pub use shared_map::SharedWords;
 pub use start::{DEFAULT_BINDINGS, Datapath, DatapathConfig, DatapathError};

@@ -47,6 +47,8 @@ pub(super) struct Batch {
     heads: Vec<u8>,
     sender: Sender,
     errors: Vec<PeerError>,
+    /// What a raw socket refused because it would have to be fragmented.
+    oversized: Vec<Queued>,
 }
 
 /// An ICMP error about what a relayed transport address sent to a peer.
@@ -106,8 +108,11 @@ fn headers(at: SocketAddr) -> usize {
     if at.is_ipv6() { 40 + 8 } else { 20 + 8 }
 }
 
+#[derive(Clone)]
 struct Queued {
     socket: Option<Token>,
+    /// The relayed transport address that it leaves from, where that is not the socket.
+    relay: Option<RelayToken>,
     /// The place in the queue: datagrams of one socket are sent in order.
     order: usize,
     to: SocketAddr,
@@ -120,10 +125,24 @@ struct Queued {
     relayed: Option<Reason>,
 }
 
+impl Queued {
+    /// Whether it is sent with headers of our own, which are its head.
+    fn is_raw(&self) -> bool {
+        matches!(self.socket, Some(Token::Raw(_)))
+    }
+
+    /// What must be the same for all datagrams of a call.
+    fn call(&self) -> (Option<Token>, bool) {
+        (self.socket, self.dont_fragment && !self.is_raw())
+    }
+}
+
 /// Where a datagram goes.
 pub(super) struct Route {
     /// The socket that sends it; without one it counts as not sent.
     pub(super) socket: Option<Token>,
+    /// The relayed transport address that it leaves from, if a raw socket sends it.
+    pub(super) relay: Option<RelayToken>,
     /// Its destination.
     pub(super) to: SocketAddr,
     /// Of its IP header; without it the host's defaults.
@@ -137,7 +156,7 @@ pub(super) struct Route {
 impl Route {
     /// For a datagram that is our own: with the IP header that this host gives it.
     pub(super) fn own(socket: Option<Token>, to: SocketAddr, relayed: Option<Reason>) -> Self {
-        Self { socket, to, ip: None, dont_fragment: false, relayed }
+        Self { socket, relay: None, to, ip: None, dont_fragment: false, relayed }
     }
 }
 
@@ -150,6 +169,7 @@ impl Batch {
             heads: Vec::with_capacity(SLOTS * 64),
             sender: Sender::new(SLOTS),
             errors: Vec::with_capacity(MOST_ERRORS),
+            oversized: Vec::new(),
         }
     }
 
@@ -187,7 +207,7 @@ impl Batch {
 
     /// The datagram of an arrival.
     pub(super) fn datagram(&self, arrival: Arrival) -> &[u8] {
-        self.buffers.received(arrival.slot).datagram
+        self.buffers.datagram(arrival.slot)
     }
 
     /// A received datagram.
@@ -201,6 +221,7 @@ impl Batch {
         self.heads.extend_from_slice(head);
         self.queue.push(Queued {
             socket: route.socket,
+            relay: route.relay,
             order: self.queue.len(),
             to: route.to,
             head: start..self.heads.len(),
@@ -220,19 +241,30 @@ impl Batch {
         counters: &Counters,
     ) {
         self.queue.sort_unstable_by_key(|queued| (queued.socket, queued.order));
-        for run in self.queue.chunk_by(|a, b| (a.socket, a.dont_fragment) == (b.socket, b.dont_fragment)) {
+        for run in self.queue.chunk_by(|a, b| a.call() == b.call()) {
             let Some((token, (socket, steady))) = run[0].socket.and_then(|t| Some((t, socket(t)?))) else {
                 count(run, Reason::SendFailed, counters);
                 continue;
             };
             let (buffers, heads) = (&self.buffers, &self.heads);
-            let errors = &mut self.errors;
+            let (errors, oversized) = (&mut self.errors, &mut self.oversized);
             let ttl = steady.zip(run[0].ip).and_then(|(s, ip)| s.follow(socket, run[0].to.is_ipv6(), ip.ttl));
-            let mut sending = Sending { buffers, heads, socket, ttl, token, counters, errors };
+            let mut sending = Sending { buffers, heads, socket, ttl, token, counters, errors, oversized };
             sending.send(&mut self.sender, run);
         }
         self.queue.clear();
         self.heads.clear();
+    }
+
+    /// Queues again, for sockets of their own, what a raw socket refused because it would have to be fragmented. Returns
+    /// from where those are, nothing when there was nothing.
+    pub(super) fn requeue_oversized(&mut self) -> impl Iterator<Item = RelayToken> {
+        self.queue.extend(self.oversized.drain(..).map(|queued| Queued {
+            socket: queued.relay.map(Token::Relay),
+            head: 0..0,
+            ..queued
+        }));
+        self.queue.iter().filter_map(|queued| queued.relay)
     }
 
     /// Frees the buffers. What was queued must have been sent.
@@ -244,6 +276,11 @@ impl Batch {
     /// Takes what waits in the error queue of a relayed transport address, at most [`MOST_ERRORS`].
     pub(super) fn receive_errors(&mut self, relay: RelayToken, socket: &UdpSocket, counters: &Counters) {
         take_errors(relay, socket, MOST_ERRORS, &mut self.errors, counters);
+    }
+
+    /// Keeps an ICMP error that came otherwise.
+    pub(super) fn keep_error(&mut self, error: PeerError, counters: &Counters) {
+        keep(&mut self.errors, error, counters);
     }
 
     /// The ICMP errors taken so far, which the client is to be told.
@@ -262,11 +299,12 @@ struct Sending<'a> {
     token: Token,
     counters: &'a Counters,
     errors: &'a mut Vec<PeerError>,
+    oversized: &'a mut Vec<Queued>,
 }
 
 impl Sending<'_> {
     fn send(&mut self, sender: &mut Sender, run: &[Queued]) {
-        if !run[0].dont_fragment {
+        if !run[0].call().1 {
             return self.send_all(sender, run);
         }
         // Linux has no control message for DF: the socket is another one meanwhile.
@@ -282,11 +320,19 @@ impl Sending<'_> {
     fn send_all(&mut self, sender: &mut Sender, run: &[Queued]) {
         let (mut rest, mut tries) = (run, 0);
         while let [first, others @ ..] = rest {
-            let datagrams = rest.iter().map(|queued| Datagram {
-                to: queued.to,
-                head: &self.heads[queued.head.clone()],
-                body: &self.buffers.datagram(queued.arrival.slot)[queued.body.clone()],
-                ip: queued.ip,
+            let datagrams = rest.iter().map(|queued| {
+                let raw = queued.is_raw();
+                let mut to = queued.to;
+                if raw {
+                    // A raw socket takes it for a protocol.
+                    to.set_port(0);
+                }
+                Datagram {
+                    to,
+                    head: &self.heads[queued.head.clone()],
+                    body: &self.buffers.datagram(queued.arrival.slot)[queued.body.clone()],
+                    ip: queued.ip.filter(|_| !raw),
+                }
             });
             match sender.send(self.socket, self.ttl, datagrams) {
                 Ok(sent) => {
@@ -301,6 +347,10 @@ impl Sending<'_> {
                 // The send buffer is full: so it is for the others.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return count(rest, Reason::SendFailed, self.counters);
+                }
+                Err(error) if first.is_raw() && error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    self.refused_raw(first);
+                    (rest, tries) = (others, 0);
                 }
                 Err(error) => {
                     tries += 1;
@@ -335,10 +385,25 @@ impl Sending<'_> {
         }
     }
 
+    /// A raw socket does not fragment. What may be goes by a socket that does.
+    fn refused_raw(&mut self, queued: &Queued) {
+        // Taken in any case: it waits in the error queue.
+        let error = errors::take(self.socket);
+        match (queued.dont_fragment, error) {
+            (false, _) => self.oversized.push(queued.clone()),
+            (true, Some(SocketError::TooBig { mtu })) => self.too_big(queued, mtu),
+            (true, _) => count(slice::from_ref(queued), Reason::SendFailed, self.counters),
+        }
+    }
+
     /// A datagram that was not to be fragmented was not sent. The client is told as a router would tell it.
     fn too_big(&mut self, queued: &Queued, mtu: u32) {
         count(slice::from_ref(queued), Reason::TooBig, self.counters);
-        if let Token::Relay(relay) = self.token {
+        let relay = match self.token {
+            Token::Relay(relay) => Some(relay),
+            _ => queued.relay,
+        };
+        if let Some(relay) = relay {
             let (kind, code) = FRAGMENTATION_NEEDED;
             let icmp = Icmp { kind, code, data: mtu };
             keep(self.errors, PeerError { relay, peer: queued.to, icmp }, self.counters);

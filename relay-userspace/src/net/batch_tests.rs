@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::net::relays::Relays;
+use crate::time::Timestamp;
 use crate::turn::RelayAddr;
 
 /// More than are taken in one turn, or on the way of one datagram.
@@ -14,7 +15,7 @@ fn scene() -> (Relays, RelayToken, UdpSocket, Batch) {
     let (mut relays, peer) = (Relays::default(), bound());
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let free = bound().local_addr().unwrap();
-    let token = relays.open(RelayAddr(free)).unwrap();
+    let token = relays.open(Timestamp(1), RelayAddr(free)).unwrap();
     (relays, token, peer, Batch::new())
 }
 
@@ -30,7 +31,7 @@ fn fill_error_queue(socket: &UdpSocket) {
 #[test]
 fn a_flood_of_errors_keeps_nobody_from_being_received() {
     let (relays, token, peer, mut batch) = scene();
-    let socket = &relays.get(token).unwrap().socket;
+    let socket = &relays.own(token).unwrap().socket;
     peer.send_to(b"media", socket.local_addr().unwrap()).unwrap();
     fill_error_queue(socket);
     // The turn of a shard: some errors, with more of them behind, then what peers sent.
@@ -43,7 +44,7 @@ fn a_flood_of_errors_keeps_nobody_from_being_received() {
 #[test]
 fn a_flood_of_errors_fails_no_datagram() {
     let (relays, token, peer, mut batch) = scene();
-    let socket = &relays.get(token).unwrap().socket;
+    let socket = &relays.own(token).unwrap().socket;
     let counters = Counters::default();
     for dont_fragment in [false, true] {
         fill_error_queue(socket);

@@ -2,9 +2,12 @@
 
 use std::iter;
 use std::mem;
+use std::net::SocketAddr;
 use std::ptr;
 
 use libc::c_int;
+
+use super::sys::RawAddr;
 
 /// What a relayed datagram hands on of the IP header it came with (RFC 8656 sections 13 and 14).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,14 +26,18 @@ impl IpFields {
     }
 }
 
-/// Room for what the kernel says about a received datagram: a count of drops, the TTL, DSCP with ECN.
+/// Room for what the kernel says about a received datagram: a count of drops, the TTL, DSCP with ECN, and where it was sent
+/// to.
+const ROOM: usize = 3 * mem::size_of::<Message>() + HEADER + mem::size_of::<RawAddr>().next_multiple_of(8);
+
+/// The control messages of a received datagram.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub(super) struct ReceivedControl([u8; 3 * mem::size_of::<Message>()]);
+pub(super) struct ReceivedControl([u8; ROOM]);
 
 impl Default for ReceivedControl {
     fn default() -> Self {
-        Self([0; 3 * mem::size_of::<Message>()])
+        Self([0; ROOM])
     }
 }
 
@@ -42,6 +49,8 @@ pub(super) struct Said {
     pub(super) socket_drops: Option<u32>,
     /// Of the IP header. Missing only at sockets that did not ask for it.
     pub(super) ip: Option<IpFields>,
+    /// Where it was sent to. Only at sockets that asked for it: those that many addresses share.
+    pub(super) to: Option<SocketAddr>,
 }
 
 impl ReceivedControl {
@@ -58,6 +67,9 @@ impl ReceivedControl {
                 // One byte, of IPv4 only.
                 (libc::IPPROTO_IP, libc::IP_TOS) => tos = data.first().copied(),
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => tos = int(data).map(|n| n as u8),
+                (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR) | (libc::IPPROTO_IPV6, libc::IPV6_ORIGDSTADDR) => {
+                    said.to = RawAddr::read(data).map(|address| address.get());
+                }
                 _ => {}
             }
         }

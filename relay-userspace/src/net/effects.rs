@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use relay_common::reason::Reason;
 
@@ -10,8 +11,9 @@ use super::batch::{Arrival, Origin, Route};
 use super::control::IpFields;
 use super::log::Ended;
 use super::mailbox::{HandOn, Steering};
+use super::raw;
 use super::shard::{Shard, readable};
-use super::token::Token;
+use super::token::{RelayToken, Token};
 use crate::datapath::NotInstalled;
 use crate::time::Timestamp;
 use crate::turn::{Binding, Event, Input, Output, RelayAddr, RelayRefused};
@@ -52,9 +54,13 @@ impl Shard {
                 }
             }
             Output::ToPeer { relayed, peer, payload, dont_fragment } => {
-                let socket = self.relays.token(relayed).map(Token::Relay);
-                if let Some(route) = self.relay(socket, peer.0, Reason::ToPeer, arrival) {
-                    self.batch.push(Route { dont_fragment, ..route }, &[], payload, arrival);
+                let token = self.relays.token(relayed);
+                let socket = token.map(Token::Relay);
+                let Some(route) = self.relay(socket, peer.0, Reason::ToPeer, arrival) else { return };
+                let route = Route { dont_fragment, ..route };
+                match token.filter(|_| self.relays.shared().is_some()) {
+                    Some(token) => self.push_raw(token, relayed, route, payload, arrival),
+                    None => self.batch.push(route, &[], payload, arrival),
                 }
             }
             Output::Forward { shard, five_tuple } => {
@@ -75,7 +81,7 @@ impl Shard {
             Output::CloseRelay { relayed } => {
                 // What was relayed before leaves before.
                 self.send_queued();
-                self.relays.close(relayed);
+                self.relays.close(now, relayed);
             }
             Output::Bind(binding) => self.bind(now, &binding),
             Output::Extend(binding) => self.fast_path.extend(&binding),
@@ -83,6 +89,27 @@ impl Shard {
             Output::Dropped(reason) => self.counters.datagram(reason, arrival.bytes),
             Output::Event(event) => self.event(now, &event),
         }
+    }
+
+    /// Queues a datagram to a peer for the raw socket of its relay address, if that can send it.
+    fn push_raw(
+        &mut self,
+        token: RelayToken,
+        relayed: RelayAddr,
+        route: Route,
+        payload: Range<usize>,
+        arrival: Arrival,
+    ) {
+        if !raw::carries(route.to, payload.len()) {
+            self.relays.need_own(token);
+            return self.batch.push(route, &[], payload, arrival);
+        }
+        let mut headers = [0; raw::HEADERS];
+        let data = &self.batch.datagram(arrival)[payload.clone()];
+        let ends = (relayed.0, route.to);
+        let length = raw::write_headers(&mut headers, ends, route.ip, route.dont_fragment, data);
+        let route = Route { socket: Some(Token::Raw(token.address)), relay: Some(token), ..route };
+        self.batch.push(route, &headers[..length], payload, arrival);
     }
 
     /// Where relayed data goes on to, unless it was on its last hop.
@@ -102,17 +129,31 @@ impl Shard {
     }
 
     fn send_queued(&mut self) {
+        self.send_by_sockets();
+        let relays = &mut self.relays;
+        let mut again = false;
+        for relay in self.batch.requeue_oversized() {
+            relays.need_own(relay);
+            again = true;
+        }
+        if again {
+            self.send_by_sockets();
+        }
+    }
+
+    fn send_by_sockets(&mut self) {
         let (listeners, relays) = (&self.listeners, &self.relays);
         let socket = |token| match token {
             Token::Listener(index) => Some((&listeners[usize::from(index)].socket, None)),
-            Token::Relay(relay) => relays.get(relay).map(|relay| (&relay.socket, Some(&relay.ttl))),
-            Token::Mail => None,
+            Token::Relay(relay) => relays.own(relay).map(|own| (&own.socket, Some(&own.ttl))),
+            Token::Raw(address) => relays.shared().map(|shared| (shared.sender(usize::from(address)), None)),
+            Token::Mail | Token::Shared(_) | Token::Icmp(_) => None,
         };
         self.batch.send(socket, &self.counters);
     }
 
     fn open_relay(&mut self, now: Timestamp, relayed: RelayAddr) -> Result<(), RelayRefused> {
-        self.open_and_register(relayed).map_err(|error| {
+        self.open_and_register(now, relayed).map_err(|error| {
             if error.kind() == io::ErrorKind::AddrInUse {
                 self.counters.ports_in_use.add(1);
                 return RelayRefused::InUse;
@@ -123,12 +164,12 @@ impl Shard {
         })
     }
 
-    fn open_and_register(&mut self, relayed: RelayAddr) -> io::Result<()> {
-        let token = self.relays.open(relayed)?;
-        let relay = self.relays.get(token).expect("just opened");
-        let registered = self.epoll.add(&relay.socket, readable(Token::Relay(token)));
+    fn open_and_register(&mut self, now: Timestamp, relayed: RelayAddr) -> io::Result<()> {
+        let token = self.relays.open(now, relayed)?;
+        let Some(own) = self.relays.own(token) else { return Ok(()) };
+        let registered = self.epoll.add(&own.socket, readable(Token::Relay(token)));
         registered.map_err(|error| {
-            self.relays.close(relayed);
+            self.relays.close(now, relayed);
             error.into()
         })
     }

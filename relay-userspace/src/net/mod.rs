@@ -1,8 +1,8 @@
 //! The sockets: UDP listeners, relayed transport addresses, and the shards that serve them.
 //!
 //! A [`Server`] runs one thread per shard. A shard owns a protocol core ([`crate::turn::Core`]), a socket of its own
-//! for every listener (`SO_REUSEPORT`: the kernel hashes the 5-tuple, so a client always meets the same shard) and a
-//! socket for every allocation it made. Nothing on the packet path is locked, allocated or logged.
+//! for every listener (`SO_REUSEPORT`: the kernel hashes the 5-tuple, so a client always meets the same shard) and one
+//! for all allocations it made, or one for each where the socket lookup program cannot run. Nothing on the packet path is locked, allocated or logged.
 //!
 //! This is the relay that works everywhere, without XDP and without privileges; it also serves whatever XDP passes
 //! up.
@@ -12,13 +12,18 @@ mod control;
 mod counters;
 mod effects;
 mod errors;
+mod foreign;
+mod icmp;
 mod limits;
 mod listeners;
 mod log;
+mod lookup;
 mod mailbox;
+mod raw;
 mod relays;
 mod server;
 mod shard;
+mod shared;
 mod sockets;
 mod sys;
 mod token;
@@ -26,6 +31,6 @@ mod ttl;
 mod walk;
 
 pub use counters::{ByReason, Responses, Stats};
-pub use server::{Asked, Reconfigured, Server, ServerConfig};
+pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;
 pub use walk::{Found, FoundSession, NoSessionId, Selection, SessionId, SessionQuery};

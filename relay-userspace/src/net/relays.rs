@@ -1,48 +1,90 @@
-//! The relayed transport addresses of one shard, each a socket.
+//! The relayed transport addresses of one shard: each a socket, or all of them the shared ones.
 
 use std::io;
 use std::iter;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+use super::shared::Shared;
 use super::sockets;
-use super::token::RelayToken;
+use super::token::{Family, RelayToken};
 use super::ttl::SteadyTtl;
+use crate::time::Timestamp;
 use crate::turn::RelayAddr;
 
-/// Sockets by relayed transport address. A place for every port, so that a packet finds its socket with one memory
+/// What there is by relayed transport address. A place for every port, so that a packet finds its own with one memory
 /// access.
 #[derive(Default)]
 pub(super) struct Relays {
-    addresses: Vec<(IpAddr, Box<[Option<Relay>]>)>,
+    addresses: Vec<(IpAddr, Box<[Place]>)>,
     opened: u32,
+    shared: Option<Shared>,
 }
 
-/// An open relayed transport address.
-pub(super) struct Relay {
+/// A port of a relay address.
+#[derive(Default)]
+struct Place {
+    /// Without shared sockets, while it is open. With them, once something was sent that only this can send.
+    own: Option<Box<OwnSocket>>,
+    /// When it was closed last; zero is never.
+    closed: Timestamp,
+    /// Which opening this is; 0 while it is closed.
+    generation: u32,
+}
+
+/// The socket of a relayed transport address.
+pub(super) struct OwnSocket {
     pub(super) socket: UdpSocket,
     /// The last reading of the socket's count of dropped datagrams.
     pub(super) socket_drops: u32,
     pub(super) ttl: SteadyTtl,
-    generation: u32,
+}
+
+impl OwnSocket {
+    fn open(relayed: SocketAddr) -> io::Result<Box<Self>> {
+        let socket = sockets::open_relay(relayed)?;
+        Ok(Box::new(Self { socket, socket_drops: 0, ttl: SteadyTtl::default() }))
+    }
 }
 
 impl Relays {
-    /// Opens a relayed transport address, always with a new socket: datagrams that an earlier holder of the port left
-    /// unread went away with its socket.
-    pub(super) fn open(&mut self, relayed: RelayAddr) -> io::Result<RelayToken> {
-        let socket = sockets::open_relay(relayed.0)?;
-        self.opened = self.opened.wrapping_add(1);
-        let generation = self.opened;
-        let address = self.find_or_add(relayed.0.ip());
-        let place = &mut self.addresses[address].1[usize::from(relayed.0.port())];
-        *place = Some(Relay { socket, socket_drops: 0, ttl: SteadyTtl::default(), generation });
-        Ok(RelayToken { address: address as u16, port: relayed.0.port(), generation })
+    /// With shared sockets, or one for each.
+    pub(super) fn new(shared: Option<Shared>) -> Self {
+        let addresses = shared.iter().flat_map(|shared| shared.addresses().iter().map(|ip| (*ip, places())));
+        Self { addresses: addresses.collect(), opened: 0, shared }
+    }
+
+    /// Opens a relayed transport address. Without shared sockets always with a new one: datagrams that an earlier holder of
+    /// the port left unread went away with its socket.
+    pub(super) fn open(&mut self, now: Timestamp, relayed: RelayAddr) -> io::Result<RelayToken> {
+        let (ip, port) = (relayed.0.ip(), relayed.0.port());
+        let own = match &self.shared {
+            None => Some(OwnSocket::open(relayed.0)?),
+            Some(shared) => {
+                shared.open(self.find(ip).ok_or(io::ErrorKind::AddrNotAvailable)?, port)?;
+                None
+            }
+        };
+        let address = self.find_or_add(ip);
+        // Never 0.
+        self.opened = self.opened.checked_add(1).unwrap_or(1);
+        let place = &mut self.addresses[address].1[usize::from(port)];
+        (place.own, place.generation) = (own, self.opened);
+        if let Some(shared) = &mut self.shared
+            && shared.may_hold(family(ip), place.closed)
+        {
+            shared.look(family(ip), now);
+        }
+        Ok(RelayToken { address: address as u16, port, generation: self.opened })
     }
 
     /// Closes a relayed transport address; what it had not read is gone.
-    pub(super) fn close(&mut self, relayed: RelayAddr) {
+    pub(super) fn close(&mut self, now: Timestamp, relayed: RelayAddr) {
         if let Some(address) = self.find(relayed.0.ip()) {
-            self.addresses[address].1[usize::from(relayed.0.port())] = None;
+            if let Some(shared) = &self.shared {
+                shared.close(address, relayed.0.port());
+            }
+            let place = &mut self.addresses[address].1[usize::from(relayed.0.port())];
+            *place = Place { own: None, closed: now, generation: 0 };
         }
     }
 
@@ -50,26 +92,67 @@ impl Relays {
     pub(super) fn token(&self, relayed: RelayAddr) -> Option<RelayToken> {
         let address = self.find(relayed.0.ip())?;
         let port = relayed.0.port();
-        let relay = self.addresses[address].1[usize::from(port)].as_ref()?;
-        Some(RelayToken { address: address as u16, port, generation: relay.generation })
+        let generation = self.addresses[address].1[usize::from(port)].generation;
+        (generation != 0).then_some(RelayToken { address: address as u16, port, generation })
     }
 
-    /// The socket that a token was made for, unless it is closed.
-    pub(super) fn get(&self, token: RelayToken) -> Option<&Relay> {
-        let relay = self.addresses.get(usize::from(token.address))?.1[usize::from(token.port)].as_ref()?;
-        (relay.generation == token.generation).then_some(relay)
+    /// Whether a datagram that was read from the shared queue is for this relayed transport address as it is open now, and
+    /// not for an earlier holder of the port.
+    pub(super) fn takes(&self, relayed: RelayAddr) -> bool {
+        let Some(token) = self.token(relayed) else { return false };
+        let place = &self.addresses[usize::from(token.address)].1[usize::from(token.port)];
+        self.shared.as_ref().is_none_or(|shared| !shared.may_hold(family(relayed.0.ip()), place.closed))
     }
 
-    /// As [`get`](Self::get).
-    pub(super) fn get_mut(&mut self, token: RelayToken) -> Option<&mut Relay> {
+    /// Whether it is still open as it was when the token was made.
+    pub(super) fn is_open(&self, token: RelayToken) -> bool {
+        self.place(token).is_some()
+    }
+
+    /// The socket of its own that it has.
+    pub(super) fn own(&self, token: RelayToken) -> Option<&OwnSocket> {
+        self.place(token)?.own.as_deref()
+    }
+
+    /// As [`own`](Self::own).
+    pub(super) fn own_mut(&mut self, token: RelayToken) -> Option<&mut OwnSocket> {
         let (_, ports) = self.addresses.get_mut(usize::from(token.address))?;
-        let relay = ports[usize::from(token.port)].as_mut()?;
-        (relay.generation == token.generation).then_some(relay)
+        let place = &mut ports[usize::from(token.port)];
+        place.own.as_deref_mut().filter(|_| place.generation == token.generation)
+    }
+
+    /// Opens a socket of its own for a relayed transport address that shares one, for what only such a socket can send. It
+    /// stays until the end, as there will be more of it. What comes in goes by the shared one all the same.
+    pub(super) fn need_own(&mut self, token: RelayToken) {
+        if !self.is_open(token) || self.own(token).is_some() {
+            return;
+        }
+        let relayed = self.relayed(token);
+        match OwnSocket::open(relayed.0) {
+            Ok(own) => self.addresses[usize::from(token.address)].1[usize::from(token.port)].own = Some(own),
+            // What was to be sent is counted as not sent.
+            Err(error) => tracing::debug!(relayed = %relayed.0, %error, "no socket for large datagrams"),
+        }
+    }
+
+    /// The shared sockets.
+    pub(super) fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
+    }
+
+    /// As [`shared`](Self::shared).
+    pub(super) fn shared_mut(&mut self) -> Option<&mut Shared> {
+        self.shared.as_mut()
     }
 
     /// The relayed transport address of a token.
     pub(super) fn relayed(&self, token: RelayToken) -> RelayAddr {
         RelayAddr(SocketAddr::new(self.addresses[usize::from(token.address)].0, token.port))
+    }
+
+    fn place(&self, token: RelayToken) -> Option<&Place> {
+        let place = &self.addresses.get(usize::from(token.address))?.1[usize::from(token.port)];
+        (place.generation == token.generation).then_some(place)
     }
 
     fn find(&self, ip: IpAddr) -> Option<usize> {
@@ -78,11 +161,19 @@ impl Relays {
 
     fn find_or_add(&mut self, ip: IpAddr) -> usize {
         self.find(ip).unwrap_or_else(|| {
-            let ports = iter::repeat_with(|| None).take(1 << 16).collect();
-            self.addresses.push((ip, ports));
+            self.addresses.push((ip, places()));
             self.addresses.len() - 1
         })
     }
+}
+
+/// The place of an address's family.
+pub(super) fn family(ip: IpAddr) -> Family {
+    ip.is_ipv6().into()
+}
+
+fn places() -> Box<[Place]> {
+    iter::repeat_with(Place::default).take(1 << 16).collect()
 }
 
 #[cfg(test)]
@@ -91,6 +182,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1);
+
     fn free_port() -> RelayAddr {
         RelayAddr(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap())
     }
@@ -98,12 +191,12 @@ mod tests {
     #[test]
     fn a_token_of_a_closed_relay_does_not_reach_the_next_holder_of_the_port() {
         let (mut relays, relayed) = (Relays::default(), free_port());
-        let old = relays.open(relayed).unwrap();
-        relays.close(relayed);
-        assert!(relays.get(old).is_none());
-        let new = relays.open(relayed).unwrap();
-        assert!(relays.get(old).is_none() && relays.get_mut(old).is_none());
-        assert!(relays.get(new).is_some());
+        let old = relays.open(NOW, relayed).unwrap();
+        relays.close(NOW, relayed);
+        assert!(!relays.is_open(old));
+        let new = relays.open(NOW, relayed).unwrap();
+        assert!(!relays.is_open(old) && relays.own_mut(old).is_none());
+        assert!(relays.own(new).is_some());
         assert_eq!(relays.token(relayed), Some(new));
         assert_eq!(relays.relayed(new), relayed);
     }
@@ -111,19 +204,19 @@ mod tests {
     #[test]
     fn what_an_old_holder_of_the_port_did_not_read_never_reaches_the_next_one() {
         let (mut relays, relayed) = (Relays::default(), free_port());
-        relays.open(relayed).unwrap();
+        relays.open(NOW, relayed).unwrap();
         let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         peer.send_to(b"for the old client", relayed.0).unwrap();
-        relays.close(relayed);
-        let new = relays.open(relayed).unwrap();
-        let unread = relays.get(new).unwrap().socket.recv_from(&mut [0; 64]);
+        relays.close(NOW, relayed);
+        let new = relays.open(NOW, relayed).unwrap();
+        let unread = relays.own(new).unwrap().socket.recv_from(&mut [0; 64]);
         assert_eq!(unread.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
     fn a_port_that_another_program_holds_is_refused_even_if_it_would_share() {
         let foreign = shared_socket();
-        let refused = Relays::default().open(RelayAddr(foreign.local_addr().unwrap()));
+        let refused = Relays::default().open(NOW, RelayAddr(foreign.local_addr().unwrap()));
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 

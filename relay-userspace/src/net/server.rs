@@ -8,10 +8,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::counters::{Counters, Stats};
+use super::foreign::Watch;
 use super::mailbox::{Letter, Mailbox};
 use super::shard::{Parts, Shard};
+use super::shared::{self, Shed};
 use super::walk::{Found, Selection, SessionQuery, Walk};
 use super::{limits, listeners};
 use crate::datapath::FastPath;
@@ -28,8 +31,30 @@ pub struct ServerConfig {
     pub core: Arc<CoreConfig>,
     /// What the protocol cores share.
     pub shared: Arc<Shared>,
+    /// What allocations receive and send by.
+    pub relay_sockets: RelaySockets,
     /// Makes the table writer of a shard, given its number from zero.
     pub fast_path: Box<dyn FnMut(usize) -> Box<dyn FastPath>>,
+}
+
+/// What allocations receive from peers and send to them by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelaySockets {
+    /// One socket for all allocations of a shard where the socket lookup program can run, else one for each.
+    #[default]
+    Auto,
+    /// A socket for each allocation.
+    Each,
+}
+
+impl fmt::Display for RelaySockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RelaySockets::Auto => "auto",
+            RelaySockets::Each => "each",
+        })
+    }
 }
 
 /// A running server. Dropping it stops it too.
@@ -38,6 +63,9 @@ pub struct Server {
     mailboxes: Arc<[Mailbox]>,
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
+    shed: Vec<Shed>,
+    why_each: Option<String>,
+    _watch: Option<Watch>,
 }
 
 impl Server {
@@ -50,11 +78,15 @@ impl Server {
         let mailboxes = (0..config.shards).map(|_| Mailbox::new());
         let mailboxes: Arc<[_]> =
             mailboxes.collect::<Result<_, _>>().context("no event descriptor to reach the shards by")?;
+        let (mut shared, watch, why_each) = share_sockets(&config);
         let mut server = Server {
             listeners: by_shard[0].iter().map(|listener| listener.address).collect(),
             mailboxes,
             threads: Vec::with_capacity(config.shards),
             counters: Vec::with_capacity(config.shards),
+            shed: shared.iter().flatten().map(shared::Shared::shed).collect(),
+            why_each,
+            _watch: watch,
         };
         for (number, listeners) in by_shard.into_iter().enumerate() {
             let mut seed = [0; 32];
@@ -67,6 +99,7 @@ impl Server {
                 number: shard,
                 core: core.numbered(shard),
                 listeners,
+                shared: shared[number].take(),
                 fast_path: (config.fast_path)(number),
                 counters,
                 mailboxes: Arc::clone(&server.mailboxes),
@@ -114,7 +147,13 @@ impl Server {
     pub fn stats(&self) -> Stats {
         let mut sums = Stats::default();
         self.counters.iter().for_each(|counters| counters.add_to(&mut sums));
+        sums.relay_drops += self.shed.iter().map(Shed::get).sum::<u64>();
         sums
+    }
+
+    /// Why each allocation has a socket of its own; `None` when those of a shard share one.
+    pub fn why_each_has_a_socket(&self) -> Option<&str> {
+        self.why_each.as_deref()
     }
 
     /// Stops all shards: their sockets are closed when this returns. Entries of the fast path stay; they end by their
@@ -164,6 +203,22 @@ impl Drop for Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+/// The sockets that the allocations of each shard share, or else why there are none.
+fn share_sockets(config: &ServerConfig) -> (Vec<Option<shared::Shared>>, Option<Watch>, Option<String>) {
+    let none = || (0..config.shards).map(|_| None).collect();
+    if config.relay_sockets == RelaySockets::Each {
+        return (none(), None, Some("as configured".into()));
+    }
+    let core = &config.core;
+    match shared::open(&core.relay_addresses, &core.relay_ports, config.shards) {
+        Ok((shared, watch)) => (shared.into_iter().map(Some).collect(), Some(watch), None),
+        Err(why) => {
+            tracing::info!("each allocation has a socket of its own: {why}");
+            (none(), None, Some(why.to_string()))
+        }
     }
 }
 

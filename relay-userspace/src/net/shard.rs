@@ -4,24 +4,29 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, recv};
+use relay_common::reason::Reason;
 
-use super::batch::{Arrival, Batch, Origin, SLOTS};
+use super::batch::{Arrival, Batch, MOST_ERRORS, Origin, PeerError, SLOTS};
 use super::counters::{Counter, Counters};
+use super::icmp;
 use super::listeners::Listener;
 use super::log::Log;
 use super::mailbox::{HandOn, HandedOn, Letter, Mailbox, Steering};
 use super::relays::Relays;
-use super::token::{RelayToken, Token};
+use super::shared::Shared;
+use super::token::{Family, RelayToken, Token};
 use super::walk::Walks;
 use crate::datapath::FastPath;
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, ClientAddr, Core, FiveTuple, Input, Outputs, PeerAddr, RelayRefused, Transport,
+    AllocationId, ClientAddr, Core, FiveTuple, Input, Outputs, PeerAddr, RelayAddr, RelayRefused, Transport,
 };
 
 /// Most datagrams taken from one relayed transport address before others have their turn.
@@ -55,6 +60,8 @@ pub(super) struct Parts {
     pub(super) number: u16,
     pub(super) core: Core,
     pub(super) listeners: Vec<Listener>,
+    /// Without them every allocation has a socket.
+    pub(super) shared: Option<Shared>,
     pub(super) fast_path: Box<dyn FastPath>,
     pub(super) counters: Arc<Counters>,
     pub(super) mailboxes: Arc<[Mailbox]>,
@@ -68,13 +75,17 @@ impl Shard {
         for (index, listener) in parts.listeners.iter().enumerate() {
             epoll.add(&listener.socket, readable(Token::Listener(index as u16)))?;
         }
+        for (family, receiver) in parts.shared.iter().flat_map(Shared::receivers) {
+            epoll.add(&receiver.socket, readable(Token::Shared(family)))?;
+            epoll.add(&receiver.icmp, readable(Token::Icmp(family)))?;
+        }
         Ok(Self {
             core: parts.core,
             outputs: Outputs::default(),
             opened: VecDeque::new(),
             batch: Batch::new(),
             listeners: parts.listeners,
-            relays: Relays::default(),
+            relays: Relays::new(parts.shared),
             epoll,
             fast_path: parts.fast_path,
             counters: parts.counters,
@@ -124,6 +135,10 @@ impl Shard {
                         }
                         self.serve_peers(now, relay);
                     }
+                    Token::Shared(family) => self.serve_all_peers(now, family),
+                    Token::Icmp(family) => self.take_icmp(family),
+                    // Nobody waits for what it sends.
+                    Token::Raw(_) => {}
                 }
             }
             self.flush();
@@ -214,7 +229,7 @@ impl Shard {
     /// Takes some of what waits at a relayed transport address.
     fn serve_peers(&mut self, now: Timestamp, token: RelayToken) {
         // Otherwise it was closed by an earlier event of the same round.
-        let Some(relay) = self.relays.get_mut(token) else { return };
+        let Some(relay) = self.relays.own_mut(token) else { return };
         let slots = self.batch.receive(&relay.socket, RELAY_TURN);
         note_drops(&self.batch, &slots, &mut relay.socket_drops, &self.counters.relay_drops);
         let relayed = self.relays.relayed(token);
@@ -228,9 +243,60 @@ impl Shard {
         }
     }
 
+    /// Takes what waits at all relayed transport addresses of a family, as much as there are buffers. Clients have their
+    /// turn in between: epoll reports both in turns.
+    fn serve_all_peers(&mut self, now: Timestamp, family: Family) {
+        self.flush();
+        let Some(receiver) = self.relays.shared_mut().and_then(|shared| shared.receiver(family)) else {
+            return;
+        };
+        let slots = self.batch.receive(&receiver.socket, SLOTS);
+        note_drops(&self.batch, &slots, &mut receiver.socket_drops, &self.counters.relay_drops);
+        let taken = slots.len();
+        for slot in slots {
+            let received = self.batch.received(slot);
+            // The kernel says it of every datagram at a socket that asked.
+            let Some(to) = received.said.to else { continue };
+            let (relayed, arrival) = (RelayAddr(to), Arrival::new(slot, to, &received, Origin::Peer));
+            if !self.relays.takes(relayed) {
+                self.counters.datagram(Reason::NoAllocation, arrival.bytes);
+                continue;
+            }
+            let input =
+                Input::FromPeer { relayed, peer: PeerAddr(received.from), datagram: received.datagram };
+            self.core.handle(now, input, &mut self.outputs);
+            self.carry_out(now, arrival);
+        }
+        if let Some(shared) = self.relays.shared_mut() {
+            shared.took(family, now, taken, taken < SLOTS);
+        }
+        self.flush();
+    }
+
+    /// Takes the ICMP errors of a family that wait, some of them: for all relayed transport addresses together.
+    fn take_icmp(&mut self, family: Family) {
+        let Some(receiver) = self.relays.shared_mut().and_then(|shared| shared.receiver(family)) else {
+            return;
+        };
+        let mut message = [0; icmp::ENOUGH];
+        let mut errors = [None; MOST_ERRORS];
+        let icmp = receiver.icmp.as_raw_fd();
+        for place in &mut errors {
+            let Ok(length) = recv(icmp, &mut message, MsgFlags::MSG_DONTWAIT) else { break };
+            *place = icmp::read(family == 1, &message[..length]);
+        }
+        for error in errors.into_iter().flatten() {
+            // Else it is about something that others on this host sent, or long over.
+            if let Some(relay) = self.relays.token(RelayAddr(error.relayed)) {
+                let error = PeerError { relay, peer: error.peer, icmp: error.icmp };
+                self.batch.keep_error(error, &self.counters);
+            }
+        }
+    }
+
     /// Takes the ICMP errors that wait at a relayed transport address: epoll reports the socket until they are gone.
     fn take_errors(&mut self, token: RelayToken) {
-        if let Some(relay) = self.relays.get(token) {
+        if let Some(relay) = self.relays.own(token) {
             self.batch.receive_errors(token, &relay.socket, &self.counters);
         }
     }
@@ -239,7 +305,7 @@ impl Shard {
     fn tell_errors(&mut self, now: Timestamp) {
         while let Some(error) = self.batch.errors().pop() {
             // Otherwise it was closed meanwhile.
-            if self.relays.get(error.relay).is_none() {
+            if !self.relays.is_open(error.relay) {
                 continue;
             }
             let relayed = self.relays.relayed(error.relay);

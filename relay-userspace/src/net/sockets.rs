@@ -1,8 +1,8 @@
 //! Opening UDP sockets with the options that relaying needs.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 
 use libc::c_int;
 use nix::sys::socket::{
@@ -19,6 +19,13 @@ pub const LISTENER_BUFFER: usize = 4 << 20;
 /// a reservation.
 const RELAY_BUFFER: usize = 1 << 20;
 
+/// Buffer space of the socket of all relayed transport addresses of a shard: some 25,000 full packets. How much of it one
+/// of them may take is a matter of the socket lookup program ([`steer::ROUND`](relay_common::steer::ROUND)).
+pub(super) const SHARED_BUFFER: usize = 32 << 20;
+
+/// Buffer space of a raw socket, which carries what a shard sends from one relay address.
+pub(super) const RAW_BUFFER: usize = 4 << 20;
+
 /// Opens a relayed transport address. Neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set, so that a port that another
 /// program holds is refused (`EADDRINUSE`), and what we hold is ours alone.
 pub(super) fn open_relay(local: SocketAddr) -> io::Result<UdpSocket> {
@@ -31,6 +38,36 @@ pub(super) fn open_relay(local: SocketAddr) -> io::Result<UdpSocket> {
     };
     sys::set_option(&socket, level, option, 1)?;
     Ok(socket)
+}
+
+/// Opens a shard's socket for what comes to all of its relayed transport addresses of one family, which the socket lookup
+/// program leads there. It is bound because the kernel knows no other sockets, where nobody sends to.
+pub(super) fn open_shared(ipv6: bool) -> io::Result<UdpSocket> {
+    let socket = open(loopback(ipv6), SHARED_BUFFER, false)?;
+    let (level, option) = if ipv6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVORIGDSTADDR)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_RECVORIGDSTADDR)
+    };
+    sys::set_option(&socket, level, option, 1)?;
+    Ok(socket)
+}
+
+/// Opens a socket that takes and drops whatever is led to it.
+pub(super) fn open_sink(ipv6: bool) -> io::Result<UdpSocket> {
+    let socket = open(loopback(ipv6), 0, false)?;
+    // A filter that lets no byte of anything pass.
+    let drop_all = [libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: 0 }];
+    let program = libc::sock_fprog { len: 1, filter: drop_all.as_ptr().cast_mut() };
+    sys::set_option_of(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+    Ok(socket)
+}
+
+/// `BPF_RET | BPF_K` of classic BPF.
+const RETURN: u16 = 0x06;
+
+fn loopback(ipv6: bool) -> SocketAddr {
+    if ipv6 { (Ipv6Addr::LOCALHOST, 0).into() } else { (Ipv4Addr::LOCALHOST, 0).into() }
 }
 
 /// Has what an IPv4 socket sends from now on go with DF set or not (RFC 8656 section 14, fragmentation fields).
@@ -64,13 +101,7 @@ fn open(local: SocketAddr, buffer: usize, shared: bool) -> io::Result<UdpSocket>
     let family = if local.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Datagram, flags, None)?;
-    // The forcing options need CAP_NET_ADMIN; the others are held to net.core.rmem_max and wmem_max.
-    if setsockopt(&fd, sockopt::RcvBufForce, &buffer).is_err() {
-        setsockopt(&fd, sockopt::RcvBuf, &buffer)?;
-    }
-    if setsockopt(&fd, sockopt::SndBufForce, &buffer).is_err() {
-        setsockopt(&fd, sockopt::SndBuf, &buffer)?;
-    }
+    set_buffers(&fd, buffer)?;
     setsockopt(&fd, sockopt::RxqOvfl, &1)?;
     if shared {
         setsockopt(&fd, sockopt::ReusePort, &true)?;
@@ -81,6 +112,18 @@ fn open(local: SocketAddr, buffer: usize, shared: bool) -> io::Result<UdpSocket>
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
     Ok(fd.into())
+}
+
+/// Sets the buffer space of a socket.
+pub(super) fn set_buffers(fd: &impl AsFd, buffer: usize) -> io::Result<()> {
+    // The forcing options need CAP_NET_ADMIN; the others are held to net.core.rmem_max and wmem_max.
+    if setsockopt(fd, sockopt::RcvBufForce, &buffer).is_err() {
+        setsockopt(fd, sockopt::RcvBuf, &buffer)?;
+    }
+    if setsockopt(fd, sockopt::SndBufForce, &buffer).is_err() {
+        setsockopt(fd, sockopt::SndBuf, &buffer)?;
+    }
+    Ok(())
 }
 
 /// To be told TTL and DSCP of what arrives, and to fragment what is sent: see [`set_dont_fragment`].

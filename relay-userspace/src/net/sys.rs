@@ -170,14 +170,24 @@ impl Sender {
 
 /// Sets a socket option whose value is a number.
 pub(super) fn set_option(socket: &impl AsFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    set_option_of(socket, level, option, &value)
+}
+
+/// Sets a socket option to a value of any plain type.
+pub(super) fn set_option_of<T: Copy>(
+    socket: &impl AsFd,
+    level: c_int,
+    option: c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: the value's address and size are given; an option of another size is an error, not a fault.
     let rc = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
             level,
             option,
-            (&raw const value).cast(),
-            mem::size_of_val(&value) as libc::socklen_t,
+            (&raw const *value).cast(),
+            mem::size_of::<T>() as libc::socklen_t,
         )
     };
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -215,6 +225,13 @@ impl RawAddr {
         };
         bytes[..2].copy_from_slice(&(family as libc::sa_family_t).to_ne_bytes());
         len as libc::socklen_t
+    }
+
+    /// One in a control message, of as many bytes as its family has.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut raw = Self::default();
+        raw.0.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(raw)
     }
 
     /// Reads the address that the kernel wrote.
@@ -258,7 +275,7 @@ mod tests {
             let received = buffers.received(slot);
             assert_eq!(received.from, a.local_addr().unwrap());
             assert_eq!(received.datagram, [head.as_bytes(), body].concat());
-            assert_eq!(received.said, Said { socket_drops: None, ip: sent.or(ip(64, 0)) });
+            assert_eq!(received.said, Said { socket_drops: None, ip: sent.or(ip(64, 0)), to: None });
         }
         assert_eq!(buffers.receive(&b, 0..7).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }

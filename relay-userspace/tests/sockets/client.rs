@@ -42,7 +42,11 @@ pub(crate) enum Relayed {
 
 impl Client {
     pub(crate) fn new(server: SocketAddr) -> Self {
-        let socket = if server.is_ipv4() { socket() } else { socket_at("[::1]:0") };
+        Self::over(if server.is_ipv4() { socket() } else { socket_at("[::1]:0") }, server)
+    }
+
+    /// The same by a socket that is there.
+    pub(crate) fn over(socket: UdpSocket, server: SocketAddr) -> Self {
         socket.connect(server).unwrap();
         Self { socket, key: Key::long_term(USER, REALM, PASSWORD), nonce: Vec::new(), next_transaction: 0 }
     }

@@ -1,5 +1,6 @@
 //! Servers on the loopback.
 
+use std::env;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::process;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use turnpike::auth::{Credentials, Realm, Realms};
 use turnpike::datapath::{FastPath, Forwarded, NoFastPath, NotInstalled};
-use turnpike::net::{Server, ServerConfig, Stats};
+use turnpike::net::{RelaySockets, Server, ServerConfig, Stats};
 use turnpike::policy::{Cidr, HostAddresses, PeerRules};
 use turnpike::turn::{Binding, BindingId, CoreConfig, MOST_PEERS, RelayAddress, Shared};
 
@@ -51,7 +52,16 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         shards,
         shared: Arc::new(Shared::new(&core, [7; 32])),
         core: Arc::new(core),
+        relay_sockets: relay_sockets(),
         fast_path: Box::new(|_| Box::new(NoFastPath)),
+    }
+}
+
+/// What tests run with: `TURNPIKE_TEST_RELAY_SOCKETS=each` has them run as without BPF.
+fn relay_sockets() -> RelaySockets {
+    match env::var("TURNPIKE_TEST_RELAY_SOCKETS").as_deref() {
+        Ok("each") => RelaySockets::Each,
+        _ => RelaySockets::Auto,
     }
 }
 

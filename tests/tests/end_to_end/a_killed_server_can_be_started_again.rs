@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use turnpike_tests::lab::{self, OneNic, Server};
+use turnpike_tests::lab::{self, OneNic, PATIENCE, Server, receive};
 
 use crate::common::Call;
 
@@ -21,4 +21,24 @@ fn and_forwards_by_xdp() {
     let server = Server::on(&net.server, "xdp");
     let mut call = Call::new(&server, &net.client, &net.peer);
     call.settle(&server);
+}
+
+/// Its socket lookup program is gone with it: who takes a port of an allocation that it had gets what is sent there.
+#[test]
+fn and_leads_no_datagram_astray() {
+    if lab::skipped() {
+        return;
+    }
+    let net = OneNic::new();
+    let mut server = Server::on(&net.server, "userspace");
+    let sockets = server.status()["relay_sockets"].as_str().expect("a text").to_owned();
+    assert!(sockets.starts_with("shared"), "{sockets}");
+    let mut call = Call::new(&server, &net.client, &net.peer);
+    call.both_ways();
+    server.process().signal(Signal::SIGKILL);
+    server.process().wait(Duration::from_secs(5));
+
+    let next = net.server.udp(call.relayed.port());
+    call.peer.send_to(b"for the next", call.relayed).expect("sent");
+    assert_eq!(receive(&next, PATIENCE).expect("a datagram").0, b"for the next");
 }

@@ -15,6 +15,9 @@ fn and_says_what_it_lacks() {
     let (mode, reasons) = server.mode("eth0");
     assert_eq!(mode, "userspace");
     assert!(reasons.iter().any(|reason| reason.contains("CAP_BPF")), "{reasons:?}");
+    let status = server.status();
+    let sockets = status["relay_sockets"].as_str().expect("a text");
+    assert!(sockets.starts_with("one for each allocation") && sockets.contains("CAP_NET_RAW"), "{sockets}");
 
     let echo = Echo::start(&net.peer);
     let totals = Load { clients: 4, ..Load::default() }.run(&net.client, server.address(), &echo);
