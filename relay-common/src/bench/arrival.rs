@@ -6,8 +6,7 @@ use crate::channel;
 use crate::checksum;
 use crate::wire::stun::{Attribute, Stun, XorAddress, attribute, kind};
 use crate::wire::{
-    ChannelData, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, FRAGMENT_MASK, Frame, Header, Ipv4, Ipv6, Udp,
-    Word, protocol,
+    ChannelData, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Frame, Header, Ipv4, Ipv6, Udp, Word, protocol,
 };
 
 /// What the data of pktgen's packets begins with (`PKTGEN_MAGIC` in the kernel's net/core/pktgen.c). Neither STUN nor
@@ -119,7 +118,7 @@ pub fn read<F: Frame + ?Sized>(frame: &F, arrival: &mut Arrival) -> bool {
         if ip.version_ihl != Ipv4::PLAIN || ip.protocol != protocol::UDP {
             return false;
         }
-        if { ip.fragment }.0 & FRAGMENT_MASK.0 != 0 {
+        if ip.fragment & Ipv4::FRAGMENT_MASK != 0 {
             return false;
         }
         arrival.src = NetIp::from_v4_bits(ip.src);
@@ -307,7 +306,7 @@ fn pseudo(arrival: &Arrival) -> u64 {
 #[inline(always)]
 fn datagram_sum<F: Frame + ?Sized>(frame: &F, arrival: &Arrival) -> u64 {
     let len = usize::from(arrival.udp_len);
-    let mut sum = checksum::removed(arrival.checksum);
+    let mut sum = u64::from(checksum::removed(arrival.checksum));
     let mut done = 0;
     for _ in 0..LONGEST / STRIDE {
         if done + STRIDE > len {
