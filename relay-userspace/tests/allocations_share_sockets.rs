@@ -159,6 +159,33 @@ fn a_burst_that_waits_leaves_room_for_the_others() {
     assert!(stats.relay_drops > BURST / 2, "{stats:?}");
 }
 
+/// What the program lets through in a round is read in so many calls that none finds less than it has room for. The port
+/// must hear what comes later all the same.
+#[test]
+fn a_burst_of_exactly_one_round_does_not_make_a_port_deaf() {
+    let _alone = alone();
+    let recorder = server::Recorder { delay: Duration::from_millis(700), ..server::Recorder::default() };
+    let mut config = server::config(1, server::ANY_PORT);
+    config.fast_path = recorder.writers();
+    let Some(server) = shared(config) else { return };
+    let listener = server.listeners()[0];
+    let (mut client, mut busy) = (Client::new(listener), Client::new(listener));
+    let (stranger, peer) = (socket(), socket());
+    let relayed = client.allocate().unwrap();
+    busy.allocate().unwrap();
+    thread::scope(|s| {
+        s.spawn(|| busy.bind_channel(0x4000, peer.local_addr().unwrap()));
+        thread::sleep(Duration::from_millis(100));
+        (0..relay_common::steer::ROUND).for_each(|_| _ = stranger.send_to(b"noise", relayed).unwrap());
+    });
+    server::wait_for(&server, "the burst", |s| {
+        s.reason(Reason::NoPermission).packets == u64::from(relay_common::steer::ROUND)
+    });
+    client.permit(peer.local_addr().unwrap());
+    peer.send_to(b"later", relayed).unwrap();
+    assert_eq!(client.receive(), Relayed::Data(peer.local_addr().unwrap(), b"later".to_vec()));
+}
+
 /// The kernel removes the program when its last descriptor is closed, however the process ends.
 #[test]
 fn a_server_that_is_gone_leaves_no_program() {

@@ -349,7 +349,8 @@ impl Sending<'_> {
                     return count(rest, Reason::SendFailed, self.counters);
                 }
                 Err(error) if first.is_raw() && error.raw_os_error() == Some(libc::EMSGSIZE) => {
-                    self.refused_raw(first);
+                    // A socket of its own fragments it, or says for which MTU it was refused.
+                    self.oversized.push(first.clone());
                     (rest, tries) = (others, 0);
                 }
                 Err(error) => {
@@ -382,17 +383,6 @@ impl Sending<'_> {
                 take_errors(relay, self.socket, MOST_SOUGHT, self.errors, self.counters)
             }
             _ => None,
-        }
-    }
-
-    /// A raw socket does not fragment. What may be goes by a socket that does.
-    fn refused_raw(&mut self, queued: &Queued) {
-        // Taken in any case: it waits in the error queue.
-        let error = errors::take(self.socket);
-        match (queued.dont_fragment, error) {
-            (false, _) => self.oversized.push(queued.clone()),
-            (true, Some(SocketError::TooBig { mtu })) => self.too_big(queued, mtu),
-            (true, _) => count(slice::from_ref(queued), Reason::SendFailed, self.counters),
         }
     }
 

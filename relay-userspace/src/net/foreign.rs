@@ -100,6 +100,7 @@ impl Watch {
         let (stop, stopped) = channel();
         let thread = thread::Builder::new().name("foreign-ports".into()).spawn(move || {
             while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+                lookup.next_rounds();
                 if let Err(error) = ports.refresh(&lookup) {
                     tracing::warn!(%error, "the kernel did not list its UDP sockets: ports of other programs may be taken");
                 }

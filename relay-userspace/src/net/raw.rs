@@ -35,21 +35,20 @@ pub(super) fn carries(to: SocketAddr, payload: usize) -> bool {
 }
 
 /// Opens the socket that sends from a relay address. Bound to it, so that routes that depend on the source are followed.
-/// Nothing is received: no packet has the protocol number of `IPPROTO_RAW`.
+/// It receives nothing, and is told of no ICMP errors (`IP_RECVERR` is not set): before Linux 6.18 those about packets of the
+/// protocol number of `IPPROTO_RAW`, which anybody can forge, would fail the next call to send.
 ///
 /// It is an [`UdpSocket`] because `std` has no raw one; none of its own methods is used.
-pub(super) fn open(ip: IpAddr, buffer: usize) -> io::Result<UdpSocket> {
+pub(super) fn open(ip: IpAddr) -> io::Result<UdpSocket> {
     let family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Raw, flags, SockProtocol::Raw)?;
-    sockets::set_buffers(&fd, buffer)?;
-    let (level, error, mtu, omit) = if ip.is_ipv4() {
-        (libc::IPPROTO_IP, libc::IP_RECVERR, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)
+    sockets::for_sending_alone(&fd)?;
+    let (level, mtu, omit) = if ip.is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)
     } else {
-        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
     };
-    // To be told the interface's MTU and a full queue at it; ICMP errors do not come here.
-    sys::set_option(&fd, level, error, 1)?;
     // No notice of a path MTU that a forged ICMP message may claim.
     sys::set_option(&fd, level, mtu, omit)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, 0)))?;
@@ -131,6 +130,8 @@ fn fold_ip(ip: Ipv6Addr) -> u64 {
 #[cfg(test)]
 mod tests {
     use etherparse::{IpSlice, SlicedPacket, TransportSlice};
+    use nix::errno::Errno;
+    use nix::sys::socket::{MsgFlags, getsockopt, recv, sendto, sockopt};
 
     use super::*;
 
@@ -172,6 +173,38 @@ mod tests {
                 assert_eq!((v4.time_to_live, v4.dont_fragment), (17, true));
             }
         }
+    }
+
+    /// Of the protocol number that raw senders have: whoever may send one to a relay address would fill them.
+    #[test]
+    fn a_sender_holds_nothing_of_what_is_sent_to_it() {
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        let sender = match open(ip) {
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && std::env::var_os("CI").is_none() =>
+            {
+                return eprintln!("NOT RUN: raw sockets need CAP_NET_RAW");
+            }
+            sender => sender.unwrap(),
+        };
+        assert!(
+            getsockopt(&sender, sockopt::SndBuf).unwrap() >= 256 << 20,
+            "neighbours that are not there fill it"
+        );
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let other = socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Raw).unwrap();
+        let mut packet = [0; 28];
+        packet[..20]
+            .copy_from_slice(&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 255, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
+        let to = SockaddrStorage::from(SocketAddr::new(ip, 0));
+        sendto(other.as_raw_fd(), &packet, &to, MsgFlags::empty()).unwrap();
+        let mut buffer = [0; 64];
+        assert_eq!(
+            recv(other.as_raw_fd(), &mut buffer, MsgFlags::empty()),
+            Ok(28),
+            "one without a filter takes it"
+        );
+        assert_eq!(recv(sender.as_raw_fd(), &mut buffer, MsgFlags::empty()), Err(Errno::EAGAIN));
     }
 
     #[test]

@@ -269,6 +269,10 @@ impl Shard {
         }
         if let Some(shared) = self.relays.shared_mut() {
             shared.took(family, now, taken, taken < SLOTS);
+            if taken == SLOTS {
+                // A round ends with an empty queue also where the last call came out even: what is shed wakes nobody.
+                shared.look(family, now);
+            }
         }
         self.flush();
     }

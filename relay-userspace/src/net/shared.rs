@@ -190,7 +190,7 @@ pub(super) fn open(
                 queue: Queue::default(),
             })
         })?;
-        let senders = ips.iter().map(|ip| raw::open(*ip, sockets::RAW_BUFFER));
+        let senders = ips.iter().map(|ip| raw::open(*ip));
         by_shard.push((receivers, senders.collect::<io::Result<Vec<_>>>().map_err(NotShared::Raw)?));
     }
     let mut takers = Vec::new();

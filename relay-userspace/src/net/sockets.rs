@@ -23,8 +23,10 @@ const RELAY_BUFFER: usize = 1 << 20;
 /// of them may take is a matter of the socket lookup program ([`steer::ROUND`](relay_common::steer::ROUND)).
 pub(super) const SHARED_BUFFER: usize = 32 << 20;
 
-/// Buffer space of a raw socket, which carries what a shard sends from one relay address.
-pub(super) const RAW_BUFFER: usize = 4 << 20;
+/// Buffer space of a raw socket, which carries what a shard sends from one relay address. A limit, not a reservation: more than
+/// the packets that wait for all neighbours that a host looks for at once (1,024 times 208 KiB), which are charged to it. Else
+/// a client that names some that are not there would keep everybody from sending.
+const RAW_SEND_BUFFER: usize = 256 << 20;
 
 /// Opens a relayed transport address. Neither `SO_REUSEADDR` nor `SO_REUSEPORT` is set, so that a port that another
 /// program holds is refused (`EADDRINUSE`), and what we hold is ours alone.
@@ -56,11 +58,22 @@ pub(super) fn open_shared(ipv6: bool) -> io::Result<UdpSocket> {
 /// Opens a socket that takes and drops whatever is led to it.
 pub(super) fn open_sink(ipv6: bool) -> io::Result<UdpSocket> {
     let socket = open(loopback(ipv6), 0, false)?;
-    // A filter that lets no byte of anything pass.
+    receive_nothing(&socket)?;
+    Ok(socket)
+}
+
+/// Readies a raw socket to send only. Whoever sends packets of its protocol number, 255, must not fill it.
+pub(super) fn for_sending_alone(raw: &impl AsFd) -> io::Result<()> {
+    receive_nothing(raw)?;
+    set_receive_buffer(raw, 0)?;
+    set_send_buffer(raw, RAW_SEND_BUFFER)
+}
+
+/// Has a socket drop whatever comes, by a filter that lets no byte of anything pass.
+fn receive_nothing(socket: &impl AsFd) -> io::Result<()> {
     let drop_all = [libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: 0 }];
     let program = libc::sock_fprog { len: 1, filter: drop_all.as_ptr().cast_mut() };
-    sys::set_option_of(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
-    Ok(socket)
+    sys::set_option_of(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 
 /// `BPF_RET | BPF_K` of classic BPF.
@@ -116,10 +129,20 @@ fn open(local: SocketAddr, buffer: usize, shared: bool) -> io::Result<UdpSocket>
 
 /// Sets the buffer space of a socket.
 pub(super) fn set_buffers(fd: &impl AsFd, buffer: usize) -> io::Result<()> {
-    // The forcing options need CAP_NET_ADMIN; the others are held to net.core.rmem_max and wmem_max.
+    set_receive_buffer(fd, buffer)?;
+    set_send_buffer(fd, buffer)
+}
+
+// The forcing options need CAP_NET_ADMIN; the others are held to net.core.rmem_max and wmem_max.
+
+fn set_receive_buffer(fd: &impl AsFd, buffer: usize) -> io::Result<()> {
     if setsockopt(fd, sockopt::RcvBufForce, &buffer).is_err() {
         setsockopt(fd, sockopt::RcvBuf, &buffer)?;
     }
+    Ok(())
+}
+
+fn set_send_buffer(fd: &impl AsFd, buffer: usize) -> io::Result<()> {
     if setsockopt(fd, sockopt::SndBufForce, &buffer).is_err() {
         setsockopt(fd, sockopt::SndBuf, &buffer)?;
     }
