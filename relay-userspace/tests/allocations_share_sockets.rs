@@ -9,8 +9,9 @@ mod client;
 mod server;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use client::{Client, PATIENCE, Relayed, socket};
 use relay_common::reason::Reason;
 use turnpike::net::{RelaySockets, Server, ServerConfig};
 use turnpike::stun::ErrorCode;
+use turnpike::turn::{RelayAddress, Shared};
 
 /// One test at a time: descriptors are the process's.
 fn alone() -> MutexGuard<'static, ()> {
@@ -204,5 +206,52 @@ fn a_server_that_is_gone_leaves_no_program() {
     while links() != 0 {
         assert!(start.elapsed() < PATIENCE, "still attached");
         thread::yield_now();
+    }
+}
+
+/// A server that starts with the address and the ports of another.
+fn beside(ip: IpAddr, sockets: RelaySockets, ports: RangeInclusive<u16>) -> Result<Server, String> {
+    let mut config = server::config(1, ports);
+    Arc::get_mut(&mut config.core).unwrap().relay_addresses = vec![RelayAddress { public: ip, local: ip }];
+    config.shared = Arc::new(Shared::new(&config.core, [7; 32]));
+    Server::start(ServerConfig { relay_sockets: sockets, ..config }).map_err(|error| error.to_string())
+}
+
+/// The program would lead what comes to a port to one of them, whichever client has it at the other.
+#[test]
+fn two_servers_never_relay_from_the_same_ports() {
+    let _alone = alone();
+    let config = server::config(1, 50_000..=50_009);
+    let ip = config.core.relay_addresses[0].local;
+    let other = server::config(1, server::ANY_PORT).core.relay_addresses[0].local;
+    let Some(first) = shared(config) else { return };
+    let refusal =
+        format!("another Turnpike relays from {ip}, ports 50000-50009: give this one other --relay-ports");
+    for sockets in [RelaySockets::Auto, RelaySockets::Each] {
+        for ports in [50_000..=50_009, 50_009..=50_020] {
+            let refused = beside(ip, sockets, ports.clone());
+            assert_eq!(refused.err().as_ref(), Some(&refusal), "{sockets} {ports:?}");
+        }
+        beside(ip, sockets, 50_010..=50_019).expect("other ports");
+        beside(other, sockets, 50_000..=50_009).expect("another address");
+    }
+    drop(first);
+    beside(ip, RelaySockets::Auto, 50_005..=50_015).expect("there is no other");
+}
+
+#[test]
+fn a_restart_waits_for_the_server_before() {
+    let _alone = alone();
+    for sockets in [RelaySockets::Auto, RelaySockets::Each] {
+        let config = server::config(1, 50_000..=50_009);
+        let ip = config.core.relay_addresses[0].local;
+        let Some(before) = shared(config) else { return };
+        thread::scope(|s| {
+            s.spawn(|| {
+                thread::sleep(Duration::from_millis(500));
+                drop(before);
+            });
+            beside(ip, sockets, 50_000..=50_009).expect("the server before is gone");
+        });
     }
 }

@@ -19,6 +19,7 @@ mod listeners;
 mod log;
 mod lookup;
 mod mailbox;
+mod names;
 mod raw;
 mod relays;
 mod server;

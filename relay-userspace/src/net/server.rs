@@ -1,7 +1,7 @@
 //! Starting and stopping the shards.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::counters::{Counters, Stats};
 use super::foreign::Watch;
 use super::mailbox::{Letter, Mailbox};
+use super::names::{self, Names, NotHeld};
 use super::shard::{Parts, Shard};
-use super::shared::{self, Shed};
+use super::shared::{self, NotShared, Shed};
 use super::walk::{Found, Selection, SessionQuery, Walk};
 use super::{limits, listeners};
 use crate::datapath::FastPath;
@@ -66,11 +67,13 @@ pub struct Server {
     shed: Vec<Shed>,
     why_each: Option<String>,
     _watch: Option<Watch>,
+    // Given back last: until then the ports are in use.
+    _names: Option<Names>,
 }
 
 impl Server {
     /// Opens the listeners and starts a thread for each shard. Fails when an address cannot be listened on, or is
-    /// taken, or is a wildcard.
+    /// taken, or is a wildcard, or when another server has relay addresses and ports of this one.
     pub fn start(mut config: ServerConfig) -> Result<Server> {
         ensure!(config.shards > 0, "a server needs at least one shard");
         limits::raise_open_files();
@@ -78,7 +81,7 @@ impl Server {
         let mailboxes = (0..config.shards).map(|_| Mailbox::new());
         let mailboxes: Arc<[_]> =
             mailboxes.collect::<Result<_, _>>().context("no event descriptor to reach the shards by")?;
-        let (mut shared, watch, why_each) = share_sockets(&config);
+        let RelayedBy { mut shared, watch, names, why_each } = RelayedBy::open(&config)?;
         let mut server = Server {
             listeners: by_shard[0].iter().map(|listener| listener.address).collect(),
             mailboxes,
@@ -87,6 +90,7 @@ impl Server {
             shed: shared.iter().flatten().map(shared::Shared::shed).collect(),
             why_each,
             _watch: watch,
+            _names: names,
         };
         for (number, listeners) in by_shard.into_iter().enumerate() {
             let mut seed = [0; 32];
@@ -206,19 +210,60 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The sockets that the allocations of each shard share, or else why there are none.
-fn share_sockets(config: &ServerConfig) -> (Vec<Option<shared::Shared>>, Option<Watch>, Option<String>) {
-    let none = || (0..config.shards).map(|_| None).collect();
-    if config.relay_sockets == RelaySockets::Each {
-        return (none(), None, Some("as configured".into()));
-    }
-    let core = &config.core;
-    match shared::open(&core.relay_addresses, &core.relay_ports, config.shards) {
-        Ok((shared, watch)) => (shared.into_iter().map(Some).collect(), Some(watch), None),
-        Err(why) => {
-            tracing::info!("each allocation has a socket of its own: {why}");
-            (none(), None, Some(why.to_string()))
+/// What allocations are relayed by.
+struct RelayedBy {
+    /// By shard.
+    shared: Vec<Option<shared::Shared>>,
+    watch: Option<Watch>,
+    names: Option<Names>,
+    /// Why there are no shared sockets.
+    why_each: Option<String>,
+}
+
+impl RelayedBy {
+    /// Opens the sockets that the allocations of each shard share, where that can be.
+    fn open(config: &ServerConfig) -> Result<Self> {
+        let core = &config.core;
+        let mut ips = Vec::new();
+        for address in &core.relay_addresses {
+            if !ips.contains(&address.local) {
+                ips.push(address.local);
+            }
         }
+        let why = match config.relay_sockets {
+            RelaySockets::Each => "as configured".into(),
+            RelaySockets::Auto => match Self::share(ips.clone(), config)? {
+                Ok(shared) => return Ok(shared),
+                Err(why) => {
+                    tracing::info!("each allocation has a socket of its own: {why}");
+                    why.to_string()
+                }
+            },
+        };
+        match names::look(&ips, &core.relay_ports) {
+            Err(NotHeld::Another(another)) => return Err(another.into()),
+            Err(NotHeld::System(error)) => {
+                tracing::warn!(%error, "the kernel did not list its UNIX sockets: another Turnpike may have ports of this one");
+            }
+            Ok(()) => {}
+        }
+        let shared = (0..config.shards).map(|_| None).collect();
+        Ok(Self { shared, watch: None, names: None, why_each: Some(why) })
+    }
+
+    fn share(ips: Vec<IpAddr>, config: &ServerConfig) -> Result<Result<Self, NotShared>> {
+        let ports = &config.core.relay_ports;
+        let (shared, watch) = match shared::open(ips.clone(), ports, config.shards) {
+            Ok(opened) => opened,
+            Err(why) => return Ok(Err(why)),
+        };
+        let names = match Names::hold(&ips, ports) {
+            Ok(names) => names,
+            Err(NotHeld::Another(another)) => return Err(another.into()),
+            Err(NotHeld::System(error)) => return Ok(Err(NotShared::Name(error))),
+        };
+        let shared = shared.into_iter().map(Some).collect();
+        Ok(Ok(Self { shared, watch: Some(watch), names: Some(names), why_each: None }))
     }
 }
 

@@ -15,7 +15,6 @@ use super::lookup::{Lookup, LookupError, holder};
 use super::token::Family;
 use super::{icmp, raw, sockets};
 use crate::time::Timestamp;
-use crate::turn::RelayAddress;
 
 /// Most datagrams that the queue of a socket holds: the kernel grants twice the buffer space, and the smallest takes more
 /// than 512 bytes of it.
@@ -154,6 +153,8 @@ pub(super) enum NotShared {
     Lookup(#[from] LookupError),
     #[error("the kernel does not list its UDP sockets, among which are the ports of other programs: {0}")]
     Foreign(#[source] io::Error),
+    #[error("a UNIX socket, by which other Turnpikes know which ports are taken, is not to be had: {0}")]
+    Name(#[source] io::Error),
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -168,16 +169,10 @@ fn advice(error: &io::Error) -> &'static str {
 
 /// Opens the sockets of all shards and attaches the program that leads datagrams to them.
 pub(super) fn open(
-    addresses: &[RelayAddress],
+    ips: Vec<IpAddr>,
     range: &RangeInclusive<u16>,
     shards: usize,
 ) -> Result<(Vec<Shared>, Watch), NotShared> {
-    let mut ips = Vec::new();
-    for address in addresses {
-        if !ips.contains(&address.local) {
-            ips.push(address.local);
-        }
-    }
     let families = [false, true].map(|ipv6| ips.iter().any(|ip| ip.is_ipv6() == ipv6).then_some(ipv6));
     let sinks = open_each(families, |ipv6| sockets::open_sink(ipv6).map_err(NotShared::Socket))?;
     let mut by_shard = Vec::with_capacity(shards);

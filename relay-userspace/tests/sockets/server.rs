@@ -1,8 +1,11 @@
 //! Servers on the loopback.
 
 use std::env;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as SocketName, UnixListener};
 use std::process;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -65,15 +68,17 @@ fn relay_sockets() -> RelaySockets {
     }
 }
 
-/// The same for a server that also listens and relays on the IPv6 loopback, whose ports are for whoever takes them first.
+/// The same for a server that also listens and relays on the IPv6 loopback, which is one address for all: it relays from
+/// ports that it has for itself.
 pub(crate) fn dual_stack_config() -> ServerConfig {
-    let mut config = config(1, ANY_PORT);
+    let ports = own_ports();
+    let mut config = config(1, ports.clone());
     let v6: IpAddr = Ipv6Addr::LOCALHOST.into();
     config.listeners.push(SocketAddr::new(v6, 0));
     let core = Arc::get_mut(&mut config.core).expect("not shared yet");
     core.relay_addresses.push(RelayAddress { public: v6, local: v6 });
     let relay: Vec<IpAddr> = core.relay_addresses.iter().map(|a| a.local).collect();
-    let host = HostAddresses { own: vec![], relay: relay.clone(), relay_ports: ANY_PORT };
+    let host = HostAddresses { own: vec![], relay: relay.clone(), relay_ports: ports };
     let allow = vec!["127.0.0.0/8".parse().unwrap(), Cidr::host(v6)];
     core.peer_rules = PeerRules::new(allow, vec![], host).into();
     config.shared = Arc::new(Shared::new(core, [7; 32]));
@@ -89,6 +94,18 @@ fn own_address() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(2);
     let [.., b, c] = process::id().to_be_bytes();
     Ipv4Addr::new(127, b, c, NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// Ports that no other test has, also of another process, until this one ends: the name of a UNIX socket says so.
+fn own_ports() -> RangeInclusive<u16> {
+    const EACH: u16 = 128;
+    let mut blocks = (0..=u16::MAX / EACH).map(|block| block * EACH).filter(|first| ANY_PORT.contains(first));
+    let is_free = |first: &u16| {
+        let name = SocketName::from_abstract_name(format!("turnpike-tests/ports/{first}")).unwrap();
+        UnixListener::bind_addr(&name).map(mem::forget).is_ok()
+    };
+    let first = blocks.find(is_free).expect("ports for another test");
+    first..=first + (EACH - 1)
 }
 
 /// Waits until the counters satisfy a condition: they are written after datagrams are sent.
