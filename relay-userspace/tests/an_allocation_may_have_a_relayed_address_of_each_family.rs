@@ -191,7 +191,7 @@ fn a_retransmission_gets_the_same_two_addresses() {
     client.refresh_of(&mut sim, V4, 0);
     assert_eq!(client.exchange(&mut sim, &request), first, "the allocation lives on in IPv6");
     client.refresh_of(&mut sim, V6, 0);
-    assert_eq!(client.exchange(&mut sim, &request), first, "a late duplicate allocates nothing");
+    assert_eq!(client.exchange(&mut sim, &request).code(), 437, "a late duplicate allocates nothing");
     assert_eq!(sim.core.allocation_count(), 0);
 }
 

@@ -97,16 +97,17 @@ impl Accounts {
         now: Timestamp,
         quotas: Quotas,
     ) -> Result<Arc<Account>, QuotaReached> {
-        let most = quotas.total.unwrap_or(u32::MAX);
-        let more = |total: u32| total.checked_add(places).filter(|&total| total <= most);
-        self.total.fetch_update(Relaxed, Relaxed, more).map_err(|_| QuotaReached)?;
         let most = quotas.user.unwrap_or(u32::MAX);
         let (hash, mut books) = self.books_of(user);
-        let taken = books.take(hash, user, places, now, most, &self.keys);
-        if taken.is_err() {
-            self.total.fetch_sub(places, Relaxed);
+        let account = books.take(hash, user, places, now, most, &self.keys)?;
+        // Only then those of all users: a user that has too many must not take a place from others even for a moment.
+        let most = quotas.total.unwrap_or(u32::MAX);
+        let more = |total: u32| total.checked_add(places).filter(|&total| total <= most);
+        if self.total.fetch_update(Relaxed, Relaxed, more).is_err() {
+            books.give_back(hash, &account, places, now, &self.keys);
+            return Err(QuotaReached);
         }
-        taken
+        Ok(account)
     }
 
     /// Gives `places` places back. A user without any is forgotten as soon as that makes no difference.
@@ -290,6 +291,36 @@ mod tests {
         });
         assert_eq!((taken.len(), accounts.total(), accounts.users()), (100, 100, 4));
         taken.iter().for_each(|account| accounts.give_back(account, 1, START));
+        assert_eq!((accounts.total(), accounts.users()), (0, 0));
+    }
+
+    #[test]
+    fn a_user_that_is_refused_takes_no_place_from_others_meanwhile() {
+        let accounts = Accounts::default();
+        let quotas = Quotas { user: Some(1), total: Some(2) };
+        accounts.take("alice", 1, START, quotas).unwrap();
+        let (_, held) = accounts.books_of("alice");
+        std::thread::scope(|scope| {
+            let refused = scope.spawn(|| accounts.take("alice", 1, START, quotas).is_err());
+            // It waits for the lock. All the while, the last place is free.
+            for _ in 0..100 {
+                std::thread::sleep(Duration::from_millis(1));
+                assert_eq!(accounts.total(), 1);
+            }
+            drop(held);
+            assert!(refused.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_user_that_finds_the_server_full_keeps_no_place() {
+        let accounts = Accounts::default();
+        let quotas = Quotas { user: Some(2), total: Some(1) };
+        let alice = accounts.take("alice", 1, START, quotas).unwrap();
+        assert!(accounts.take("alice", 1, START, quotas).is_err());
+        assert!(accounts.take("bob", 1, START, quotas).is_err());
+        assert_eq!((accounts.total(), accounts.users()), (1, 1));
+        accounts.give_back(&alice, 1, START);
         assert_eq!((accounts.total(), accounts.users()), (0, 0));
     }
 

@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use super::allocations::{Allocation, Slot};
-use super::answers::RequestKey;
 use super::core::Core;
 use super::io::{Event, Output, Outputs};
 use super::request::{Refusal, Request};
@@ -164,10 +163,6 @@ impl Core {
         mobility.via = next.via;
         mobility.rests_until = self.now + REST;
         allocation.rebind(&mut self.next_binding, out);
-        // A late duplicate of the Allocate request must not make an allocation that nobody uses.
-        let request = RequestKey { five_tuple: left.five_tuple, digest: allocation.request };
-        let answer = allocation.answer.clone();
-        self.keep_answer(request, answer);
         self.leave(left, slot, out);
     }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::answers::RequestKey;
+use super::allocations::Slot;
 use super::core::Core;
 use super::io::{EndCause, Outputs};
 use super::mobility::Holder;
-use super::request::{Refusal, Request};
-use crate::stun::{AddressFamily, ErrorCode};
+use super::request::{Caller, Refusal, Request};
+use crate::stun::{AddressFamily, Builder, ErrorCode, Message};
 
 /// What a client gets that asks for less, or for nothing (RFC 8656 section 3.2).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
@@ -38,19 +38,14 @@ impl Core {
         }
 
         if wished == Some(Duration::ZERO) {
-            // A late duplicate of the Allocate request must not make an allocation that nobody uses. It comes from where the
-            // client was; this request may come from where it moved.
-            let all = families().count() == leases.values().count();
-            let allocate = RequestKey { five_tuple: allocation.five_tuple, digest: allocation.request };
-            let allocate_answer = all.then(|| (allocate, std::mem::take(&mut allocation.answer)));
+            if families().count() == leases.values().count() {
+                self.refuse_duplicates(slot, &request.caller, out);
+            }
             self.end(slot, meant, EndCause::Deleted, out);
             let answer = self.answer(&request.caller, out, |answer| {
                 answer.lifetime(Duration::ZERO);
             });
-            let own_answer = (request.caller.key(), out.bytes[answer].into());
-            for (request, answer) in allocate_answer.into_iter().chain([own_answer]) {
-                self.keep_answer(request, answer);
-            }
+            self.keep_answer(request.caller.key(), out.bytes[answer].into());
             return Ok(());
         }
 
@@ -61,6 +56,9 @@ impl Core {
             }
         }
         allocation.settle_all(&mut self.next_binding, out);
+        if ticket.is_some() {
+            self.refuse_duplicates(slot, &request.caller, out);
+        }
         let five_tuple = request.caller.five_tuple;
         let ticket = ticket.map(|ticket| self.move_to((slot, ticket), five_tuple, out));
         let answer = self.answer(&request.caller, out, |answer| {
@@ -74,6 +72,26 @@ impl Core {
             self.keep_answer(request.caller.key(), out.bytes[answer].into());
         }
         Ok(())
+    }
+
+    /// Keeps 437 for late duplicates of an allocation's Allocate request, from where the client made or last used it. They
+    /// get it once that 5-tuple leads to the allocation no more. They must not make an allocation that nobody uses, nor
+    /// hear of an address that is closed, and may be another's by then.
+    fn refuse_duplicates(&mut self, slot: Slot, caller: &Caller<'_>, out: &mut Outputs) {
+        let allocation = self.allocations.get(slot);
+        // It has the transaction ID of the request, and a FINGERPRINT if that had one.
+        let message = Message::parse(&allocation.answer).expect("it was written here");
+        let duplicate = Caller {
+            five_tuple: allocation.five_tuple,
+            message,
+            digest: allocation.request,
+            signer: caller.signer.clone(),
+        };
+        let code = ErrorCode::ALLOCATION_MISMATCH;
+        let answer = Builder::error(&mut out.bytes, &message, code, code.reason());
+        let range = self.seal(&duplicate, answer);
+        let request = duplicate.key();
+        self.keep_answer(request, out.bytes[range].into());
     }
 }
 

@@ -128,12 +128,12 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     },
     Explained {
         name: "Allocate retransmitted after the allocation ended: another allocation",
-        why: "RFC 8489 section 6.3.1: the same answer. It would make an allocation that nobody uses.",
+        why: "RFC 8656 section 7.2: 437 for 40 seconds. Another allocation would be one that nobody uses, and the first answer names an address that is closed.",
         when: |s| {
             let ended = s.facts.ended.as_ref();
             s.facts.user.is_none() && ended.is_some_and(|(_, made_by, _)| made_by == s.bytes)
         },
-        what: |d| matches!(d, Difference::Opened(0, 1) | Difference::Value("XOR-RELAYED-ADDRESS")),
+        what: |d| *d == Difference::Opened(0, 1) || outcome(d, 437, &[0]),
         starts_over: true,
     },
     Explained {

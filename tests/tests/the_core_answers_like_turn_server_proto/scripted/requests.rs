@@ -177,7 +177,7 @@ pub(super) fn retransmissions() -> Both {
     let (datagrams, about, _) = alice.last.clone().expect("sent");
     both.request(&mut alice, Method::REFRESH, seconds(0)).is(0);
     both.sends(&mut alice, datagrams, about)
-        .is(0)
+        .is(437)
         .but("Allocate retransmitted after the allocation ended: another allocation");
     both
 }
