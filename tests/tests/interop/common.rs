@@ -1,5 +1,7 @@
 //! What the clients have in common.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use serde_json::Value;
 use turnpike_tests::lab::{self, Host, OneNic, Server, ServerOptions, wait_for};
 
@@ -47,6 +49,23 @@ impl Lab {
     /// The clients' machine, by the family of the listener.
     pub(crate) fn client(&self) -> Host {
         self.listen.of(&self.net.client)
+    }
+
+    /// The same with an address for one client alone, the `n`th. A client that moves to another port (`-M`) leaves one that
+    /// the kernel may give to the next, which the server refuses by 437 until the first has sent data.
+    pub(crate) fn client_of_its_own(&self, n: u8) -> Host {
+        let host = 100 + n;
+        let (address, prefix): (IpAddr, _) = match self.client().address() {
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                (Ipv4Addr::new(a, b, c, host).into(), "24")
+            }
+            IpAddr::V6(v6) => {
+                (Ipv6Addr::from_bits(v6.to_bits() & !0xffff | u128::from(host)).into(), "64 nodad")
+            }
+        };
+        self.net.client.ip(&format!("addr add {address}/{prefix} dev eth0"));
+        self.client().at_address(address)
     }
 
     /// The peers' machine.

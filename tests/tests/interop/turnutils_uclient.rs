@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use relay_common::reason::Reason;
-use turnpike_tests::lab::{Echo, PASSWORD, Path, ServerOptions, Totals, USER, Uclient};
+use turnpike_tests::lab::{Echo, Host, PASSWORD, Path, ServerOptions, Totals, USER, Uclient};
 
 use crate::common::{Family, Lab};
 
@@ -43,7 +43,8 @@ impl Mode {
         Self { flags: words(flags), clients: 4, peer: None }
     }
 
-    fn start(&self, lab: &Lab, echoes: &[(Family, Echo)]) -> Uclient {
+    /// Starts it on a machine of the clients' own network.
+    fn start(&self, lab: &Lab, client: &Host, echoes: &[(Family, Echo)]) -> Uclient {
         let mut flags = self.flags.clone();
         if !flags.contains(&"-W".to_owned()) {
             flags.extend(["-w", PASSWORD].map(String::from));
@@ -55,7 +56,7 @@ impl Mode {
             let peer = echo.address();
             flags.extend(["-e".to_owned(), peer.ip().to_string(), "-r".to_owned(), peer.port().to_string()]);
         }
-        Uclient::start(&lab.client(), lab.server.address(), flags)
+        Uclient::start(client, lab.server.address(), flags)
     }
 }
 
@@ -114,7 +115,8 @@ fn complete(listen: Family, datapath: &'static str) {
     // IPv4 is what a client gets that does not ask; or it asks for that; or for IPv6.
     let modes = [(Family::V4, ""), (Family::V4, "-X"), (Family::V6, "-x")];
     let modes: Vec<_> = modes.iter().flat_map(|&(peer, flag)| self::modes(peer, flag)).collect();
-    let running: Vec<_> = modes.iter().map(|mode| mode.start(&lab, &echoes)).collect();
+    let running: Vec<_> =
+        modes.iter().zip(1..).map(|(mode, n)| mode.start(&lab, &lab.client_of_its_own(n), &echoes)).collect();
     let mut wrong = Vec::new();
     for (mode, client) in modes.iter().zip(running) {
         let all = mode.clients * MESSAGES;
@@ -159,7 +161,7 @@ fn send_indications_and_clients_among_themselves_are_on_the_fast_path() {
     let run = |mode: &Mode| {
         let before = lab.server.counters();
         let all = mode.clients * MESSAGES;
-        assert_eq!(mode.start(&lab, &echoes).end(), Ok(Totals { sent: all, received: all }));
+        assert_eq!(mode.start(&lab, &lab.client(), &echoes).end(), Ok(Totals { sent: all, received: all }));
         (all, &lab.server.counters() - &before)
     };
     run(&Mode::to(Family::V4, "-s"));
@@ -191,9 +193,9 @@ fn misbehaviour(listen: Family, relay: Family, datapath: &'static str) {
     let family = if relay == Family::V6 { "-x" } else { "-X" };
     let mode = |flags| Mode::to(relay, &format!("{flags} {family}"));
     let bad = bad.map(|flags| Mode { clients: 8, ..mode(flags) });
-    let bad = bad.map(|mode| mode.start(&lab, &echoes));
-    let without_permission = mode("-I -s").start(&lab, &echoes);
-    let good = mode("").start(&lab, &echoes);
+    let bad = bad.map(|mode| mode.start(&lab, &lab.client(), &echoes));
+    let without_permission = mode("-I -s").start(&lab, &lab.client(), &echoes);
+    let good = mode("").start(&lab, &lab.client(), &echoes);
 
     let all = 2 * MESSAGES;
     assert_eq!(good.end(), Ok(Totals { sent: all, received: all }), "a good client beside them");
@@ -202,7 +204,7 @@ fn misbehaviour(listen: Family, relay: Family, datapath: &'static str) {
     // How they end is their own business, and some would not for minutes.
     drop(bad);
     // Not a pair, because the port that the first of a pair reserves for the second is held for 30 seconds.
-    let after = Mode { clients: 1, ..mode("-c") }.start(&lab, &echoes).end();
+    let after = Mode { clients: 1, ..mode("-c") }.start(&lab, &lab.client(), &echoes).end();
     assert_eq!(after, Ok(Totals { sent: MESSAGES, received: MESSAGES }), "a good client after them");
     assert_eq!(lab.server.process().exited(), None, "the server goes on");
     // The youngest allocation is a few seconds old.
