@@ -1,9 +1,9 @@
 //! Programs for the benchmarks and tests.
 //!
-//! - `restore` and `nothing` ([`restore`]): for `BPF_PROG_TEST_RUN`, which repeats a program on whatever packet the last
+//! - `restore` and `nothing` (`restore.rs`): for `BPF_PROG_TEST_RUN`, which repeats a program on whatever packet the last
 //!   run left.
-//! - `generate` ([`generate`]) and `sink` ([`sink`]): frames that really travel, and what becomes of them.
-//! - `swap_macs`, `crowd` ([`reflect`]): the least that a program can do that sends a frame back, and a sender that leaves no
+//! - `generate` (`generate.rs`) and `sink` (`sink.rs`): frames that really travel, and what becomes of them.
+//! - `swap_macs`, `crowd` (`reflect.rs`): the least that a program can do that sends a frame back, and a sender that leaves no
 //!   room before its frames.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
