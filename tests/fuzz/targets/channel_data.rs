@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use common::{Client, Seen, Sim, addr, config};
 use libfuzzer_sys::fuzz_target;
 use relay_common::addr::Be16;
-use relay_common::flow::{FlowRecord, KEY_WORDS, Path};
+use relay_common::flow::{FlowRecord, Path};
 use relay_common::next_hop::NextHop;
 use relay_common::packet::{self, Packet};
 use relay_common::reason::Reason;
