@@ -11,7 +11,7 @@ use crate::admin::{Carried, EndedSessions, MOST_SESSIONS, Session, Sessions};
 use crate::auth::printable;
 use crate::datapath::Forwarded;
 use crate::net::{Found, FoundSession, SessionId};
-use crate::turn::{FiveTuple, Transport, Usage, Way};
+use crate::turn::{FiveTuple, Usage, Way};
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -170,9 +170,7 @@ fn session(FoundSession { id, session, fast }: FoundSession) -> Session {
         realm: String::from(&*session.realm),
         client: client.0.to_string(),
         listener: listener.to_string(),
-        transport: match transport {
-            Transport::Udp => "udp".into(),
-        },
+        transport: transport.to_string(),
         relayed: session.relayed.values().map(|relayed| relayed.0.to_string()).collect(),
         age_seconds: session.age.as_secs(),
         expires_in_seconds: session.expires_in.as_secs(),

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::control::IpFields;
+use super::streams::ClientStream;
 use super::walk::Walk;
 use crate::turn::{CoreConfig, FiveTuple};
 
@@ -21,6 +22,8 @@ pub(super) enum Letter {
     Configure(Arc<CoreConfig>, Sender<()>),
     /// Somebody wants to know of the allocations, or to end some.
     Walk(Walk),
+    /// A client connected.
+    Stream(Box<ClientStream>),
     /// The server stops.
     Stop,
 }

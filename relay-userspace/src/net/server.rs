@@ -16,6 +16,7 @@ use super::mailbox::{Letter, Mailbox};
 use super::names::{self, Names, NotHeld};
 use super::shard::{Parts, Shard};
 use super::shared::{self, NotShared, Shed};
+use super::streams::Streams;
 use super::walk::{Found, Selection, SessionQuery, Walk};
 use super::{limits, listeners};
 use crate::datapath::FastPath;
@@ -120,6 +121,11 @@ impl Server {
     /// The addresses that the server listens on, with the ports it was given.
     pub fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
+    }
+
+    /// Where the connections of clients are handed over.
+    pub fn streams(&self) -> Streams {
+        Streams::new(Arc::clone(&self.mailboxes))
     }
 
     /// Has all shards go on with other settings: see [`Core::reconfigure`]. Each takes them between two datagrams.

@@ -119,6 +119,7 @@ impl Shard {
                                     drop(taken);
                                 }
                                 Letter::Walk(walk) => self.walks.add(walk),
+                                Letter::Stream(stream) => drop(stream),
                                 Letter::Stop => return Ok(()),
                             }
                         }

@@ -37,6 +37,23 @@ impl PeerAddr {
 pub enum Transport {
     /// UDP datagrams.
     Udp,
+    /// A TCP connection.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// DTLS over UDP.
+    Dtls,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Dtls => "dtls",
+        })
+    }
 }
 
 /// The 5-tuple that names an allocation (RFC 8656 section 2).
