@@ -13,7 +13,7 @@ use turnpike::stun::{Builder, Message, Method};
 
 use crate::figures::Flow;
 use crate::lab::{Family, Lab};
-use exchange::{Client, Exchange, Job};
+use exchange::{Exchange, Job};
 
 /// As many clients as every server and every machine has files for.
 pub const CLIENTS: u32 = 4_096;
@@ -183,16 +183,12 @@ impl Allocations {
     /// Makes them at the lab's server.
     pub fn make(lab: &Lab, user: &User, plan: Plan) -> Result<Self> {
         plan.check(lab)?;
-        allow_files(u64::from(plan.allocations) + 1_000)?;
+        allow_files()?;
         let start = Instant::now();
         let listener = lab.addresses().listener(plan.clients)?;
         let addresses: Result<Vec<_>> =
             (0..plan.allocations).map(|client| lab.addresses().client(plan.clients, client)).collect();
-        let addresses = addresses?;
-        let clients: Result<Vec<_>> = lab
-            .generator()
-            .enter(|| addresses.iter().map(|&address| Client::connect(address, listener)).collect());
-        let mut exchange = Exchange::new(clients?, listener, user)?;
+        let mut exchange = Exchange::new(lab.generator().clone(), addresses?, listener, user)?;
         let relayed = allocate(&mut exchange, &plan)?;
         let flows = plan.flows_of(lab, &relayed)?;
         let mut made = Self { exchange, plan, flows, refreshed: start, took: Duration::ZERO };
@@ -211,8 +207,8 @@ impl Allocations {
         self.took
     }
 
-    /// The socket of a client, for whoever sends or receives as it.
-    pub fn socket(&self, client: u32) -> &UdpSocket {
+    /// The socket of a client, for whoever sends or receives as it; `None` where there are too many clients to keep theirs.
+    pub fn socket(&self, client: u32) -> Option<&UdpSocket> {
         self.exchange.socket(client)
     }
 
@@ -282,13 +278,9 @@ fn allocate(exchange: &mut Exchange, plan: &Plan) -> Result<Vec<SocketAddr>> {
     relayed.into_iter().collect::<Option<_>>().context("an allocation without an answer")
 }
 
-/// Lets this process have so many files open: each client has a socket.
-fn allow_files(files: u64) -> Result<()> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files")?;
-    if soft < files {
-        let advice =
-            || format!("{files} sockets are needed, {hard} are allowed: raise it with ulimit -Hn {files}");
-        setrlimit(Resource::RLIMIT_NOFILE, files, hard.max(files)).with_context(advice)?;
-    }
-    Ok(())
+/// Lets this process, and the servers that it starts, have as many files open as it may: a client has a socket while it asks,
+/// and an allocation of many a server has one as long as it lives.
+fn allow_files() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("the limit of open files")
 }

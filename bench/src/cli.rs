@@ -68,6 +68,9 @@ pub(crate) struct Place {
     /// A coturn (its `turnserver`) to measure beside the one on the PATH; may be repeated
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) coturn: Vec<PathBuf>,
+    /// Only the subjects whose names contain this, such as `floor` or `turnpike xdp`; may be repeated
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub(crate) subject: Vec<String>,
     /// Instead of a lab in namespaces: the interface of this machine that clients are on. The relay is another machine
     #[arg(long, global = true, value_name = "IF", help_heading = "Real interfaces")]
     client_if: Option<String>,

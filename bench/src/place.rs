@@ -17,7 +17,11 @@ use crate::cli::RealInterfaces;
 use rig::LabRig;
 
 /// The lab in namespaces, or the real interfaces.
-pub(crate) fn open(coturns: &[PathBuf], real: Option<RealInterfaces>) -> Result<Box<dyn Bench>> {
+pub(crate) fn open(
+    coturns: &[PathBuf],
+    only: &[String],
+    real: Option<RealInterfaces>,
+) -> Result<Box<dyn Bench>> {
     if let Some(real) = real {
         return Ok(Box::new(Elsewhere(real)));
     }
@@ -35,7 +39,7 @@ pub(crate) fn open(coturns: &[PathBuf], real: Option<RealInterfaces>) -> Result<
         let sets = coturn.option_sets();
         sets.into_iter().map(move |set| (coturn.clone(), set))
     });
-    Ok(Box::new(Labs { turnpike, coturns: coturns.collect(), absent }))
+    Ok(Box::new(Labs { turnpike, coturns: coturns.collect(), absent, only: only.to_vec() }))
 }
 
 /// A lab for each subject.
@@ -43,6 +47,14 @@ struct Labs {
     turnpike: Turnpike,
     coturns: Vec<(Coturn, OptionSet)>,
     absent: Vec<Absent>,
+    /// Parts of the names of those that are measured; all, if there are none.
+    only: Vec<String>,
+}
+
+impl Labs {
+    fn is_asked_for(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    }
 }
 
 impl Bench for Labs {
@@ -52,13 +64,15 @@ impl Bench for Labs {
         // What every subject needs: better one error than one for each.
         drop(lab()?);
         let mut lineup = Lineup { rigs: Vec::new(), absent: self.absent.clone() };
-        let mut add = |name: &str, role, start: &dyn Fn(Lab) -> Result<Box<dyn Subject>>| match lab()
-            .and_then(start)
-            .and_then(|subject| LabRig::new(subject, role))
-        {
-            Ok(rig) => lineup.rigs.push(Box::new(rig)),
-            Err(error) => {
-                lineup.absent.push(Absent { subject: name.into(), why: format!("{error:#}") });
+        let mut add = |name: &str, role, start: &dyn Fn(Lab) -> Result<Box<dyn Subject>>| {
+            if !self.is_asked_for(name) {
+                return;
+            }
+            match lab().and_then(start).and_then(|subject| LabRig::new(subject, role)) {
+                Ok(rig) => lineup.rigs.push(Box::new(rig)),
+                Err(error) => {
+                    lineup.absent.push(Absent { subject: name.into(), why: format!("{error:#}") });
+                }
             }
         };
         add("floor", Role::Floor, &|lab| Ok(Box::new(Floor::start(lab, &plan)?)));

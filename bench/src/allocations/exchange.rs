@@ -11,6 +11,7 @@ use turnpike::stun::{Builder, Class, ErrorCode, Key, Message, MessageType, Metho
 
 use super::User;
 use super::refusal::explain;
+use crate::lab::Place;
 
 /// Requests on their way at once: as many as a listener's receive buffer takes that nobody made larger.
 const WINDOW: usize = 128;
@@ -27,23 +28,26 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Challenges that a request may meet: the first one, and some whose nonce went stale on the way.
 const CHALLENGES: u32 = 4;
 
-/// A client's socket, and the nonce that the server gave it.
+/// Clients that keep their sockets between exchanges, so that others may send and receive as them. More than so many have
+/// them only while they ask: many servers with many clients each are more than a process may have files.
+const KEPT: usize = 256;
+
+/// A client's address, its socket while it has one, and the nonce that the server gave it.
 #[derive(Debug)]
-pub(super) struct Client {
-    socket: UdpSocket,
+struct Client {
+    address: SocketAddr,
+    socket: Option<UdpSocket>,
     nonce: Option<Vec<u8>>,
 }
 
-impl Client {
-    /// A client at this address of this server.
-    pub(super) fn connect(address: SocketAddr, server: SocketAddr) -> Result<Self> {
-        let socket = UdpSocket::bind(address).with_context(|| {
-            format!("the client at {address}: is the address this machine's and the port free?")
-        })?;
-        socket.set_nonblocking(true).context("a socket that does not wait")?;
-        socket.connect(server).with_context(|| format!("from {address} to {server}"))?;
-        Ok(Self { socket, nonce: None })
-    }
+/// A client's socket to this server.
+fn connect(address: SocketAddr, server: SocketAddr) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind(address).with_context(|| {
+        format!("the client at {address}: is the address this machine's and the port free?")
+    })?;
+    socket.set_nonblocking(true).context("a socket that does not wait")?;
+    socket.connect(server).with_context(|| format!("from {address} to {server}"))?;
+    Ok(socket)
 }
 
 /// A request to be made.
@@ -61,6 +65,8 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Exchange {
     clients: Vec<Client>,
+    /// Where they are.
+    place: Place,
     epoll: Epoll,
     server: SocketAddr,
     user: User,
@@ -86,14 +92,19 @@ struct Pending {
 type InFlight = HashMap<TransactionId, Pending>;
 
 impl Exchange {
-    pub(super) fn new(clients: Vec<Client>, server: SocketAddr, user: &User) -> Result<Self> {
+    /// Clients at these addresses of this place.
+    pub(super) fn new(
+        place: Place,
+        clients: Vec<SocketAddr>,
+        server: SocketAddr,
+        user: &User,
+    ) -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?;
-        for (index, client) in clients.iter().enumerate() {
-            epoll.add(&client.socket, EpollEvent::new(EpollFlags::EPOLLIN, index as u64)).context("epoll")?;
-        }
+        let client = |address| Client { address, socket: None, nonce: None };
         let user = user.clone();
         Ok(Self {
-            clients,
+            clients: clients.into_iter().map(client).collect(),
+            place,
             epoll,
             server,
             user,
@@ -104,12 +115,43 @@ impl Exchange {
         })
     }
 
-    pub(super) fn socket(&self, client: u32) -> &UdpSocket {
-        &self.clients[client as usize].socket
+    /// A client's socket; `None` where there are too many clients to keep theirs.
+    pub(super) fn socket(&self, client: u32) -> Option<&UdpSocket> {
+        self.clients[client as usize].socket.as_ref()
     }
 
     /// Makes all of these requests: `fill` writes one's attributes, `done` is told the answers. Ends with the first refusal.
     pub(super) fn run(
+        &mut self,
+        jobs: impl Iterator<Item = Job>,
+        fill: impl Fn(&Job, &mut Builder<'_>),
+        done: impl FnMut(&Job, &Message<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.open()?;
+        let result = self.exchange(jobs, fill, done);
+        if self.clients.len() > KEPT {
+            // Closed, they leave epoll too.
+            self.clients.iter_mut().for_each(|client| client.socket = None);
+        }
+        result
+    }
+
+    fn open(&mut self) -> Result<()> {
+        let Self { clients, epoll, server, .. } = self;
+        let open = || {
+            for (index, client) in
+                clients.iter_mut().enumerate().filter(|(_, client)| client.socket.is_none())
+            {
+                let socket = connect(client.address, *server)?;
+                epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, index as u64)).context("epoll")?;
+                client.socket = Some(socket);
+            }
+            Ok(())
+        };
+        self.place.enter(open)
+    }
+
+    fn exchange(
         &mut self,
         mut jobs: impl Iterator<Item = Job>,
         fill: impl Fn(&Job, &mut Builder<'_>),
@@ -220,16 +262,17 @@ impl Exchange {
     }
 
     fn send(&self, client: u32, bytes: &[u8]) -> Result<()> {
-        match self.clients[client as usize].socket.send(bytes) {
-            Ok(_) => Ok(()),
-            Err(e) => self.tolerate(e),
+        match self.socket(client).map(|socket| socket.send(bytes)) {
+            Some(Err(e)) => self.tolerate(e),
+            _ => Ok(()),
         }
     }
 
     fn receive(&self, client: u32, buffer: &mut [u8]) -> Result<Option<usize>> {
-        match self.clients[client as usize].socket.recv(buffer) {
-            Ok(length) => Ok(Some(length)),
-            Err(e) => self.tolerate(e).map(|()| None),
+        match self.socket(client).map(|socket| socket.recv(buffer)) {
+            Some(Ok(length)) => Ok(Some(length)),
+            Some(Err(e)) => self.tolerate(e).map(|()| None),
+            None => Ok(None),
         }
     }
 

@@ -103,7 +103,7 @@ pub(crate) fn client_of(allocations: &Allocations, index: usize) -> &UdpSocket {
     let mut clients: Vec<_> = flows.iter().map(|flow: &Flow| flow.client).collect();
     clients.dedup();
     let number = clients.iter().position(|client| *client == flows[index].client).expect("a client");
-    allocations.socket(number as u32)
+    allocations.socket(number as u32).expect("so few clients keep their sockets")
 }
 
 /// The next datagram.
