@@ -4,19 +4,22 @@
 //! `cargo bench -p turnpike-bench --bench veth_relay`, as root, after `cargo xtask build-ebpf`; two CPUs at the least.
 //! `-- --rounds N` for another number of rounds.
 //!
+//! What lookups cost on the way is shown by the floor itself: the same swap after one line of a table of 8 MiB was read, another
+//! for each flow, and after two of which the first names the second.
+//!
 //! Live frames go from a generator (CPU 0) through a veth pair to the program under test, whose end of the pair is polled
 //! by a kernel thread on CPU 1, and come back to a sink (CPU 0). A figure is the packets that came back whole in a second of
 //! CPU time of that thread: its polling, the program and the sending, neither generator nor sink. All subjects take turns.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use aya::Ebpf;
 use aya::programs::{Xdp, XdpMode};
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use relay_common::bench::FLOWS;
 use turnpike_bench::figures::{Direction, Flow, Load, Outcome};
+use turnpike_bench::lab::{GENERATOR_CPU, RELAY_CPU, pin, poll_by_thread, thread_seconds};
 use turnpike_bench::templates::{Ends, V4, V6, bench_programs, channels, path_of};
 use turnpike_bench::traffic::{FirstInLine, Traffic, Wire};
 use turnpike_tests::lab::{Namespace, veth};
@@ -34,9 +37,12 @@ fn main() {
     veth(&namespace, NEAR, &namespace, FAR);
     let [own, relay] = [NEAR, FAR].map(|interface| namespace.mac(interface));
     namespace.enter(|| {
-        let [sink, poller] = [(NEAR, 0), (FAR, 1)].map(|(interface, cpu)| poll_by_thread(interface, cpu));
+        let [sink, poller] = [(NEAR, GENERATOR_CPU), (FAR, RELAY_CPU)].map(|(interface, cpu)| {
+            let pollers = poll_by_thread(interface, cpu).expect("threaded NAPI (kernel 5.12)");
+            *pollers.first().expect("one a queue")
+        });
         let _first = FirstInLine::put(sink).expect("another priority");
-        pin(Pid::from_raw(0), 0);
+        pin(Pid::from_raw(0), GENERATOR_CPU).expect("the CPU is there");
         let mut subjects = Vec::new();
         for flows in [64, FLOWS] {
             for (name, ends) in [("v4 - v4", V4), ("v6 - v6", V6)] {
@@ -45,19 +51,23 @@ fn main() {
                 }
             }
         }
+        for flows in [64, FLOWS] {
+            for (name, program) in [("one line", "swap_macs_after_one"), ("two lines", "swap_macs_after_two")] {
+                subjects.push(Subject::swap(name, program, flows));
+            }
+        }
         let mut floor = bench_programs(&[vec![0; 200]]);
         let floor: &mut Xdp = floor.program_mut("swap_macs").expect("in the object").try_into().expect("XDP");
         floor.load().expect("the verifier takes it");
         let mut traffic = Traffic::new(NEAR, own, relay, &subjects[0].flows, Wire::Echo).expect("a generator");
-        let cpu = || cpu_time(poller) as f64 / 1e9;
+        let cpu = || thread_seconds(poller);
         for round in 0..=rounds {
             for subject in &mut subjects {
                 let link = floor.attach(FAR, XdpMode::Driver).expect("native XDP");
-                let swapped = subject.run(&mut traffic, Wire::Echo, &cpu);
+                let swapped =
+                    run(&subject.name, &subject.flows, &subject.load, &mut traffic, Wire::Echo, &cpu);
                 floor.detach(link).expect("attached");
-                let link = subject.program.attach(FAR);
-                let relayed = subject.run(&mut traffic, Wire::Turn, &cpu);
-                subject.program.detach(link).expect("attached");
+                let relayed = subject.forward(&mut traffic, &cpu);
                 if round > 0 {
                     subject.figures.push([relayed, swapped]);
                 }
@@ -72,10 +82,17 @@ fn main() {
     });
 }
 
+/// What is compared with the floor.
+enum Under {
+    Turnpike(Box<Program>),
+    /// A program of the bench that sends frames back.
+    Bench(Box<Ebpf>, &'static str),
+}
+
 /// One way through the program over many flows.
 struct Subject {
     name: String,
-    program: Program,
+    program: Under,
     flows: Vec<Flow>,
     load: Load,
     figures: Vec<[Outcome; 2]>,
@@ -98,25 +115,41 @@ impl Subject {
         };
         Self {
             name: format!("{families}  {way}  {flows:>6} flows"),
-            program,
+            program: Under::Turnpike(Box::new(program)),
             flows: (0..flows).map(flow).collect(),
-            load: Load {
-                direction,
-                frame: frames[0].len() as u16,
-                rate: None,
-                burst: 1,
-                duration: Duration::from_millis(150),
-            },
+            load: load(direction, frames[0].len() as u16),
             figures: Vec::new(),
         }
     }
 
-    fn run(&self, traffic: &mut Traffic, wire: Wire, cpu: &dyn Fn() -> f64) -> Outcome {
-        traffic.aim(&self.flows, wire).expect("as many as there may be");
-        let outcome = traffic.offer(&self.load, cpu).expect("live frames (kernel 5.18)");
-        assert!(outcome.arrived > outcome.sent / 1000, "{}: {outcome:?}", self.name);
-        assert_eq!(outcome.corrupt, 0, "{}: {:?}", self.name, traffic.faults());
-        outcome
+    /// The floor that reads lines of a table before.
+    fn swap(lines: &str, program: &'static str, flows: u32) -> Self {
+        let (name, under) =
+            (format!("v4  swap, {lines:14} {flows:>6} flows"), bench_programs(&[vec![0; 200]]));
+        let turnpike = Self::new("v4 - v4", V4, Direction::ToPeer, flows);
+        Self { name, program: Under::Bench(Box::new(under), program), ..turnpike }
+    }
+
+    fn forward(&mut self, traffic: &mut Traffic, cpu: &dyn Fn() -> f64) -> Outcome {
+        match &mut self.program {
+            Under::Turnpike(program) => {
+                let link = program.attach(FAR);
+                let outcome = run(&self.name, &self.flows, &self.load, traffic, Wire::Turn, cpu);
+                program.detach(link).expect("attached");
+                outcome
+            }
+            Under::Bench(ebpf, name) => {
+                let program: &mut Xdp =
+                    ebpf.program_mut(name).expect("in the object").try_into().expect("XDP");
+                if program.fd().is_err() {
+                    program.load().expect("the verifier takes it");
+                }
+                let link = program.attach(FAR, XdpMode::Driver).expect("native XDP");
+                let outcome = run(&self.name, &self.flows, &self.load, traffic, Wire::Echo, cpu);
+                program.detach(link).expect("attached");
+                outcome
+            }
+        }
     }
 
     fn print(&self) {
@@ -139,39 +172,26 @@ impl Subject {
     }
 }
 
+fn load(direction: Direction, frame: u16) -> Load {
+    Load { direction, frame, rate: None, burst: 1, duration: Duration::from_millis(150) }
+}
+
+fn run(
+    name: &str,
+    flows: &[Flow],
+    load: &Load,
+    traffic: &mut Traffic,
+    wire: Wire,
+    cpu: &dyn Fn() -> f64,
+) -> Outcome {
+    traffic.aim(flows, wire).expect("as many as there may be");
+    let outcome = traffic.offer(load, cpu).expect("live frames (kernel 5.18)");
+    assert!(outcome.arrived > outcome.sent / 1000, "{name}: {outcome:?}");
+    assert_eq!(outcome.corrupt, 0, "{name}: {:?}", traffic.faults());
+    outcome
+}
+
 fn index_of(interface: &str) -> u32 {
     let path = format!("/sys/class/net/{interface}/ifindex");
     fs::read_to_string(path).expect("an interface").trim().parse().expect("a number")
-}
-
-/// Has the interface polled by a kernel thread (5.12) on one CPU.
-fn poll_by_thread(interface: &str, cpu: usize) -> Pid {
-    let before = threads_of(interface);
-    fs::write(format!("/sys/class/net/{interface}/threaded"), "1").expect("threaded NAPI");
-    let new: Vec<_> = threads_of(interface).into_iter().filter(|pid| !before.contains(pid)).collect();
-    let [poller] = new[..] else { panic!("{} threads poll {interface}", new.len()) };
-    pin(poller, cpu);
-    poller
-}
-
-/// The kernel threads that poll interfaces of this name, in any namespace.
-fn threads_of(interface: &str) -> Vec<Pid> {
-    let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
-    let named = |path: &PathBuf| {
-        fs::read_to_string(path.join("comm")).is_ok_and(|c| c.starts_with(&format!("napi/{interface}-")))
-    };
-    let pid = |path: PathBuf| path.file_name()?.to_str()?.parse().ok().map(Pid::from_raw);
-    processes.filter(named).filter_map(pid).collect()
-}
-
-fn pin(pid: Pid, cpu: usize) {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu).expect("a CPU number");
-    sched_setaffinity(pid, &cpus).expect("the CPU is there");
-}
-
-/// Nanoseconds for which a thread has run.
-fn cpu_time(pid: Pid) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("scheduler statistics");
-    text.split(' ').next().and_then(|first| first.parse().ok()).expect("a number")
 }

@@ -19,13 +19,3 @@ pub(crate) fn opaque(mut n: usize) -> usize {
 pub(crate) fn opaque_context(ctx: &XdpContext) -> XdpContext {
     XdpContext::new(opaque(ctx.ctx as usize) as *mut _)
 }
-
-/// Adds to a word that other CPUs add to: an instruction that every kernel with XDP has, as nobody asks for the result.
-///
-/// # Safety
-/// `word` is aligned, may be written to, and is not read or written otherwise than as a whole.
-#[inline(always)]
-pub(crate) unsafe fn add(word: *mut u64, n: u64) {
-    // SAFETY: as the caller says.
-    unsafe { asm!("lock *(u64 *)({word} + 0) += {n}", word = in(reg) word, n = in(reg) n) };
-}

@@ -12,6 +12,8 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod add;
+#[cfg(target_arch = "bpf")]
 mod binding;
 #[cfg(target_arch = "bpf")]
 mod clock;
@@ -24,6 +26,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod meters;
 #[cfg(target_arch = "bpf")]
+mod object;
+#[cfg(target_arch = "bpf")]
 mod other_ways;
 #[cfg(target_arch = "bpf")]
 mod program;
@@ -33,16 +37,3 @@ mod strangers;
 /// The object is for BPF only; this lets host tools look at the crate.
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses a program from which this could be reached.
-    loop {}
-}
-
-/// No helper here is reserved to GPL programs, but some that come will be.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -4,7 +4,7 @@ use relay_common::meter::{self, Line, Word};
 use relay_common::packet::Packet;
 use relay_common::way::Way;
 
-use crate::machine;
+use crate::add;
 use crate::maps::METERS;
 
 /// Whether the rates that the packet's way has to keep to, if any, leave room for its data; if so, all have counted it.
@@ -58,5 +58,5 @@ fn lines(to_peer: u32, to_client: u32) -> Option<[&'static Line; 4]> {
 #[inline(always)]
 fn add(word: &Word, value: u64) {
     // SAFETY: the one word, which is shared by atomic operations only.
-    unsafe { machine::add(word.0.as_ptr(), value) };
+    unsafe { add::add(word.0.as_ptr(), value) };
 }

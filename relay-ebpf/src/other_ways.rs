@@ -15,9 +15,10 @@ use relay_common::send;
 use relay_common::way::Way;
 use relay_common::wire::Frame;
 
+use crate::add::add;
 use crate::clock;
 use crate::frame::Linear;
-use crate::machine::{add, opaque, opaque_context};
+use crate::machine::{opaque, opaque_context};
 use crate::maps::{self, Desk};
 use crate::meters;
 use crate::program::{

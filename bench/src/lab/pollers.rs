@@ -18,14 +18,13 @@ pub const RELAY_CPU: usize = 1;
 /// Has threads of the kernel poll an interface (5.12), one a queue, on one CPU. Called in the interface's namespace.
 ///
 /// The interface must be up and must poll: a veth does that while GRO is on or a program attached.
-pub(super) fn poll_by_thread(interface: &str, cpu: usize) -> Result<Vec<Pid>> {
+pub fn poll_by_thread(interface: &str, cpu: usize) -> Result<Vec<Pid>> {
     // The threads are told apart from those of other labs, whose interfaces have the same names, by being new. So only one lab
     // at a time may make some; `/proc` is what all of this machine have in common, and a lock on it leaves nothing behind.
     let turn = File::open("/proc").context("/proc")?;
     turn.lock().context("lock /proc")?;
     let before = threads_of(interface)?;
-    let switch = format!("/sys/class/net/{interface}/threaded");
-    fs::write(&switch, "1").with_context(|| format!("{switch}: threaded NAPI needs Linux 5.12"))?;
+    write(interface, "threaded", "1").context("threaded NAPI needs Linux 5.12")?;
     let deadline = Instant::now() + Duration::from_secs(2);
     let new = loop {
         let new: Vec<Pid> = threads_of(interface)?.into_iter().filter(|pid| !before.contains(pid)).collect();
@@ -45,6 +44,11 @@ pub(super) fn poll_by_thread(interface: &str, cpu: usize) -> Result<Vec<Pid>> {
     Ok(new)
 }
 
+fn write(interface: &str, setting: &str, value: &str) -> Result<()> {
+    let path = format!("/sys/class/net/{interface}/{setting}");
+    fs::write(&path, value).with_context(|| format!("{value} to {path}"))
+}
+
 /// Keeps a thread on one CPU; 0 is the calling one.
 pub fn pin(thread: Pid, cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
@@ -53,7 +57,7 @@ pub fn pin(thread: Pid, cpu: usize) -> Result<()> {
 }
 
 /// Seconds for which a thread has run; nothing when it has ended.
-pub(super) fn thread_seconds(pid: Pid) -> f64 {
+pub fn thread_seconds(pid: Pid) -> f64 {
     seconds(Path::new(&format!("/proc/{pid}/schedstat")))
 }
 

@@ -3,8 +3,8 @@
 //! - `restore` and `nothing` (`restore.rs`): for `BPF_PROG_TEST_RUN`, which repeats a program on whatever packet the last
 //!   run left.
 //! - `generate` (`generate.rs`) and `sink` (`sink.rs`): frames that really travel, and what becomes of them.
-//! - `swap_macs`, `crowd` (`reflect.rs`): the least that a program can do that sends a frame back, and a sender that leaves no
-//!   room before its frames.
+//! - `swap_macs`, `swap_macs_after_one`, `swap_macs_after_two`, `crowd` (`reflect.rs`): the least that a program can do that sends
+//!   a frame back, the same after lines of a large table were read, and a sender that leaves no room before its frames.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -14,22 +14,14 @@ mod frame;
 #[cfg(target_arch = "bpf")]
 mod generate;
 #[cfg(target_arch = "bpf")]
+#[path = "../object.rs"]
+mod object;
+#[cfg(target_arch = "bpf")]
 mod reflect;
 #[cfg(target_arch = "bpf")]
 mod restore;
 #[cfg(target_arch = "bpf")]
 mod sink;
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// The object is for BPF only; this lets host tools look at the crate.
 #[cfg(not(target_arch = "bpf"))]

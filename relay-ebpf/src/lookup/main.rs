@@ -6,8 +6,15 @@
 //! Kernel 5.9 (`BPF_PROG_TYPE_SK_LOOKUP`).
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-// For atomic addition: Rust's own is not there for a target without compare-and-swap.
+// To load words of the context one by one, and for atomic addition.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+#[cfg(target_arch = "bpf")]
+#[path = "../add.rs"]
+mod add;
+#[cfg(target_arch = "bpf")]
+#[path = "../object.rs"]
+mod object;
 
 #[cfg(target_arch = "bpf")]
 mod program {
@@ -19,6 +26,8 @@ mod program {
     use aya_ebpf::maps::{Array, HashMap, SockMap};
     use aya_ebpf::programs::SkLookupContext;
     use relay_common::steer::{self, Port};
+
+    use crate::add::add;
 
     #[map]
     static ADDRESSES: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1, 0);
@@ -122,7 +131,7 @@ mod program {
         }
         let shed = SHED.get_ptr_mut(holder)?;
         // SAFETY: an aligned word of the table, which others only add to.
-        unsafe { asm!("lock *(u64 *)({word} + 0) += {n}", word = in(reg) shed, n = in(reg) 1_u64) };
+        unsafe { add(shed, 1) };
         Some(false)
     }
 }
@@ -130,16 +139,3 @@ mod program {
 /// The object is for BPF only; this lets host tools look at the crate.
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses a program from which this could be reached.
-    loop {}
-}
-
-/// Assigning sockets is reserved to GPL programs.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
