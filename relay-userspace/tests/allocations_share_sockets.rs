@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use client::{Client, PATIENCE, Relayed, socket};
 use relay_common::reason::Reason;
 use turnpike::net::{RelaySockets, Server, ServerConfig};
-use turnpike::stun::ErrorCode;
+use turnpike::stun::{ErrorCode, Message, Method};
 use turnpike::turn::{RelayAddress, Shared};
 
 /// One test at a time: descriptors are the process's.
@@ -119,15 +119,28 @@ fn what_waits_for_a_dead_allocation_never_reaches_the_next_holder_of_its_port() 
     let (mut old, mut busy, mut new) = (Client::new(listener), Client::new(listener), Client::new(listener));
     let peer = socket();
     let (relayed, _) = (old.allocate().unwrap(), busy.allocate().unwrap());
-    old.permit(peer.local_addr().unwrap());
-    // While the shard installs this binding, it serves nobody: the datagram waits, and so does all that comes next.
-    thread::scope(|s| {
-        s.spawn(|| busy.bind_channel(0x4000, peer.local_addr().unwrap()));
+    let here = peer.local_addr().unwrap();
+    old.permit(here);
+    // There is no third port, but the client has a nonce now.
+    assert_eq!(new.allocate(), Err(ErrorCode::INSUFFICIENT_CAPACITY));
+    // While the shard installs this binding, it serves nobody: all that comes next waits. It finds the requests first, so the
+    // port has its next holder, who expects data of the same peer, when it comes to what was sent to the one before.
+    let (allocated, bound) = thread::scope(|s| {
+        s.spawn(|| busy.bind_channel(0x4000, here));
         thread::sleep(Duration::from_millis(100));
-        old.release();
+        let ended = old.ask(Method::REFRESH, |b| _ = b.lifetime(Duration::ZERO));
+        let allocated = new.ask(Method::ALLOCATE, |b| _ = b.requested_transport(17));
+        let bound = new.ask(Method::CHANNEL_BIND, |b| _ = b.channel_number(0x4000).xor_peer_address(here));
+        peer.send_to(b"for the old", relayed).unwrap();
+        old.answer(ended).unwrap();
+        (allocated, bound)
     });
-    assert_eq!(new.allocate(), Ok(relayed));
-    new.bind_channel(0x4000, peer.local_addr().unwrap());
+    let answer = new.answer(allocated).unwrap();
+    assert_eq!(Message::parse(&answer).unwrap().xor_relayed_address(), Ok(Some(relayed)));
+    new.answer(bound).unwrap();
+    server::wait_for(&server, "the datagram that waited", |stats| {
+        stats.reasons[Reason::NoAllocation as usize].packets == 1
+    });
     peer.send_to(b"for the new", relayed).unwrap();
     assert_eq!(new.receive(), Relayed::Channel(0x4000, b"for the new".to_vec()));
 }

@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::net::relays::Relays;
-use crate::time::Timestamp;
 use crate::turn::RelayAddr;
 
 /// More than are taken in one turn, or on the way of one datagram.
@@ -15,7 +14,7 @@ fn scene() -> (Relays, RelayToken, UdpSocket, Batch) {
     let (mut relays, peer) = (Relays::default(), bound());
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let free = bound().local_addr().unwrap();
-    let token = relays.open(Timestamp(1), RelayAddr(free)).unwrap();
+    let token = relays.open(RelayAddr(free)).unwrap();
     (relays, token, peer, Batch::new())
 }
 

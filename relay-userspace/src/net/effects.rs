@@ -81,7 +81,7 @@ impl Shard {
             Output::CloseRelay { relayed } => {
                 // What was relayed before leaves before.
                 self.send_queued();
-                self.relays.close(now, relayed);
+                self.relays.close(relayed);
             }
             Output::Bind(binding) => self.bind(now, &binding),
             Output::Extend(binding) => self.fast_path.extend(&binding),
@@ -153,7 +153,7 @@ impl Shard {
     }
 
     fn open_relay(&mut self, now: Timestamp, relayed: RelayAddr) -> Result<(), RelayRefused> {
-        self.open_and_register(now, relayed).map_err(|error| {
+        self.open_and_register(relayed).map_err(|error| {
             if error.kind() == io::ErrorKind::AddrInUse {
                 self.counters.ports_in_use.add(1);
                 return RelayRefused::InUse;
@@ -164,12 +164,12 @@ impl Shard {
         })
     }
 
-    fn open_and_register(&mut self, now: Timestamp, relayed: RelayAddr) -> io::Result<()> {
-        let token = self.relays.open(now, relayed)?;
+    fn open_and_register(&mut self, relayed: RelayAddr) -> io::Result<()> {
+        let token = self.relays.open(relayed)?;
         let Some(own) = self.relays.own(token) else { return Ok(()) };
         let registered = self.epoll.add(&own.socket, readable(Token::Relay(token)));
         registered.map_err(|error| {
-            self.relays.close(now, relayed);
+            self.relays.close(relayed);
             error.into()
         })
     }

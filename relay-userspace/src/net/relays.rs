@@ -4,11 +4,10 @@ use std::io;
 use std::iter;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use super::shared::Shared;
+use super::shared::{Moment, Shared};
 use super::sockets;
 use super::token::{Family, RelayToken};
 use super::ttl::SteadyTtl;
-use crate::time::Timestamp;
 use crate::turn::RelayAddr;
 
 /// What there is by relayed transport address. A place for every port, so that a packet finds its own with one memory
@@ -26,7 +25,7 @@ struct Place {
     /// Without shared sockets, while it is open. With them, once something was sent that only this can send.
     own: Option<Box<OwnSocket>>,
     /// When it was closed last; zero is never.
-    closed: Timestamp,
+    closed: Moment,
     /// Which opening this is; 0 while it is closed.
     generation: u32,
 }
@@ -55,7 +54,7 @@ impl Relays {
 
     /// Opens a relayed transport address. Without shared sockets always with a new one: datagrams that an earlier holder of
     /// the port left unread went away with its socket.
-    pub(super) fn open(&mut self, now: Timestamp, relayed: RelayAddr) -> io::Result<RelayToken> {
+    pub(super) fn open(&mut self, relayed: RelayAddr) -> io::Result<RelayToken> {
         let (ip, port) = (relayed.0.ip(), relayed.0.port());
         let own = match &self.shared {
             None => Some(OwnSocket::open(relayed.0)?),
@@ -72,19 +71,21 @@ impl Relays {
         if let Some(shared) = &mut self.shared
             && shared.may_hold(family(ip), place.closed)
         {
-            shared.look(family(ip), now);
+            shared.look(family(ip));
         }
         Ok(RelayToken { address: address as u16, port, generation: self.opened })
     }
 
     /// Closes a relayed transport address; what it had not read is gone.
-    pub(super) fn close(&mut self, now: Timestamp, relayed: RelayAddr) {
+    pub(super) fn close(&mut self, relayed: RelayAddr) {
         if let Some(address) = self.find(relayed.0.ip()) {
-            if let Some(shared) = &self.shared {
+            let closed = self.shared.as_mut().map(|shared| {
                 shared.close(address, relayed.0.port());
-            }
+                shared.next_moment()
+            });
+            let closed = closed.unwrap_or_default();
             let place = &mut self.addresses[address].1[usize::from(relayed.0.port())];
-            *place = Place { own: None, closed: now, generation: 0 };
+            *place = Place { own: None, closed, generation: 0 };
         }
     }
 
@@ -182,8 +183,6 @@ mod tests {
 
     use super::*;
 
-    const NOW: Timestamp = Timestamp(1);
-
     fn free_port() -> RelayAddr {
         RelayAddr(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap())
     }
@@ -191,10 +190,10 @@ mod tests {
     #[test]
     fn a_token_of_a_closed_relay_does_not_reach_the_next_holder_of_the_port() {
         let (mut relays, relayed) = (Relays::default(), free_port());
-        let old = relays.open(NOW, relayed).unwrap();
-        relays.close(NOW, relayed);
+        let old = relays.open(relayed).unwrap();
+        relays.close(relayed);
         assert!(!relays.is_open(old));
-        let new = relays.open(NOW, relayed).unwrap();
+        let new = relays.open(relayed).unwrap();
         assert!(!relays.is_open(old) && relays.own_mut(old).is_none());
         assert!(relays.own(new).is_some());
         assert_eq!(relays.token(relayed), Some(new));
@@ -204,11 +203,11 @@ mod tests {
     #[test]
     fn what_an_old_holder_of_the_port_did_not_read_never_reaches_the_next_one() {
         let (mut relays, relayed) = (Relays::default(), free_port());
-        relays.open(NOW, relayed).unwrap();
+        relays.open(relayed).unwrap();
         let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         peer.send_to(b"for the old client", relayed.0).unwrap();
-        relays.close(NOW, relayed);
-        let new = relays.open(NOW, relayed).unwrap();
+        relays.close(relayed);
+        let new = relays.open(relayed).unwrap();
         let unread = relays.own(new).unwrap().socket.recv_from(&mut [0; 64]);
         assert_eq!(unread.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
@@ -216,7 +215,7 @@ mod tests {
     #[test]
     fn a_port_that_another_program_holds_is_refused_even_if_it_would_share() {
         let foreign = shared_socket();
-        let refused = Relays::default().open(NOW, RelayAddr(foreign.local_addr().unwrap()));
+        let refused = Relays::default().open(RelayAddr(foreign.local_addr().unwrap()));
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 

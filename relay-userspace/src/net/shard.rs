@@ -248,9 +248,9 @@ impl Shard {
     /// turn in between: epoll reports both in turns.
     fn serve_all_peers(&mut self, now: Timestamp, family: Family) {
         self.flush();
-        let Some(receiver) = self.relays.shared_mut().and_then(|shared| shared.receiver(family)) else {
-            return;
-        };
+        let Some(shared) = self.relays.shared_mut() else { return };
+        let begun = shared.next_moment();
+        let Some(receiver) = shared.receiver(family) else { return };
         let slots = self.batch.receive(&receiver.socket, SLOTS);
         note_drops(&self.batch, &slots, &mut receiver.socket_drops, &self.counters.relay_drops);
         let taken = slots.len();
@@ -269,10 +269,10 @@ impl Shard {
             self.carry_out(now, arrival);
         }
         if let Some(shared) = self.relays.shared_mut() {
-            shared.took(family, now, taken, taken < SLOTS);
+            shared.took(family, begun, taken, taken < SLOTS);
             if taken == SLOTS {
                 // A round ends with an empty queue also where the last call came out even: what is shed wakes nobody.
-                shared.look(family, now);
+                shared.look(family);
             }
         }
         self.flush();

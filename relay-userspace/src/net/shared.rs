@@ -14,7 +14,6 @@ use super::foreign::{ForeignPorts, Watch};
 use super::lookup::{Lookup, LookupError, holder};
 use super::token::Family;
 use super::{icmp, raw, sockets};
-use crate::time::Timestamp;
 
 /// Most datagrams that the queue of a socket holds: the kernel grants twice the buffer space, and the smallest takes more
 /// than 512 bytes of it.
@@ -29,6 +28,7 @@ pub(super) struct Shared {
     lookup: Arc<Lookup>,
     foreign: Arc<ForeignPorts>,
     shard: u16,
+    moment: Moment,
 }
 
 /// How datagrams and errors of one family come in.
@@ -40,20 +40,25 @@ pub(super) struct Receiver {
     queue: Queue,
 }
 
+/// A place in the order in which a shard reads its queues and closes ports. Time would not do: it is the same for all that is
+/// done between two waits. Zero is before everything.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub(super) struct Moment(u64);
+
 /// How far a queue has been read.
 #[derive(Debug, Default)]
 struct Queue {
     /// What came before this was read.
-    read_to: Timestamp,
+    read_to: Moment,
     /// When there were `taken` datagrams fewer.
-    mark: Timestamp,
+    mark: Moment,
     taken: usize,
 }
 
 impl Queue {
-    /// Notes a call at `now` that took this many datagrams and perhaps all that there were. Says whether all that waited
+    /// Notes a call, begun at `now`, that took this many datagrams and perhaps all that there were. Says whether all that waited
     /// when it last said so is read.
-    fn took(&mut self, now: Timestamp, taken: usize, all: bool) -> bool {
+    fn took(&mut self, now: Moment, taken: usize, all: bool) -> bool {
         self.taken += taken;
         let over = all || self.taken >= MOST_QUEUED;
         if over {
@@ -99,8 +104,14 @@ impl Shared {
         self.lookup.close(address, port);
     }
 
+    /// What is done next comes after all that was done so far.
+    pub(super) fn next_moment(&mut self) -> Moment {
+        self.moment.0 += 1;
+        self.moment
+    }
+
     /// Notes what was taken from a family's queue: see [`Queue::took`].
-    pub(super) fn took(&mut self, family: Family, now: Timestamp, taken: usize, all: bool) {
+    pub(super) fn took(&mut self, family: Family, now: Moment, taken: usize, all: bool) {
         let shard = self.shard;
         if let Some(receiver) = &mut self.families[usize::from(family)]
             && receiver.queue.took(now, taken, all)
@@ -110,13 +121,14 @@ impl Shared {
     }
 
     /// Whether the queue may still hold datagrams that came before a port was closed; zero is never.
-    pub(super) fn may_hold(&self, family: Family, closed: Timestamp) -> bool {
-        closed != Timestamp::default()
+    pub(super) fn may_hold(&self, family: Family, closed: Moment) -> bool {
+        closed != Moment::default()
             && self.families[usize::from(family)].as_ref().is_some_and(|r| r.queue.read_to <= closed)
     }
 
     /// Looks whether anything waits at all.
-    pub(super) fn look(&mut self, family: Family, now: Timestamp) {
+    pub(super) fn look(&mut self, family: Family) {
+        let now = self.next_moment();
         let Some(receiver) = &self.families[usize::from(family)] else { return };
         let mut fds = [PollFd::new(receiver.socket.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, PollTimeout::ZERO) == Ok(0) {
@@ -206,6 +218,7 @@ pub(super) fn open(
         lookup: lookup.clone(),
         foreign: foreign.clone(),
         shard,
+        moment: Moment::default(),
     });
     Ok((shared.collect(), watch))
 }
@@ -225,15 +238,15 @@ mod tests {
     #[test]
     fn a_queue_is_read_to_where_it_was_seen_empty_or_has_passed_as_much_as_it_holds() {
         let mut queue = Queue::default();
-        assert!(!queue.took(Timestamp(5), 64, false));
-        assert_eq!(queue.read_to, Timestamp(0));
-        assert!(queue.took(Timestamp(6), 3, true));
-        assert_eq!(queue.read_to, Timestamp(6));
+        assert!(!queue.took(Moment(5), 64, false));
+        assert_eq!(queue.read_to, Moment(0));
+        assert!(queue.took(Moment(6), 3, true));
+        assert_eq!(queue.read_to, Moment(6));
         // It is never seen empty again.
-        assert!(!queue.took(Timestamp(7), MOST_QUEUED - 1, false));
-        assert!(queue.took(Timestamp(8), 1, false));
-        assert_eq!(queue.read_to, Timestamp(6), "what came since may wait");
-        assert!(queue.took(Timestamp(9), MOST_QUEUED, false));
-        assert_eq!(queue.read_to, Timestamp(8));
+        assert!(!queue.took(Moment(7), MOST_QUEUED - 1, false));
+        assert!(queue.took(Moment(8), 1, false));
+        assert_eq!(queue.read_to, Moment(6), "what came since may wait");
+        assert!(queue.took(Moment(9), MOST_QUEUED, false));
+        assert_eq!(queue.read_to, Moment(8));
     }
 }

@@ -1,13 +1,15 @@
 //! A map in one sorted vector: an allocation has few permissions and channels, there are very many allocations, and
-//! a `BTreeMap` node would take more memory than all that is in it.
+//! a `BTreeMap` node would take more memory than all that is in it. Most have one of each, which lies in the map itself.
+
+use smallvec::SmallVec;
 
 /// Keys in order, each with its value.
 #[derive(Debug)]
-pub(super) struct SortedMap<K, V>(Vec<(K, V)>);
+pub(super) struct SortedMap<K, V>(SmallVec<[(K, V); 1]>);
 
 impl<K, V> Default for SortedMap<K, V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(SmallVec::new())
     }
 }
 
@@ -24,7 +26,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         match self.find(&key) {
             Ok(i) => self.0[i].1 = value,
             Err(i) => {
-                // Most allocations have one or two entries, and `Vec` would make room for four.
+                // Those that have more have two or three, and the vector would make room for four.
                 if self.0.len() < 4 {
                     self.0.reserve_exact(1);
                 }
@@ -39,7 +41,7 @@ impl<K: Ord, V> SortedMap<K, V> {
 
     /// Removes the entries that `keep` says no to.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        self.0.retain_mut(|(key, value)| keep(key, value));
+        self.0.retain(|(key, value)| keep(key, value));
     }
 
     pub(super) fn len(&self) -> usize {

@@ -163,34 +163,45 @@ impl Client {
     /// Asks until the nonce is accepted; the success response.
     fn request(&mut self, method: Method, fill: impl Fn(&mut Builder<'_>)) -> Result<Vec<u8>, ErrorCode> {
         for _ in 0..3 {
-            let id = self.transaction();
-            let mut bytes = Vec::new();
-            let mut request = Builder::new(&mut bytes, MessageType::new(method, Class::Request), id);
-            fill(&mut request);
-            if !self.nonce.is_empty() {
-                request.username(USER).realm(REALM).nonce(&self.nonce).integrity(&self.key);
-            }
-            request.fingerprint();
-            request.finish();
-            self.socket.send(&bytes).unwrap();
-
-            let mut answer = vec![0; 2048];
-            let len = self.socket.recv(&mut answer).expect("the server answers");
-            answer.truncate(len);
-            let message = Message::parse(&answer).unwrap();
-            assert_eq!(message.transaction_id(), id);
-            if message.class() == Class::Success {
-                return Ok(answer);
-            }
-            let (code, _) = message.error_code().unwrap().unwrap();
-            match code {
-                ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE => {
-                    self.nonce = message.nonce().unwrap().unwrap().to_vec();
-                }
-                _ => return Err(code),
+            let id = self.ask(method, &fill);
+            match self.answer(id) {
+                Err(ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE) => {}
+                answer => return answer,
             }
         }
         panic!("the server keeps asking for credentials");
+    }
+
+    /// Sends a request and does not wait for the answer.
+    pub(crate) fn ask(&mut self, method: Method, fill: impl Fn(&mut Builder<'_>)) -> TransactionId {
+        let id = self.transaction();
+        let mut bytes = Vec::new();
+        let mut request = Builder::new(&mut bytes, MessageType::new(method, Class::Request), id);
+        fill(&mut request);
+        if !self.nonce.is_empty() {
+            request.username(USER).realm(REALM).nonce(&self.nonce).integrity(&self.key);
+        }
+        request.fingerprint();
+        request.finish();
+        self.socket.send(&bytes).unwrap();
+        id
+    }
+
+    /// The answer to a request. The nonce of a challenge is for the next.
+    pub(crate) fn answer(&mut self, id: TransactionId) -> Result<Vec<u8>, ErrorCode> {
+        let mut answer = vec![0; 2048];
+        let len = self.socket.recv(&mut answer).expect("the server answers");
+        answer.truncate(len);
+        let message = Message::parse(&answer).unwrap();
+        assert_eq!(message.transaction_id(), id);
+        if message.class() == Class::Success {
+            return Ok(answer);
+        }
+        let (code, _) = message.error_code().unwrap().unwrap();
+        if matches!(code, ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE) {
+            self.nonce = message.nonce().unwrap().unwrap().to_vec();
+        }
+        Err(code)
     }
 
     fn transaction(&mut self) -> TransactionId {
