@@ -3,6 +3,7 @@
 //! The file is TOML and read only when it is named. Its keys are the flags' names; an unknown key is an error, and so is
 //! every value that cannot be meant. A flag replaces what the file says, a list as a whole.
 
+mod addresses;
 mod alternate;
 mod changes;
 mod file;
