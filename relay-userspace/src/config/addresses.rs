@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::host::is_link_local;
+use super::listen::{DEFAULT_PORT, Listen, Scheme};
 use super::resolve::refuse;
-use super::values::{DEFAULT_PORT, Listen, PortRange};
+use super::values::PortRange;
 use super::{ConfigError, Host};
 use crate::turn::RelayAddress;
 
@@ -18,13 +19,27 @@ pub(super) fn listeners(
     if named.is_empty() {
         let (addresses, why) = host.best_addresses();
         warnings.extend(why.map(Into::into));
-        return Ok(addresses.into_iter().map(|ip| Listen(SocketAddr::new(ip, DEFAULT_PORT))).collect());
+        let udp = |ip| Listen::udp(SocketAddr::new(ip, DEFAULT_PORT));
+        return Ok(addresses.into_iter().map(udp).collect());
     }
-    let mut seen = HashSet::new();
-    for listen in &named {
-        check_address(&format!("listener {listen}"), listen.0.ip(), host, warnings)?;
-        if !seen.insert(listen.0) {
-            return refuse(format!("listener {listen} is listed twice"));
+    for (index, listen) in named.iter().enumerate() {
+        check_address(&format!("listener {listen}"), listen.address.ip(), host, warnings)?;
+        if listen.scheme == Scheme::Dtls {
+            return refuse(format!("listener {listen}: dtls:// is not supported yet"));
+        }
+        // A port of UDP and the same port of TCP have nothing to do with each other.
+        let takes_the_same = |other: &&Listen| {
+            other.address == listen.address && other.scheme.is_stream() == listen.scheme.is_stream()
+        };
+        match named[..index].iter().find(takes_the_same) {
+            Some(other) if other == listen => return refuse(format!("listener {listen} is listed twice")),
+            Some(other) => {
+                return refuse(format!(
+                    "listeners {other} and {listen} have one port: leave one of them, tls and https serve the same, \
+                     and so do tcp and http"
+                ));
+            }
+            None => {}
         }
     }
     Ok(named)
@@ -39,7 +54,7 @@ pub(super) fn relay_addresses(
 ) -> Result<Vec<RelayAddress>, ConfigError> {
     let mut seen = HashSet::new();
     let named = if named.is_empty() {
-        let of_listeners = listen.iter().map(|l| l.0.ip()).filter(|ip| seen.insert(*ip));
+        let of_listeners = listen.iter().map(|l| l.address.ip()).filter(|ip| seen.insert(*ip));
         of_listeners.map(|ip| RelayAddress { public: ip, local: ip }).collect()
     } else {
         check_relay_addresses(&named, host, warnings)?;
@@ -125,7 +140,7 @@ pub(super) fn check_ports(
     warnings: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
     // The XDP program tells a client's packet from a peer's by the destination port.
-    if let Some(listener) = listen.iter().find(|l| relay.contains(l.0.port())) {
+    if let Some(listener) = listen.iter().find(|l| relay.contains(l.address.port())) {
         return refuse(format!(
             "listener {listener} lies in the relay port range {relay}: move it (--listen) or the range (--relay-ports)"
         ));

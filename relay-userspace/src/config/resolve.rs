@@ -6,10 +6,13 @@ use std::{iter, thread};
 
 use super::addresses::{check_ports, listeners, relay_addresses};
 use super::layer::{Auth, Layer, Limits};
+use super::listen::{Listen, Scheme};
 use super::overrides::{self, Override};
 use super::rates::RateSettings;
 use super::realms::{DEFAULT_PASSWORD_ALGORITHMS, RealmSettings, credentials, once_each};
-use super::values::{AdminListen, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User};
+use super::streams::StreamSettings;
+use super::tls::TlsSettings;
+use super::values::{AdminListen, DEFAULT_RELAY_PORTS, PortRange, Realm, Secret, Span, User};
 use super::{ConfigError, Host, alternate};
 use crate::auth::SecretHash;
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
@@ -35,6 +38,10 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 pub struct Settings {
     /// Where clients are served. Not empty.
     pub listen: Vec<Listen>,
+    /// Certificates, and names of others.
+    pub tls: TlsSettings,
+    /// Who else is served on the ports of streams, and how many.
+    pub streams: StreamSettings,
     /// REALM of the users and secrets below.
     pub realm: Realm,
     /// Other realms.
@@ -110,6 +117,8 @@ impl Layer {
         let relay_addresses = relay_addresses(self.relay.addresses, &listen, host, &mut warnings)?;
         let relay_ports = self.relay.ports.unwrap_or(DEFAULT_RELAY_PORTS);
         check_ports(&listen, relay_ports, host, &mut warnings)?;
+        let tls = self.tls.resolve(&listen, &mut warnings)?;
+        let streams = StreamSettings::resolve(self.http, self.proxy_protocol, &self.streams, &listen)?;
         let discovery = discovery(self.discovery.enabled.unwrap_or(false), &listen)?;
         let alternate = alternate::alternate(self.alternate, &listen, &relay_addresses, &mut warnings)?;
         let Auth { users, users_file, secrets, secrets_file, .. } = self.auth;
@@ -172,6 +181,8 @@ impl Layer {
 
         let settings = Settings {
             listen,
+            tls,
+            streams,
             realm,
             realms,
             password_algorithms,
@@ -209,11 +220,16 @@ impl Layer {
 }
 
 impl Settings {
+    /// The listeners for TURN over UDP.
+    pub fn udp_listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        udp(&self.listen)
+    }
+
     /// The rules about peers, which depend on what this host's own addresses are.
     pub fn peer_rules(&self, host: &Host) -> PeerRules {
         let both = |address: &RelayAddress| [address.local, address.public];
         let relay: Vec<IpAddr> = self.relay_addresses.iter().flat_map(both).collect();
-        let listeners = self.listen.iter().map(|listen| listen.0.ip());
+        let listeners = self.listen.iter().map(|listen| listen.address.ip());
         let own = host.addresses.iter().map(|(_, ip)| *ip).chain(listeners).chain(relay.iter().copied());
         let addresses =
             HostAddresses { own: own.collect(), relay: relay.clone(), relay_ports: self.relay_ports.range() };
@@ -234,12 +250,16 @@ pub(super) fn refuse_as<T>(why: impl std::error::Error) -> Result<T, ConfigError
     refuse(why.to_string())
 }
 
+fn udp(listen: &[Listen]) -> impl Iterator<Item = SocketAddr> {
+    listen.iter().filter(|listen| listen.scheme == Scheme::Udp).map(|listen| listen.address)
+}
+
 /// The listeners of NAT behaviour discovery, if it is wanted.
 fn discovery(wanted: bool, listen: &[Listen]) -> Result<Option<Discovery>, ConfigError> {
     if !wanted {
         return Ok(None);
     }
-    let listeners: Vec<_> = listen.iter().map(|listen| listen.0).collect();
+    let listeners: Vec<_> = udp(listen).collect();
     Discovery::new(&listeners).map(Some).map_err(|why| {
         ConfigError::Refused(format!(
             "nat-discovery needs listeners at two addresses, on the same two ports of each: {why}"
