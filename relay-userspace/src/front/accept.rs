@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{Backlog, listen as queue, setsockopt, sockopt};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
@@ -37,6 +37,8 @@ impl Bound {
         let claim = || -> io::Result<(SocketAddr, StdListener)> {
             let socket = StdListener::bind(listen.address)?;
             socket.set_nonblocking(true)?;
+            // The standard library asks for 128, which a burst exceeds; net.core.somaxconn bounds it.
+            queue(&socket, Backlog::MAXCONN)?;
             // Sockets that are accepted inherit these.
             let (idle, interval, count) = KEEPALIVE;
             setsockopt(&socket, sockopt::KeepAlive, &true)?;

@@ -2,10 +2,10 @@
 //!
 //! Everything here is rare and may take its time: TLS handshakes, the PROXY protocol, HTTP. It has threads of its own, so
 //! that nothing in it slows media down. On a port of `tcp` or `http` a client may speak TURN, HTTP or WebSocket, on one of
-//! `tls` or `https` the same in TLS; ALPN decides, or else the first bytes ([`demux`]), however many reads they come in.
+//! `tls` or `https` the same in TLS; ALPN decides, or else the first bytes (`demux`), however many reads they come in.
 //!
-//! A connection's way: [`accept`] takes it and counts it ([`limits`]), [`reception`] reads a PROXY header, does the TLS
-//! handshake and looks at the first bytes; then it goes to a shard, to [`http`], or as it is to another server.
+//! A connection's way: `accept` takes it and counts it (`limits`), `reception` reads a PROXY header, does the TLS
+//! handshake and looks at the first bytes; then it goes to a shard, to `http`, or as it is to another server.
 
 mod accept;
 mod certificate;
