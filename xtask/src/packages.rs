@@ -16,7 +16,7 @@ use crate::version::Version;
 pub(crate) const COMPILER: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
 /// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`.
-pub(crate) const TESTS: &[&str] = &["coturn", "ethtool", "iproute2", "nftables"];
+pub(crate) const TESTS: &[&str] = &["coturn", "curl", "ethtool", "iproute2", "nftables", "openssl"];
 
 /// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
 /// apt's.

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use relay_common::reason::Reason;
 
 use super::status::{RELAYED, State, Status, Where};
+use crate::front::{CertificateStatus, FrontStatus};
 
 /// The Content-Type of [`encode`]'s text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -172,8 +173,38 @@ impl Collector for Snapshot {
         });
         counter(e, "responses", "Responses by method and error code", responses)?;
         let drops = [([("socket", "listener")], drops.listener), ([("socket", "relay")], drops.relay)];
-        counter(e, "receive_buffer_drops", "Datagrams lost because a receive buffer was full", drops)
+        counter(e, "receive_buffer_drops", "Datagrams lost because a receive buffer was full", drops)?;
+        self.0.front.as_ref().map_or(Ok(()), |status| front(e, status))
     }
+}
+
+/// What the front desk tells. Certificates are labelled by their files, which only the operator names.
+fn front(e: &mut DescriptorEncoder<'_>, status: &FrontStatus) -> fmt::Result {
+    let there = &status.connections;
+    let kinds = [
+        ([("kind", "undecided")], there.undecided),
+        ([("kind", "http")], there.http),
+        ([("kind", "turn")], there.turn),
+        ([("kind", "passed_through")], there.passed_through),
+    ];
+    gauge(e, "connections", "Connections of clients by what they are for", kinds)?;
+    let outcomes = status.outcomes.iter().map(|(name, count)| ([("outcome", name.clone())], *count));
+    counter(e, "connections_accepted", "Connections of clients by what became of them", outcomes)?;
+    let file = |certificate: &CertificateStatus| [("file", certificate.file.clone())];
+    let expiry = |c: &CertificateStatus| (file(c), c.expires.max(0).unsigned_abs());
+    let certificates = &status.certificates;
+    gauge(
+        e,
+        "certificate_expiry_timestamp_seconds",
+        "When each certificate expires, Unix time",
+        certificates.iter().map(expiry),
+    )?;
+    gauge(
+        e,
+        "certificate_refused",
+        "Whether what is in the files of a certificate now cannot be served, so that the one before still is",
+        certificates.iter().map(|c| (file(c), u64::from(c.problem.is_some()))),
+    )
 }
 
 /// A metric without labels.

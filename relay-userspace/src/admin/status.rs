@@ -7,6 +7,7 @@ use relay_common::tables::Count;
 
 use crate::config::Change;
 use crate::datapath::{InterfaceStatus, InterfaceTraffic, Request};
+use crate::front::FrontStatus;
 
 /// Everything a running server tells about itself. Nothing in it names a user.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Status {
     pub responses: Vec<Responses>,
     /// Datagrams that the kernel dropped before this process read them.
     pub drops: Drops,
+    /// Connections and certificates, where there are listeners of streams.
+    #[serde(default)]
+    pub front: Option<FrontStatus>,
 }
 
 /// Where a server is in its life.

@@ -7,6 +7,7 @@ use relay_common::tables::Count;
 
 use super::*;
 use crate::datapath::{InterfaceStatus, InterfaceTraffic, Mode, Request};
+use crate::front::{CertificateStatus, Connections, FrontStatus};
 use crate::net::{Selection, SessionId, SessionQuery};
 use crate::turn::AllocationId;
 
@@ -72,6 +73,24 @@ pub(crate) fn busy_status() -> Status {
             responses("other", Some(0), 1),
         ],
         drops: Drops { listener: 0, relay: 5 },
+        front: Some(FrontStatus {
+            connections: Connections { undecided: 1, http: 3, turn: 1812, passed_through: 0 },
+            outcomes: vec![("turn_tls".into(), 9120), ("garbage".into(), 17)],
+            certificates: vec![
+                CertificateStatus {
+                    file: "turn.pem".into(),
+                    names: vec!["turn.example.org".into(), "*.example.org".into()],
+                    expires: 1_700_000_000 + 11_525 + 97 * 3600,
+                    problem: Some("turn.pem: no certificate in it".into()),
+                },
+                CertificateStatus {
+                    file: "old.pem".into(),
+                    names: vec!["old.example.org".into()],
+                    expires: 0,
+                    problem: None,
+                },
+            ],
+        }),
     }
 }
 

@@ -9,7 +9,7 @@ use super::flags::SettingsFlags;
 use super::screen::{Screen, print};
 use crate::auth::printable;
 use crate::config::{
-    self, Host, Override, RateSettings, RealmSettings, Resolved, Settings, Span, StrangerRate,
+    self, Host, Override, RateSettings, RealmSettings, Resolved, Settings, Span, StrangerRate, StreamSettings,
 };
 use crate::policy::Cidr;
 
@@ -63,6 +63,7 @@ fn render(settings: &Settings) -> Screen {
         screen.rows("", &alternate.domain);
         screen.row("", alternate.when);
     }
+    streams(&mut screen, settings);
     screen.row("user quota", or_none(settings.user_quota));
     screen.row("total quota", or_none(settings.total_quota));
     rates(&mut screen, &settings.rates);
@@ -71,6 +72,35 @@ fn render(settings: &Settings) -> Screen {
     screen.row("software", if settings.software { "told" } else { "hidden" });
     screen.row("admin", settings.admin);
     screen
+}
+
+/// What is said of streams; nothing where nothing listens for them.
+fn streams(screen: &mut Screen, settings: &Settings) {
+    if !settings.listen.iter().any(|listen| listen.scheme.is_stream()) {
+        return;
+    }
+    let StreamSettings { upstream, websocket_origins, proxies, limits } = &settings.streams;
+    let certificates = settings.tls.certificates.iter().map(|certificate| {
+        let names: Vec<_> = certificate.names().iter().map(|name| printable(name).to_string()).collect();
+        format!("{}   {}", certificate.files().cert.display(), names.join(", "))
+    });
+    screen.rows("certificate", certificates);
+    let passed = settings.tls.passthrough.iter();
+    screen.rows("pass through", passed.map(|rule| format!("{} to {}", joined(&rule.names), rule.to)));
+    screen.rows("upstream", upstream);
+    screen.rows("origins", websocket_origins.iter().map(|origin| printable(origin.as_str()).to_string()));
+    screen.rows("proxies", proxies);
+    screen.row(
+        "connections",
+        format_args!(
+            "{}, {} of an address, {} at once before they say what they are, within {}",
+            limits.connections,
+            limits.connections_per_address,
+            limits.handshakes,
+            Span(limits.handshake_time)
+        ),
+    );
+    screen.row("idle", Span(limits.idle_time));
 }
 
 /// Another realm in a line.

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use crate::auth::SecretHash;
 use crate::config::{
-    Admin, AdminListen, Alternate, AlternateServer, Auth, Bandwidth, Datapath, Discovery, Domain, Layer,
-    Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span, StrangerRate, User,
+    Admin, AdminListen, Alternate, AlternateServer, Auth, Bandwidth, Datapath, Discovery, Domain, Http,
+    Layer, Limits, Listen, Peers, PortRange, ProxyProtocol, Realm, Relay, Secret, Span, StrangerRate,
+    Streams, Tls, User,
 };
 use crate::datapath::Request;
 use crate::net::RelaySockets;
@@ -23,17 +24,31 @@ pub(super) struct SettingsFlags {
     /// four of [auth], which have no flags; [datapath] mode, interfaces, max-bindings, answer-bindings; [peers] allow, deny;
     /// [[peers.override]] users, realms, allow, deny, which has no flags; [discovery] enabled; [alternate] servers,
     /// domain, when; [limits] user-quota, total-quota, allocation-bandwidth, allocation-packets, allocation-peers,
-    /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [admin] listen. An unknown key is an
-    /// error. A flag overrides its key, a repeatable flag its whole list.
+    /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [tls] cert, key; [[tls.certificate]] cert,
+    /// key; [[tls.passthrough]] names, to; [http] upstream, websocket-origins; [proxy-protocol] from; [streams] connections,
+    /// connections-per-address, handshakes, handshake-time, idle-time, none of which has a flag but the first two; [admin]
+    /// listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
     /// Serve clients here (repeatable) [default: port 3478 on the addresses of the IPv4 and the IPv6
     /// default route]
     ///
-    /// udp://ADDRESS[:PORT], udp://[ADDRESS]:PORT with IPv6. The port must be outside --relay-ports.
+    /// SCHEME://ADDRESS[:PORT], SCHEME://[ADDRESS]:PORT with IPv6. udp (port 3478): TURN. tcp (3478) and http (80): TURN, HTTP
+    /// and WebSocket, whatever the client speaks. tls (5349) and https (443): the same in TLS, with --cert and --key. WebSockets
+    /// are at /turn. The port must be outside --relay-ports.
     #[arg(long, value_name = "URL", help_heading = "Network")]
     listen: Vec<Listen>,
+
+    /// The certificate of tls:// and https:// listeners, followed by those that signed it, in PEM
+    ///
+    /// Read again when it changes. More, for other names: [[tls.certificate]] in the file.
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    cert: Option<PathBuf>,
+
+    /// Its key, in PEM
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    key: Option<PathBuf>,
 
     /// Relay from this address (repeatable) [default: the addresses of --listen]
     ///
@@ -266,6 +281,10 @@ impl SettingsFlags {
                 permission_lifetime: self.permission_lifetime,
                 channel_lifetime: self.channel_lifetime,
             },
+            tls: Tls { cert: self.cert, key: self.key, ..Tls::default() },
+            http: Http::default(),
+            proxy_protocol: ProxyProtocol::default(),
+            streams: Streams::default(),
             admin: Admin { listen: self.admin },
         }
     }
@@ -290,7 +309,7 @@ mod tests {
 
     #[test]
     fn flags_say_the_same_as_the_file() {
-        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --realm example.org --shards 2 --mobility --software \
+        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --listen https://10.0.0.3 --cert c.pem --key k.pem --realm example.org --shards 2 --mobility --software \
              --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --relay-sockets each --user alice:a:b --auth-secret old \
              --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 --no-answer-bindings \
              --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
@@ -300,7 +319,8 @@ mod tests {
              --user-packets 8000 --user-new-peers 120 --stranger-rate off \
              --admin off --password-algorithms md5,sha-256 --secret-algorithms sha-256";
         let file = r#"
-            listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3"]
+            listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3", "https://10.0.0.3:443"]
+            tls = { cert = "c.pem", key = "k.pem" }
             realm = "example.org"
             shards = 2
             mobility = true
@@ -341,7 +361,10 @@ mod tests {
         let complaint = parse("--deny-peer 10.0.0.0/8 --deny-peer 192.168.0.0/33").unwrap_err();
         assert!(complaint.contains("'192.168.0.0/33' for '--deny-peer <CIDR>'"), "{complaint}");
         assert!(complaint.contains("prefix length must be a number from 0 to 32"), "{complaint}");
-        let complaint = parse("--listen tls://10.0.0.2:5349").unwrap_err();
-        assert!(complaint.contains("tls:// is not supported yet"), "{complaint}");
+        let complaint = parse("--listen sctp://10.0.0.2").unwrap_err();
+        assert!(
+            complaint.contains("unknown scheme \"sctp\": write udp://ADDRESS:PORT, or udp, tcp, tls"),
+            "{complaint}"
+        );
     }
 }

@@ -16,8 +16,10 @@ use super::welcome::Welcome;
 use crate::admin::{Admin, Source};
 use crate::config::{AdminListen, Settings};
 use crate::datapath::{Datapath, DatapathConfig, FastPath, Request, doctor};
+use crate::front::{Front, FrontConfig};
 use crate::net::{Server, ServerConfig};
 use crate::turn::{CoreConfig, Shared};
+use crate::web;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -58,7 +60,9 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
             }
         }
     }
-    running.ready(server, datapath, shared);
+    // Last of all: who connects is served at once.
+    let front = open_front(&settings, &server)?;
+    running.ready(server, datapath, shared, front);
     signals.reload_at_hangup(&running)?;
 
     let status = running.status();
@@ -94,12 +98,28 @@ fn start_admin(settings: &Settings, source: Arc<Running>) -> Result<Option<Admin
     }
 }
 
+/// The front desk, if there is a listener for it.
+fn open_front(settings: &Settings, server: &Server) -> Result<Option<Front>> {
+    if !settings.listen.iter().any(|listen| listen.scheme.is_stream()) {
+        return Ok(None);
+    }
+    let streams = server.streams();
+    let config = FrontConfig {
+        listen: settings.listen.clone(),
+        tls: settings.tls.clone(),
+        streams: settings.streams.clone(),
+        web: web::router(),
+        admit: Box::new(move |stream| streams.admit(stream)),
+    };
+    Front::open(config).map(Some)
+}
+
 /// What the data path is started with.
 pub(super) fn datapath_config(settings: &Settings) -> DatapathConfig {
     DatapathConfig {
         request: settings.datapath,
         interfaces: Some(settings.interfaces.clone()).filter(|names| !names.is_empty()),
-        listeners: settings.listen.iter().map(|listen| listen.0).collect(),
+        listeners: settings.udp_listeners().collect(),
         relay: settings.relay_addresses.clone(),
         relay_ports: settings.relay_ports.range(),
         max_bindings: settings.max_bindings,

@@ -21,8 +21,10 @@ use crate::admin::{
 use crate::auth::printable;
 use crate::config::{Change, Changes, Host, Settings};
 use crate::datapath::{Datapath, InterfaceTraffic};
+use crate::front::Front;
 use crate::net::{Reconfigured, Selection, Server, SessionQuery};
 use crate::turn::Shared;
+use crate::web;
 
 /// How long a change waits for the shards, which need no more than a turn of their loop.
 const SHARDS_TIME: Duration = Duration::from_secs(5);
@@ -46,9 +48,18 @@ struct Held {
     reload: Reload,
 }
 
+/// The parts of a server that is ready.
+struct Parts {
+    server: Server,
+    datapath: Datapath,
+    shared: Arc<Shared>,
+    /// Where there are listeners of streams.
+    front: Option<Front>,
+}
+
 enum Phase {
     Starting,
-    Ready(Box<(Server, Datapath, Arc<Shared>)>),
+    Ready(Box<Parts>),
     Stopping,
 }
 
@@ -68,15 +79,22 @@ impl Running {
     }
 
     /// Clients are served from now on.
-    pub(super) fn ready(&self, server: Server, datapath: Datapath, shared: Arc<Shared>) {
-        self.enter(Phase::Ready(Box::new((server, datapath, shared))));
+    pub(super) fn ready(
+        &self,
+        server: Server,
+        datapath: Datapath,
+        shared: Arc<Shared>,
+        front: Option<Front>,
+    ) {
+        self.enter(Phase::Ready(Box::new(Parts { server, datapath, shared, front })));
     }
 
     /// Stops serving: the sockets first, so that nobody writes to the tables any more, then the programs are detached and
     /// the tables removed. Does not wait for anybody's call to end.
     pub(super) fn stop(&self) {
         if let Phase::Ready(parts) = self.enter(Phase::Stopping) {
-            let (server, datapath, _) = *parts;
+            let Parts { server, datapath, front, .. } = *parts;
+            drop(front);
             server.stop();
             datapath.stop();
         }
@@ -142,8 +160,11 @@ impl Running {
         let mut next = held.clone();
         let made = make(&mut next);
         let core = core_config(&next.settings, &next.host, next.draining)?;
-        let posted = parts.0.reconfigure(&Arc::new(core));
-        parts.1.control(&controls(&next.settings));
+        let posted = parts.server.reconfigure(&Arc::new(core));
+        parts.datapath.control(&controls(&next.settings));
+        if let Some(front) = &parts.front {
+            front.reconfigure(&next.settings.tls, next.settings.streams.clone(), web::router());
+        }
         *held = next;
         Ok((made, posted))
     }
@@ -189,9 +210,10 @@ impl Source for Running {
             traffic: Vec::new(),
             responses: Vec::new(),
             drops: Drops::default(),
+            front: None,
         };
         if let Phase::Ready(parts) = &*phase {
-            count(&mut status, &parts.0, &parts.1, &parts.2);
+            count(&mut status, parts);
         }
         status
     }
@@ -206,7 +228,7 @@ impl Source for Running {
 
     fn sessions(&self, query: &SessionQuery) -> Result<Sessions, String> {
         let asked = match &*self.phase() {
-            Phase::Ready(parts) => parts.0.sessions(query),
+            Phase::Ready(parts) => parts.server.sessions(query),
             _ => return Err(NOT_READY.into()),
         };
         Ok(sessions::told(asked.wait(SESSIONS_TIME).ok_or(SLOW)?, query.most))
@@ -214,7 +236,7 @@ impl Source for Running {
 
     fn end_sessions(&self, which: &Selection) -> Result<EndedSessions, String> {
         let asked = match &*self.phase() {
-            Phase::Ready(parts) => parts.0.end_sessions(which),
+            Phase::Ready(parts) => parts.server.end_sessions(which),
             _ => return Err(NOT_READY.into()),
         };
         let ended: Option<u64> = asked.wait(SHARDS_TIME).map(|counts| counts.iter().sum());
@@ -225,7 +247,9 @@ impl Source for Running {
     }
 }
 
-fn count(status: &mut Status, server: &Server, datapath: &Datapath, shared: &Shared) {
+fn count(status: &mut Status, parts: &Parts) {
+    let Parts { server, datapath, shared, front } = parts;
+    status.front = front.as_ref().map(Front::status);
     let stats = server.stats();
     status.relay_sockets = match server.why_each_has_a_socket() {
         None => "shared by the allocations of a shard".into(),

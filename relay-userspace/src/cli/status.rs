@@ -12,6 +12,7 @@ use super::screen::{Screen, bytes, print, thousands, uptime};
 use crate::admin::{Bindings, RELAYED, Reload, State, Status, Traffic, Where};
 use crate::auth::printable;
 use crate::datapath::{InterfaceStatus, Mode};
+use crate::front::{Connections, FrontStatus};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -110,6 +111,9 @@ fn render(status: &Status) -> Screen {
             );
         }
     }
+    if let Some(of_front) = &status.front {
+        front(&mut screen, of_front, status.started + status.uptime_seconds);
+    }
     packets(&mut screen, &status.traffic);
     responses(&mut screen, status);
     screen
@@ -193,6 +197,29 @@ fn relayed(status: &Status) -> Vec<String> {
     rows
 }
 
+/// Connections, by what they are and by what became of them, and certificates.
+fn front(screen: &mut Screen, status: &FrontStatus, now: u64) {
+    let Connections { undecided, http, turn, passed_through } = status.connections;
+    let there =
+        [(turn, "TURN"), (http, "HTTP"), (passed_through, "passed through"), (undecided, "undecided")];
+    let there: Vec<_> = there.iter().map(|(count, what)| format!("{} {what}", thousands(*count))).collect();
+    screen.row("connections", there.join(", "));
+    let outcomes =
+        status.outcomes.iter().map(|(name, count)| format!("{} {}", thousands(*count), printable(name)));
+    screen.rows("", Some(outcomes.collect::<Vec<_>>().join(", ")).filter(|list| !list.is_empty()));
+    let certificates = status.certificates.iter().flat_map(|certificate| {
+        let names: Vec<_> = certificate.names.iter().map(|name| printable(name).to_string()).collect();
+        let end = match certificate.expires.checked_sub_unsigned(now) {
+            Some(left @ 0..) => format!("expires in {}", uptime(Duration::from_secs(left.unsigned_abs()))),
+            _ => "EXPIRED".into(),
+        };
+        let problem = certificate.problem.as_ref();
+        let problem = problem.map(|why| format!("  not replaced: {}", printable(why)));
+        std::iter::once(format!("{}   {end}", names.join(", "))).chain(problem)
+    });
+    screen.rows("certificates", certificates);
+}
+
 /// A table of reasons, by where the packets were handled.
 fn packets(screen: &mut Screen, traffic: &[Traffic]) {
     for datapath in [Where::Xdp, Where::Userspace] {
@@ -269,6 +296,11 @@ relayed      1,000,000 packets, 99.8 % of them on the fast path
              to peers               600,000 packets   114.4 MiB: 598,000 by XDP, 2,000 by userspace
              to clients             400,000 packets    76.3 MiB: 400,000 by XDP, 0 by userspace
 lost         5 datagrams from peers: a receive buffer was full
+connections  1,812 TURN, 3 HTTP, 0 passed through, 1 undecided
+             9,120 turn_tls, 17 garbage
+certificates turn.example.org, *.example.org   expires in 4days 1h
+               not replaced: turn.pem: no certificate in it
+             old.example.org   EXPIRED
 
 packets in XDP                            packets         bytes
   to_peer               forwarded         598,000     114.1 MiB

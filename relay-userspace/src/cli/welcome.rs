@@ -1,5 +1,6 @@
 //! What `run` prints when it is ready.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::json;
@@ -7,15 +8,15 @@ use serde_json::json;
 use super::screen::Screen;
 use super::status::interface_lines;
 use crate::admin::Status;
-use crate::config::{Settings, User};
+use crate::config::{Scheme, Settings, User};
 
 /// Where the server can be reached, and with which credential if it made one up.
 pub(super) struct Welcome<'a> {
     status: &'a Status,
     admin: Option<SocketAddr>,
     generated: Option<&'a User>,
-    /// `turn:ADDRESS:PORT` of the first listener of each family.
-    urls: Vec<String>,
+    /// What clients are to be told.
+    urls: Vec<Url>,
 }
 
 impl<'a> Welcome<'a> {
@@ -46,17 +47,17 @@ impl<'a> Welcome<'a> {
             }
             None => screen.row("admin", "off"),
         }
-        screen.rows("URL", self.urls.iter().map(|url| format!("{url}?transport=udp")));
+        screen.rows("URL", &self.urls);
         if let Some(User { name, password }) = self.generated {
             let password = password.expose();
             screen.line("");
             screen.line("No user and no secret is configured. This user holds until the server stops:");
             screen.row("user", name);
             screen.row("password", password);
-            let tries = self
-                .urls
-                .iter()
-                .map(|url| format!("turnpike probe {url} --user {name} --password {password}"));
+            // The probe speaks UDP.
+            let tries = self.urls.iter().filter(|url| url.transport == "udp");
+            let tries =
+                tries.map(|url| format!("turnpike probe {} --user {name} --password {password}", url.base));
             screen.rows("try it", tries);
         }
         screen
@@ -64,24 +65,45 @@ impl<'a> Welcome<'a> {
 
     /// One line for programs.
     pub(super) fn json(&self) -> String {
-        let urls: Vec<_> = self.urls.iter().map(|url| format!("{url}?transport=udp")).collect();
+        let urls: Vec<_> = self.urls.iter().map(ToString::to_string).collect();
         let user = self.generated.map(|u| json!({ "username": u.name, "credential": u.password.expose() }));
         json!({ "status": self.status, "admin": self.admin, "url": urls[0], "urls": urls, "generated": user })
             .to_string()
     }
 }
 
-/// What clients are to be told: the first listener, and the first of the other family. Behind a 1:1 NAT it is the
-/// public address of each.
-fn turn_urls(settings: &Settings) -> Vec<String> {
-    let first = settings.listen[0].0;
-    let other = settings.listen.iter().map(|listen| listen.0).find(|l| l.is_ipv4() != first.is_ipv4());
-    let url = |listener: SocketAddr| {
-        let mapped = settings.relay_addresses.iter().find(|address| address.local == listener.ip());
-        let ip: IpAddr = mapped.map_or(listener.ip(), |address| address.public);
-        format!("turn:{}", SocketAddr::new(ip, listener.port()))
-    };
-    [first].into_iter().chain(other).map(url).collect()
+/// `turn:ADDRESS:PORT?transport=udp` (RFC 7065).
+struct Url {
+    base: String,
+    transport: &'static str,
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}?transport={}", self.base, self.transport)
+    }
+}
+
+/// What clients are to be told: for each of UDP, TCP and TLS the first listener, and the first of the other family. Behind a
+/// 1:1 NAT it is the public address of each. Names, as certificates have them, are not known here.
+fn turn_urls(settings: &Settings) -> Vec<Url> {
+    type IsKind = fn(Scheme) -> bool;
+    let kinds: [(IsKind, _, _); 3] = [
+        (|scheme| scheme == Scheme::Udp, "turn", "udp"),
+        (|scheme| scheme.is_stream() && !scheme.is_tls(), "turn", "tcp"),
+        (Scheme::is_tls, "turns", "tcp"),
+    ];
+    let urls = kinds.into_iter().flat_map(|(is_kind, scheme, transport)| {
+        let mut listeners = settings.listen.iter().filter(move |l| is_kind(l.scheme)).map(|l| l.address);
+        let first = listeners.next();
+        let other = listeners.find(|l| first.is_some_and(|first| l.is_ipv4() != first.is_ipv4()));
+        first.into_iter().chain(other).map(move |listener: SocketAddr| {
+            let mapped = settings.relay_addresses.iter().find(|address| address.local == listener.ip());
+            let ip: IpAddr = mapped.map_or(listener.ip(), |address| address.public);
+            Url { base: format!("{scheme}:{}", SocketAddr::new(ip, listener.port())), transport }
+        })
+    });
+    urls.collect()
 }
 
 #[cfg(test)]
@@ -136,6 +158,22 @@ URL          turn:[2001:db8::1]:3478?transport=udp
             welcome.json().contains("\"turn:[2001:db8::1]:3478?transport=udp\",\"turn:10.0.0.2"),
             "{}",
             welcome.json()
+        );
+    }
+
+    #[test]
+    fn each_transport_has_its_url_once() {
+        let settings = settings(
+            "listen = ['http://10.0.0.2', 'tcp://10.0.0.2', 'udp://10.0.0.2', 'tcp://[2001:db8::1]:443']",
+        );
+        let urls: Vec<_> = turn_urls(&settings).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            urls,
+            [
+                "turn:10.0.0.2:3478?transport=udp",
+                "turn:10.0.0.2:80?transport=tcp",
+                "turn:[2001:db8::1]:443?transport=tcp"
+            ]
         );
     }
 

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use super::ConfigError;
 use super::host::is_link_local;
 use super::layer;
+use super::listen::{DEFAULT_PORT, Listen, address_and_port};
 use super::resolve::refuse;
-use super::values::{BadValue, Listen, address_and_port, refuse as refuse_value};
+use super::values::{BadValue, refuse as refuse_value};
 use crate::turn::{Alternate, RedirectWhen, RelayAddress};
 
 /// A server that clients are sent to: `ADDRESS[:PORT]`.
@@ -19,7 +20,7 @@ impl FromStr for AlternateServer {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let address = address_and_port(text, "")?;
+        let address = address_and_port(text, "", DEFAULT_PORT)?;
         // A mapped address is one of IPv4, and of use to its clients only.
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let ip = address.ip();
@@ -93,7 +94,9 @@ pub(super) fn alternate(
     }
     let when = layer.when.unwrap_or_default();
     for (family, is_v6) in [("IPv4", false), ("IPv6", true)] {
-        if listen.iter().any(|l| l.0.is_ipv6() == is_v6) && !servers.iter().any(|s| s.is_ipv6() == is_v6) {
+        if listen.iter().any(|l| l.address.is_ipv6() == is_v6)
+            && !servers.iter().any(|s| s.is_ipv6() == is_v6)
+        {
             let instead = match when {
                 RedirectWhen::Always => "are served here",
                 RedirectWhen::Draining => "are refused with 508 while this server is drained",
@@ -107,7 +110,7 @@ pub(super) fn alternate(
 
 /// Whether it is one of our listeners, by its own address or by that of the 1:1 NAT in front of it.
 fn is_own(server: SocketAddr, listen: &[Listen], relay: &[RelayAddress]) -> bool {
-    listen.iter().any(|&Listen(listener)| {
+    listen.iter().any(|&Listen { address: listener, .. }| {
         let public = relay.iter().find(|a| a.local == listener.ip()).map(|a| a.public);
         server.port() == listener.port() && (server.ip() == listener.ip() || Some(server.ip()) == public)
     })

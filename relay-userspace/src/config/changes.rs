@@ -6,6 +6,7 @@ use std::fmt::Display;
 use serde::{Deserialize, Serialize};
 
 use super::resolve::Settings;
+use super::streams::StreamSettings;
 use super::values::{Span, User};
 use crate::auth::printable;
 use crate::turn::Alternate;
@@ -37,6 +38,8 @@ impl Settings {
         // By name, so that who adds a setting must say here when it takes effect.
         let Settings {
             listen,
+            tls,
+            streams,
             realm,
             realms,
             password_algorithms,
@@ -102,10 +105,17 @@ impl Settings {
         }
         applied.value("limits.max-lifetime", &Span(self.max_lifetime), &Span(max_lifetime));
         applied.value("alternate", &redirect(self.alternate.as_ref()), &redirect(alternate.as_ref()));
+        applied.list("tls.certificate", &self.tls.certificates, &tls.certificates);
+        applied.list("tls.passthrough", &self.tls.passthrough, &tls.passthrough);
+        for ((key, before), (_, after)) in named(&self.streams).into_iter().zip(named(&streams)) {
+            applied.value(key, &before, &after);
+        }
         applied.value("mobility", &self.mobility, &mobility);
         applied.value("software", &self.software, &software);
 
         let settings = Settings {
+            tls,
+            streams,
             realm,
             realms,
             password_algorithms,
@@ -187,6 +197,21 @@ fn or_none(limit: Option<u32>) -> String {
     limit.map_or("none".into(), |limit| limit.to_string())
 }
 
+/// What is said of streams, by key.
+fn named(streams: &StreamSettings) -> [(&'static str, String); 8] {
+    let StreamSettings { upstream, websocket_origins, proxies, limits } = streams;
+    [
+        ("http.upstream", upstream.as_ref().map_or("none".into(), ToString::to_string)),
+        ("http.websocket-origins", all(websocket_origins)),
+        ("proxy-protocol.from", all(proxies)),
+        ("streams.connections", limits.connections.to_string()),
+        ("streams.connections-per-address", limits.connections_per_address.to_string()),
+        ("streams.handshakes", limits.handshakes.to_string()),
+        ("streams.handshake-time", Span(limits.handshake_time).to_string()),
+        ("streams.idle-time", Span(limits.idle_time).to_string()),
+    ]
+}
+
 fn redirect(alternate: Option<&Alternate>) -> String {
     let Some(Alternate { servers, domain, when }) = alternate else { return "none".into() };
     let domain = domain.as_ref().map_or(String::new(), |domain| format!(" of {domain}"));
@@ -230,6 +255,9 @@ mod tests {
             limits = { total-quota = 9, max-lifetime = "2h" }
             admin = { listen = "off" }
             alternate = { servers = ["192.0.2.9"], domain = "two.example.org" }
+            http = { upstream = "[::1]:8080", websocket-origins = ["https://x.example"] }
+            proxy-protocol = { from = ["10.0.0.0/8"] }
+            streams = { handshakes = 5, idle-time = 60 }
             "#,
         );
         let Changes { settings: held, applied, waiting } = before.change_to(after.clone());
@@ -259,6 +287,11 @@ mod tests {
                 "limits.total-quota: none -> 9",
                 "limits.max-lifetime: 1h -> 2h",
                 "alternate: none -> 192.0.2.9:3478 of two.example.org (draining)",
+                "http.upstream: none -> [::1]:8080",
+                "http.websocket-origins: none -> https://x.example",
+                "proxy-protocol.from: none -> 10.0.0.0/8",
+                "streams.handshakes: 1024 -> 5",
+                "streams.idle-time: 5m -> 1m",
             ]
         );
         let expected = Settings {

@@ -16,7 +16,11 @@ pub fn read(path: &Path) -> Result<Layer, ConfigError> {
     let of_realms =
         layer.realms.iter_mut().flat_map(|realm| [&mut realm.users_file, &mut realm.secrets_file]);
     let own = [&mut layer.auth.users_file, &mut layer.auth.secrets_file];
-    for file in own.into_iter().chain(of_realms).flatten() {
+    let of_tls = [&mut layer.tls.cert, &mut layer.tls.key];
+    for file in own.into_iter().chain(of_realms).chain(of_tls).flatten() {
+        *file = folder.join(&*file);
+    }
+    for file in layer.tls.certificates.iter_mut().flat_map(|files| [&mut files.cert, &mut files.key]) {
         *file = folder.join(&*file);
     }
     Ok(layer)

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
+use super::listen::Listen;
 use super::overrides::Override;
 use super::rates::{Bandwidth, StrangerRate};
 use super::realms::RealmLayer;
-use super::values::{AdminListen, Listen, PortRange, Realm, Secret, Span, User};
+use super::streams::{Http, ProxyProtocol, Streams};
+use super::tls::Tls;
+use super::values::{AdminListen, PortRange, Realm, Secret, Span, User};
 use crate::auth::SecretHash;
 use crate::datapath::Request;
 use crate::net::RelaySockets;
@@ -47,6 +50,15 @@ pub struct Layer {
     pub alternate: Alternate,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[tls]`.
+    pub tls: Tls,
+    /// `[http]`; has no flags.
+    pub http: Http,
+    /// `[proxy-protocol]`; has no flags.
+    #[serde(alias = "proxy_protocol")]
+    pub proxy_protocol: ProxyProtocol,
+    /// `[streams]`; has no flags.
+    pub streams: Streams,
     /// `[admin]`.
     pub admin: Admin,
 }
@@ -250,12 +262,16 @@ impl Layer {
                 permission_lifetime: self.limits.permission_lifetime.or(below.limits.permission_lifetime),
                 channel_lifetime: self.limits.channel_lifetime.or(below.limits.channel_lifetime),
             },
+            tls: self.tls.over(below.tls),
+            http: self.http.over(below.http),
+            proxy_protocol: ProxyProtocol { from: list(self.proxy_protocol.from, below.proxy_protocol.from) },
+            streams: self.streams.over(below.streams),
             admin: Admin { listen: self.admin.listen.or(below.admin.listen) },
         }
     }
 }
 
-fn list<T>(upper: Vec<T>, below: Vec<T>) -> Vec<T> {
+pub(super) fn list<T>(upper: Vec<T>, below: Vec<T>) -> Vec<T> {
     if upper.is_empty() { below } else { upper }
 }
 

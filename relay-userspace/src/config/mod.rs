@@ -3,15 +3,20 @@
 //! The file is TOML and read only when it is named. Its keys are the flags' names; an unknown key is an error, and so is
 //! every value that cannot be meant. A flag replaces what the file says, a list as a whole.
 
+mod addresses;
 mod alternate;
 mod changes;
 mod file;
 mod host;
 mod layer;
+mod listen;
 mod overrides;
+mod proxy;
 mod rates;
 mod realms;
 mod resolve;
+mod streams;
+mod tls;
 mod values;
 
 #[cfg(test)]
@@ -25,13 +30,15 @@ pub use changes::{Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
 pub use layer::{Admin, Alternate, Auth, Datapath, Discovery, Layer, Limits, Peers, Relay};
+pub use listen::{DEFAULT_PORT, Listen, Scheme};
 pub use overrides::Override;
+pub use proxy::{Endpoint, ServerName};
 pub use rates::{Bandwidth, DEFAULT_STRANGER_RATE, RateSettings, StrangerRate};
 pub use realms::{Origin, RealmLayer, RealmSettings};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
-pub use values::{
-    AdminListen, BadValue, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
-};
+pub use streams::{Http, ProxyProtocol, StreamLimits, StreamSettings, Streams};
+pub use tls::{CertificateFiles, Passthrough, Tls, TlsSettings};
+pub use values::{AdminListen, BadValue, DEFAULT_RELAY_PORTS, PortRange, Realm, Secret, Span, User};
 
 /// The settings that hold: those of the flags, over those of the file if one is named, over the defaults for the host.
 pub fn load(path: Option<&Path>, flags: Layer, host: &Host) -> Result<Resolved, ConfigError> {

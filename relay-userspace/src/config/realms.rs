@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::layer::{ListAndFile, users};
+use super::listen::Listen;
 use super::resolve::{refuse, refuse_as};
-use super::values::{BadValue, Listen, Realm, Secret, User, refuse as refuse_value};
+use super::values::{BadValue, Realm, Secret, User, refuse as refuse_value};
 use super::{ConfigError, Settings, file};
 use crate::auth::{self, Credentials, Realms};
 use crate::stun::PasswordAlgorithm;
@@ -146,7 +147,7 @@ impl Settings {
         for RealmSettings { name, listeners, origins, users, secrets } in &self.realms {
             let realm = self.realm(name, users, secrets)?;
             let origins = origins.iter().map(|origin| origin.0.clone());
-            others.push(realm.on_listeners(listeners.iter().map(|l| l.0)).for_origins(origins));
+            others.push(realm.on_listeners(listeners.iter().map(|l| l.address)).for_origins(origins));
         }
         Realms::new(default, others).or_else(refuse_as)
     }

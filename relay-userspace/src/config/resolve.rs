@@ -1,18 +1,18 @@
 //! From what was said to what holds: defaults, files of secrets, and what the settings mean together.
 
-use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use std::{iter, thread};
 
-use super::host::is_link_local;
+use super::addresses::{check_ports, listeners, relay_addresses};
 use super::layer::{Auth, Layer, Limits};
+use super::listen::{Listen, Scheme};
 use super::overrides::{self, Override};
 use super::rates::RateSettings;
 use super::realms::{DEFAULT_PASSWORD_ALGORITHMS, RealmSettings, credentials, once_each};
-use super::values::{
-    AdminListen, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
-};
+use super::streams::StreamSettings;
+use super::tls::TlsSettings;
+use super::values::{AdminListen, DEFAULT_RELAY_PORTS, PortRange, Realm, Secret, Span, User};
 use super::{ConfigError, Host, alternate};
 use crate::auth::SecretHash;
 use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
@@ -38,6 +38,10 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 pub struct Settings {
     /// Where clients are served. Not empty.
     pub listen: Vec<Listen>,
+    /// Certificates, and names of others.
+    pub tls: TlsSettings,
+    /// Who else is served on the ports of streams, and how many.
+    pub streams: StreamSettings,
     /// REALM of the users and secrets below.
     pub realm: Realm,
     /// Other realms.
@@ -113,6 +117,8 @@ impl Layer {
         let relay_addresses = relay_addresses(self.relay.addresses, &listen, host, &mut warnings)?;
         let relay_ports = self.relay.ports.unwrap_or(DEFAULT_RELAY_PORTS);
         check_ports(&listen, relay_ports, host, &mut warnings)?;
+        let tls = self.tls.resolve(&listen, &mut warnings)?;
+        let streams = StreamSettings::resolve(self.http, self.proxy_protocol, &self.streams, &listen)?;
         let discovery = discovery(self.discovery.enabled.unwrap_or(false), &listen)?;
         let alternate = alternate::alternate(self.alternate, &listen, &relay_addresses, &mut warnings)?;
         let Auth { users, users_file, secrets, secrets_file, .. } = self.auth;
@@ -175,6 +181,8 @@ impl Layer {
 
         let settings = Settings {
             listen,
+            tls,
+            streams,
             realm,
             realms,
             password_algorithms,
@@ -212,11 +220,16 @@ impl Layer {
 }
 
 impl Settings {
+    /// The listeners for TURN over UDP.
+    pub fn udp_listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        udp(&self.listen)
+    }
+
     /// The rules about peers, which depend on what this host's own addresses are.
     pub fn peer_rules(&self, host: &Host) -> PeerRules {
         let both = |address: &RelayAddress| [address.local, address.public];
         let relay: Vec<IpAddr> = self.relay_addresses.iter().flat_map(both).collect();
-        let listeners = self.listen.iter().map(|listen| listen.0.ip());
+        let listeners = self.listen.iter().map(|listen| listen.address.ip());
         let own = host.addresses.iter().map(|(_, ip)| *ip).chain(listeners).chain(relay.iter().copied());
         let addresses =
             HostAddresses { own: own.collect(), relay: relay.clone(), relay_ports: self.relay_ports.range() };
@@ -237,136 +250,8 @@ pub(super) fn refuse_as<T>(why: impl std::error::Error) -> Result<T, ConfigError
     refuse(why.to_string())
 }
 
-fn listeners(
-    named: Vec<Listen>,
-    host: &Host,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Listen>, ConfigError> {
-    if named.is_empty() {
-        let (addresses, why) = host.best_addresses();
-        warnings.extend(why.map(Into::into));
-        return Ok(addresses.into_iter().map(|ip| Listen(SocketAddr::new(ip, DEFAULT_PORT))).collect());
-    }
-    let mut seen = HashSet::new();
-    for listen in &named {
-        check_address(&format!("listener {listen}"), listen.0.ip(), host, warnings)?;
-        if !seen.insert(listen.0) {
-            return refuse(format!("listener {listen} is listed twice"));
-        }
-    }
-    Ok(named)
-}
-
-fn relay_addresses(
-    named: Vec<RelayAddress>,
-    listen: &[Listen],
-    host: &Host,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<RelayAddress>, ConfigError> {
-    let mut seen = HashSet::new();
-    let named = if named.is_empty() {
-        let of_listeners = listen.iter().map(|l| l.0.ip()).filter(|ip| seen.insert(*ip));
-        of_listeners.map(|ip| RelayAddress { public: ip, local: ip }).collect()
-    } else {
-        check_relay_addresses(&named, host, warnings)?;
-        named
-    };
-    // RFC 8656 section 7.2 leaves the server no choice.
-    if named.iter().all(|address| address.local.is_ipv6()) {
-        warnings.push(
-            "no IPv4 relay address: clients that do not ask for IPv6 by name, as browsers do not, are refused with 440"
-                .into(),
-        );
-    }
-    Ok(named)
-}
-
-fn check_relay_addresses(
-    named: &[RelayAddress],
-    host: &Host,
-    warnings: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    let mut seen = HashSet::new();
-    for address in named {
-        let known = warnings.len();
-        check_address(&format!("relay address {address}"), address.local, host, warnings)?;
-        // What coturn takes as `external-ip` alone: the server would start, and refuse every allocation.
-        if let Some(warning) = warnings.get_mut(known) {
-            warning.push_str(": until it is one, clients that get it are refused with 508");
-            if address.public == address.local {
-                warning.push_str(&format!("; behind a 1:1 NAT write {}/LOCAL", address.public));
-            }
-        }
-        if address.public.is_unspecified() || address.public.is_multicast() {
-            return refuse(format!(
-                "relay address {address}: name the public address that the NAT maps to {}",
-                address.local
-            ));
-        }
-        check_v6(&format!("relay address {address}"), address.public)?;
-        // Both by themselves: a 1:1 NAT maps each to one other, and a client that names a relayed address by its public
-        // name must mean one of them.
-        for ip in HashSet::from([address.local, address.public]) {
-            if !seen.insert(ip) {
-                return refuse(format!("relay address {ip} is listed twice"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The data path compares a packet's destination with this address, so it must be a real one.
-fn check_address(what: &str, ip: IpAddr, host: &Host, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
-    if ip.is_unspecified() {
-        return refuse(format!("{what}: name one of this host's addresses ({})", host.list()));
-    }
-    if ip.is_multicast() {
-        return refuse(format!("{what}: a multicast address cannot be served on"));
-    }
-    check_v6(what, ip)?;
-    if !host.has(ip) && !ip.is_loopback() {
-        warnings.push(format!("{what}: not an address of this host, which has {}", host.list()));
-    }
-    Ok(())
-}
-
-/// Refuses what is an IPv6 address in form only.
-fn check_v6(what: &str, ip: IpAddr) -> Result<(), ConfigError> {
-    if is_link_local(ip) {
-        return refuse(format!(
-            "{what}: a link-local address reaches one link only: name a global or unique local one"
-        ));
-    }
-    match ip.to_canonical() {
-        v4 if v4 != ip => refuse(format!("{what}: this is an IPv4 address: write {v4}")),
-        _ => Ok(()),
-    }
-}
-
-fn check_ports(
-    listen: &[Listen],
-    relay: PortRange,
-    host: &Host,
-    warnings: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    // The XDP program tells a client's packet from a peer's by the destination port.
-    if let Some(listener) = listen.iter().find(|l| relay.contains(l.0.port())) {
-        return refuse(format!(
-            "listener {listener} lies in the relay port range {relay}: move it (--listen) or the range (--relay-ports)"
-        ));
-    }
-    if *relay.range().start() < 1024 {
-        warnings.push(format!(
-            "the relay port range {relay} has ports below 1024, which belong to other services"
-        ));
-    }
-    if host.hands_out(relay) {
-        warnings.push(format!(
-            "the kernel gives ports of the relay range to other programs on this host; reserve them: \
-             sysctl net.ipv4.ip_local_reserved_ports={relay}"
-        ));
-    }
-    Ok(())
+fn udp(listen: &[Listen]) -> impl Iterator<Item = SocketAddr> {
+    listen.iter().filter(|listen| listen.scheme == Scheme::Udp).map(|listen| listen.address)
 }
 
 /// The listeners of NAT behaviour discovery, if it is wanted.
@@ -374,7 +259,7 @@ fn discovery(wanted: bool, listen: &[Listen]) -> Result<Option<Discovery>, Confi
     if !wanted {
         return Ok(None);
     }
-    let listeners: Vec<_> = listen.iter().map(|listen| listen.0).collect();
+    let listeners: Vec<_> = udp(listen).collect();
     Discovery::new(&listeners).map(Some).map_err(|why| {
         ConfigError::Refused(format!(
             "nat-discovery needs listeners at two addresses, on the same two ports of each: {why}"

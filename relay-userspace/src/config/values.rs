@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,15 +11,14 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
+use super::listen::Listen;
+use super::proxy::{Endpoint, ServerName};
 use super::rates::{Bandwidth, StrangerRate};
 use super::realms::Origin;
 use crate::auth::{Credentials, SecretHash};
 use crate::policy::Cidr;
 use crate::stun::PasswordAlgorithm;
 use crate::turn::{RedirectWhen, RelayAddress};
-
-/// The port of TURN over UDP (RFC 8656 section 20).
-pub const DEFAULT_PORT: u16 = 3478;
 
 /// The ports that RFC 8656 section 7.2 suggests to relay from.
 pub const DEFAULT_RELAY_PORTS: PortRange = PortRange { first: 49152, last: 65535 };
@@ -31,60 +30,6 @@ pub struct BadValue(String);
 
 pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, BadValue> {
     Err(BadValue(why.into()))
-}
-
-/// Where to listen: `udp://ADDRESS[:PORT]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Listen(pub SocketAddr);
-
-impl FromStr for Listen {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return refuse(format!("{text:?} has no scheme: write udp://ADDRESS:PORT"));
-        };
-        match scheme {
-            "udp" => {}
-            "tcp" | "tls" | "dtls" | "http" | "https" => {
-                return refuse(format!("{scheme}:// is not supported yet: only udp:// listeners are"));
-            }
-            _ => return refuse(format!("unknown scheme {scheme:?}: write udp://ADDRESS:PORT")),
-        }
-        match address_and_port(rest, "udp://")? {
-            address if address.port() == 0 => refuse("port 0: clients must know the port beforehand"),
-            address => Ok(Self(address)),
-        }
-    }
-}
-
-/// An address with the port that follows it, else the port of TURN. IPv6 addresses take brackets, because
-/// `2001:db8::1:3478` could mean either. A complaint shows the form with `scheme` before it.
-pub(super) fn address_and_port(text: &str, scheme: &str) -> Result<SocketAddr, BadValue> {
-    if let Ok(v6) = text.parse::<Ipv6Addr>() {
-        return refuse(format!("IPv6 addresses take brackets: write {scheme}[{v6}]:{DEFAULT_PORT}"));
-    }
-    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let address = text.parse().or_else(|_| {
-        let ip = bracketed.map_or_else(|| text.parse(), |v6| v6.parse::<Ipv6Addr>().map(IpAddr::V6));
-        ip.map(|ip| SocketAddr::new(ip, DEFAULT_PORT))
-    });
-    match address {
-        Ok(SocketAddr::V6(v6)) if v6.scope_id() != 0 => refuse_link(text),
-        Ok(address) => Ok(address),
-        Err(_) if text.contains('%') => refuse_link(text),
-        Err(_) => refuse(format!("{text:?} is no IP address with a port: write {scheme}ADDRESS:PORT")),
-    }
-}
-
-fn refuse_link<T>(text: &str) -> Result<T, BadValue> {
-    refuse(format!("{text:?} is an address of one link only: name a global or unique local one"))
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "udp://{}", self.0)
-    }
 }
 
 impl FromStr for RelayAddress {
@@ -326,6 +271,7 @@ macro_rules! read_as_text {
 read_as_text!(Listen, RelayAddress, PortRange, Realm, Secret, User, Span, AdminListen, Cidr);
 read_as_text!(Origin, PasswordAlgorithm, SecretHash);
 read_as_text!(AlternateServer, Domain, RedirectWhen, Bandwidth, StrangerRate);
+read_as_text!(Endpoint, ServerName);
 
 /// Refuses within the visitor, which is where the file's reader still knows the very element of a list.
 struct AsText<T>(PhantomData<T>);

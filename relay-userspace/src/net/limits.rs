@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Most descriptors that are kept from allocations: the admin API needs one a connection, and a server whose health check
+/// Most descriptors that are kept from allocations and clients: the admin API needs one a connection, and a server whose health check
 /// gets no answer is killed with all its calls.
 const RESERVED: u64 = 64;
 
-/// Refuses, as the kernel would, a descriptor for an allocation when only the reserve is left. The kernel hands out the
+/// Refuses, as the kernel would, a descriptor for an allocation, or for a client's connection, when only the reserve is left. The kernel hands out the
 /// lowest free number, so all below it are taken.
-pub(super) fn leave_reserve(fd: &impl AsFd) -> io::Result<()> {
+pub(crate) fn leave_reserve(fd: &impl AsFd) -> io::Result<()> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let ours = limit - RESERVED.min(limit / 4);
     let number = u64::try_from(fd.as_fd().as_raw_fd()).unwrap_or(0);

@@ -18,10 +18,6 @@ pub(super) struct Listener {
 
 /// Opens every listener for every shard. A port of 0 is replaced by a free one.
 pub(super) fn open(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Vec<Listener>>> {
-    ensure!(
-        !addresses.is_empty(),
-        "there is no address to listen on: give at least one, such as 192.0.2.1:3478"
-    );
     let mut by_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     for &address in addresses {
         let address = claim(address)?;
@@ -30,7 +26,9 @@ pub(super) fn open(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Vec<Li
             listeners.push(Listener { address, socket, socket_drops: 0 });
         }
     }
-    warn_of_small_buffer(&by_shard[0][0].socket);
+    if let Some(listener) = by_shard[0].first() {
+        warn_of_small_buffer(&listener.socket);
+    }
     // While sockets join the group, the kernel's hash leads a client to one and then to another: what came so far
     // might be answered by a shard that never hears of that client again. Clients repeat their requests.
     for listener in by_shard.iter().flatten() {

@@ -33,7 +33,8 @@ mod ttl;
 mod walk;
 
 pub use counters::{ByReason, Responses, Stats};
+pub(crate) use limits::leave_reserve;
 pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;
-pub use streams::{ClientStream, Framing, Streams};
+pub use streams::{ClientStream, Framing, Place, Streams};
 pub use walk::{Found, FoundSession, NoSessionId, Selection, SessionId, SessionQuery};

@@ -25,7 +25,7 @@ use crate::turn::{Core, CoreConfig, Shared};
 /// What a server needs to start.
 pub struct ServerConfig {
     /// UDP addresses to listen on; concrete ones, so that answers leave from where the client asked. Port 0 takes any
-    /// free port.
+    /// free port. May be empty where clients come by streams only.
     pub listeners: Vec<SocketAddr>,
     /// How many threads serve; best one for each CPU.
     pub shards: usize,

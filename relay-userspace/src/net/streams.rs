@@ -1,5 +1,6 @@
 //! Connections of clients that speak TURN over a stream, on their way to a shard.
 
+use std::any::Any;
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -32,6 +33,21 @@ pub struct ClientStream {
     pub transport: Transport,
     /// What was read already, decrypted.
     pub early: Vec<u8>,
+    /// To be kept as long as the connection: see [`Place`].
+    pub place: Place,
+}
+
+/// A connection's place in the limits of who let it in, given back when this is dropped.
+#[derive(Debug, Default)]
+pub struct Place {
+    _ticket: Option<Box<dyn Any + Send>>,
+}
+
+impl Place {
+    /// Whatever gives the place back when it is dropped.
+    pub fn new(ticket: impl Any + Send) -> Self {
+        Self { _ticket: Some(Box::new(ticket)) }
+    }
 }
 
 impl ClientStream {

@@ -39,7 +39,7 @@ fn a_file_that_is_not_there_is_complained_of_once() {
 fn flags_that_cannot_be_meant_are_a_usage_error() {
     for flags in [
         "check --deny-peer 10.0.0.0/33",
-        "check --listen tls://127.0.0.1:5349",
+        "check --listen sctp://127.0.0.1:5349",
         "creds",
         "creds --secret s --json",
         "creds --secret s --algorithm md5",

@@ -16,7 +16,15 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
         ("realm = 'say \"hi\"'", "1:9: the realm \"say \\\"hi\\\"\" has a quote"),
         ("realm = \"a\\u0000b\"", "1:9: the realm \"a\\0b\" has a quote, a backslash or a control character"),
         ("listen = ['10.0.0.2:3478']", "1:11: \"10.0.0.2:3478\" has no scheme: write udp://"),
-        ("listen = [\n  'udp://10.0.0.2',\n  'tls://10.0.0.2',\n]", "3:3: tls:// is not supported yet"),
+        ("listen = [\n  'udp://10.0.0.2',\n  'tls://10.0.0.2:0',\n]", "3:3: port 0"),
+        ("[tls]\ncert = 'a'\nky = 'b'", "3:1: unknown key \"ky\": did you mean \"key\"?"),
+        ("[[tls.certificate]]\ncert = 'a'", "1:1: missing field `key`"),
+        ("[[tls.passthrough]]\nnames = ['a b']\nto = 'x:1'", "2:10: \"a b\" is no domain name"),
+        ("[[tls.passthrough]]\nnames = ['a']\nto = 'x'", "3:6: \"x\" is no HOST:PORT"),
+        ("[http]\nupstream = 'http://127.0.0.1'", "2:12: \"http://127.0.0.1\" is no HOST:PORT"),
+        ("[http]\nwebsocket-origins = ['x.example']", "2:22: \"x.example\" is no origin"),
+        ("[proxy-protocol]\nfrom = ['10.0.0.1/33']", "2:9: \"10.0.0.1/33\": the prefix length"),
+        ("[streams]\nhandshakes = -1", "2:14: -1 cannot be"),
         ("listen = ['sctp://10.0.0.2']", "1:11: unknown scheme \"sctp\""),
         ("listen = ['udp://relay.example.org']", "1:11: \"relay.example.org\" is no IP address"),
         ("listen = ['udp://10.0.0.2:0']", "1:11: port 0"),
@@ -127,6 +135,29 @@ fn settings_that_contradict_one_another_are_refused() {
             "[relay]\naddresses = ['2001:db8:1::1/2001:db8::1', '2001:db8::1']",
             "relay address 2001:db8::1 is listed twice",
         ),
+        ("listen = ['dtls://10.0.0.2']", "listener dtls://10.0.0.2:5349: dtls:// is not supported yet"),
+        (
+            "listen = ['tls://10.0.0.2:443', 'udp://10.0.0.2:443', 'https://10.0.0.2']",
+            "listeners tls://10.0.0.2:443 and https://10.0.0.2:443 have one port",
+        ),
+        (
+            "listen = ['https://10.0.0.2']",
+            "listener https://10.0.0.2:443 has no certificate: name one with --cert FILE --key FILE",
+        ),
+        ("[tls]\ncert = 'c.pem'", "the certificate c.pem has no key: name it (--key)"),
+        ("[tls]\nkey = 'k.pem'", "the key k.pem has no certificate: name it (--cert)"),
+        ("[tls]\ncert = '/no/c.pem'\nkey = '/no/k.pem'", "cannot read /no/c.pem: No such file"),
+        ("[[tls.passthrough]]\nnames = []\nto = 'x:1'", "tls.passthrough to x:1 has no names"),
+        (
+            "[[tls.passthrough]]\nnames = ['a.b']\nto = 'x:1'\n[[tls.passthrough]]\nnames = ['A.B']\nto = 'y:1'",
+            "tls.passthrough has a.b twice",
+        ),
+        (
+            "listen = ['http://10.0.0.2']\n[http]\nupstream = '10.0.0.2:80'",
+            "http.upstream 10.0.0.2:80 is the listener http://10.0.0.2:80 of this server itself",
+        ),
+        ("[streams]\nconnections = 0", "streams.connections is 0: nobody could connect"),
+        ("[streams]\nhandshake-time = '10ms'", "streams.handshake-time is below a second"),
         ("listen = ['udp://224.0.0.1']", "listener udp://224.0.0.1:3478: a multicast"),
         ("[relay]\naddresses = ['10.0.0.2', '192.0.2.9/10.0.0.2']", "relay address 10.0.0.2 is listed twice"),
         ("[relay]\naddresses = ['192.0.2.9/0.0.0.0']", "relay address 192.0.2.9/0.0.0.0: name one of"),
@@ -213,6 +244,10 @@ fn what_is_odd_but_possible_is_warned_about() {
             "no IPv4 relay address: clients that do not ask for IPv6 by name",
         ),
         (format!("[datapath]\ninterfaces = ['eth7']\n{users}"), "interface eth7 has no address"),
+        (
+            format!("[[tls.passthrough]]\nnames = ['a.b']\nto = 'x:1'\n{users}"),
+            "nothing listens for TLS: [tls] is for tls:// and https:// listeners",
+        ),
     ];
     for (text, expected) in cases {
         let warnings = resolved(&text).unwrap().warnings;

@@ -1,0 +1,198 @@
+//! Requests that a web server behind us answers.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+use axum::response::{IntoResponse as _, Response};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::counts::Kind;
+use super::http::{Guest, Visitor};
+use super::websocket::has_word;
+use crate::config::Endpoint;
+
+/// How long the web server may take to let us in.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long it may take to begin an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// Headers that are for one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// A connection to another server.
+pub(super) async fn connect(to: &Endpoint) -> io::Result<TcpStream> {
+    let connecting = TcpStream::connect((to.host.as_str(), to.port));
+    let stream = timeout(CONNECT_TIME, connecting).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Has a request answered there, body and all as they come; a protocol that both change to goes through as it is.
+pub(super) async fn pass(to: Endpoint, mut request: Request) -> Response {
+    let Some(guest) = request.extensions_mut().remove::<Arc<Guest>>() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    if request.method() == Method::CONNECT {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let wanted = hyper::upgrade::on(&mut request);
+    let Some(request) = rewritten(request, guest.visitor(), &to) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    match timeout(ANSWER_TIME, exchange(&to, request)).await {
+        Err(_) => (StatusCode::GATEWAY_TIMEOUT, "the web server does not answer\n").into_response(),
+        Ok(Err(error)) => {
+            tracing::debug!(%to, %error, "the upstream does not answer");
+            (StatusCode::BAD_GATEWAY, "the web server cannot be reached\n").into_response()
+        }
+        Ok(Ok(mut response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let granted = hyper::upgrade::on(&mut response);
+            tokio::spawn(async move {
+                let (Ok(client), Ok(server)) = (wanted.await, granted.await) else { return };
+                let mut ticket = guest.take_ticket();
+                if let Some(ticket) = &mut ticket {
+                    ticket.is(Kind::PassedThrough);
+                }
+                // Either end may go as it likes; the client's has an end of patience.
+                let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+                drop(ticket);
+            });
+            response
+        }
+        Ok(Ok(mut response)) => {
+            remove_hop_by_hop(response.headers_mut());
+            response
+        }
+    }
+}
+
+async fn exchange(
+    to: &Endpoint,
+    request: Request,
+) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = connect(to).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the answer.
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender.send_request(request).await?.map(Body::new))
+}
+
+/// The request as the web server is to see it.
+fn rewritten(request: Request, visitor: Visitor, to: &Endpoint) -> Option<Request> {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    parts.uri = Uri::from(path);
+    parts.version = Version::HTTP_11;
+    let headers = &mut parts.headers;
+    let upgrade =
+        headers.get(header::UPGRADE).filter(|_| has_word(headers, &header::CONNECTION, "upgrade")).cloned();
+    remove_hop_by_hop(headers);
+    if let Some(protocol) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+    if !headers.contains_key(header::HOST) {
+        headers.insert(header::HOST, HeaderValue::try_from(to.to_string()).ok()?);
+    }
+    // What the client wrote there is not to be trusted.
+    let client: IpAddr = visitor.client.ip().to_canonical();
+    headers.insert(FORWARDED_FOR, HeaderValue::try_from(client.to_string()).ok()?);
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if visitor.secure { "https" } else { "http" }));
+    headers.remove(header::FORWARDED);
+    // What is of this side only must not be of use there.
+    parts.extensions.clear();
+    Some(Request::from_parts(parts, body))
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(headers: &[(&str, &str)]) -> HeaderMap {
+        let mut request = axum::http::Request::get("http://elsewhere.test/a?b=c");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let visitor = Visitor {
+            client: "[::ffff:192.0.2.1]:5".parse().unwrap(),
+            listener: "10.0.0.2:443".parse().unwrap(),
+            secure: true,
+        };
+        let request = request.body(Body::empty()).unwrap();
+        let request = rewritten(request, visitor, &"127.0.0.1:8080".parse().unwrap()).unwrap();
+        assert_eq!(request.uri(), "/a?b=c");
+        request.headers().clone()
+    }
+
+    #[test]
+    fn headers_of_one_connection_stay_there_and_the_client_cannot_write_who_it_is() {
+        let headers = passed(&[
+            ("host", "www.example.org"),
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("forwarded", "for=10.0.0.1"),
+            ("accept", "*/*"),
+        ]);
+        let mut there: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        there.sort();
+        assert_eq!(
+            there,
+            [
+                "accept: */*",
+                "host: www.example.org",
+                "x-forwarded-for: 192.0.2.1",
+                "x-forwarded-proto: https"
+            ]
+        );
+        assert_eq!(passed(&[])["host"], "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn a_protocol_that_both_are_to_change_to_is_passed_on() {
+        let headers = passed(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        assert_eq!(
+            (&headers["connection"], &headers["upgrade"]),
+            (&HeaderValue::from_static("upgrade"), &HeaderValue::from_static("websocket"))
+        );
+    }
+}
