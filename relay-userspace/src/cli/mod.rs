@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. The help texts are the manual.
 
 mod check;
+mod connect;
 mod creds;
 mod doctor;
 mod drain;
@@ -72,8 +73,9 @@ enum Command {
     Creds(creds::Args),
     /// Try a TURN server as a client and say which step fails
     ///
-    /// Makes two allocations, sends packets from one to the other through the server, by Send indications and through a
-    /// channel, and ends both. Works with any TURN server. Exit code 0: every step went well; 1: one failed.
+    /// Connects over UDP, TCP, TLS or a WebSocket, through an HTTP proxy if need be, makes two allocations, sends packets from one
+    /// to the other through the server, by Send indications and through a channel, and ends both. Works with any TURN server. Exit
+    /// code 0: every step of every URL went well; 1: one failed.
     Probe(probe::Args),
 }
 
