@@ -17,4 +17,5 @@ mod shared_words;
 pub mod stun;
 mod throttle;
 pub mod time;
+pub mod tunnel;
 pub mod turn;
