@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long what was sent may wait for the other host's acknowledgement before the connection is given up.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// Most bytes that the kernel takes before it can send them.
+const MOST_UNSENT: u32 = 64 << 10;
 
 /// One step on the way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -255,13 +258,13 @@ async fn connect_to_one(addresses: &[SocketAddr]) -> Result<((TcpStream, SocketA
     Err(failure.expect("a name that is known has an address"))
 }
 
-/// Media is sent at once, and a path that died is noticed.
+/// Media is sent at once or else waits where it can be dropped, and a path that died is noticed.
 fn prepare(socket: &TcpStream) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    setsockopt(socket, sockopt::KeepAlive, &true)?;
-    setsockopt(socket, sockopt::TcpKeepIdle, &(UNACKNOWLEDGED.as_secs() as u32))?;
-    setsockopt(socket, sockopt::TcpUserTimeout, &(UNACKNOWLEDGED.as_millis() as u32))?;
-    Ok(())
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(MOST_UNSENT)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(UNACKNOWLEDGED))?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))
 }
 
 async fn through(proxy: &Proxy, socket: &mut TcpStream, url: &ServerUrl) -> Result<((), String), Failure> {

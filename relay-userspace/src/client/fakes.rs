@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -31,6 +32,8 @@ pub(crate) enum Speaks {
     WebSocket,
     /// The same, each answer twice in a frame and padded.
     Twice,
+    /// In a WebSocket, but after the first answer it reads nothing for two seconds.
+    Stalls,
     /// A WebSocket for anything.
     NoSubprotocol,
     /// Whatever was asked, this.
@@ -142,7 +145,7 @@ async fn serve(
             }
             Ok(())
         }
-        Speaks::WebSocket | Speaks::Twice | Speaks::NoSubprotocol => {
+        Speaks::WebSocket | Speaks::Twice | Speaks::Stalls | Speaks::NoSubprotocol => {
             web_socket(stream, client, speaks, shared).await.map_err(io::Error::other)
         }
         Speaks::Always(text) => {
@@ -183,6 +186,9 @@ async fn web_socket(
         let padded = [&answer[..], &[0; 3][..padding(answer.len())]].concat();
         let frame = if speaks == Speaks::Twice { padded.repeat(2) } else { answer };
         socket.send(Frame::Binary(frame.into())).await?;
+        if speaks == Speaks::Stalls && shared.received.lock().unwrap().len() == 1 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
     }
     Ok(())
 }

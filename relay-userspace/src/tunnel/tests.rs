@@ -204,6 +204,31 @@ async fn a_tcp_client_learns_of_a_break_by_the_end_of_its_connection() {
 }
 
 #[tokio::test]
+async fn a_server_that_stalls_stops_no_client_and_gets_the_newest_media() {
+    const MESSAGES: u32 = 20_000;
+    let server = FakeServer::start(Speaks::Stalls, None).await;
+    let tunnel = start(to(server.address), limits(), pace()).await;
+    let mut client = TcpStream::connect(tunnel.tcp).await.unwrap();
+    client.write_all(&binding(1)).await.unwrap();
+    client.read_exact(&mut [0; 32]).await.unwrap();
+    let media = |number: u32| [&[0x40, 0, 0x05, 0][..], &number.to_be_bytes(), &[0; 1276]].concat();
+    let start = std::time::Instant::now();
+    for number in 1..=MESSAGES {
+        client.write_all(&media(number)).await.unwrap();
+    }
+    client.write_all(&binding(2)).await.unwrap();
+    let took = start.elapsed();
+    until("the last request", || server.received().last().is_some_and(|last| *last == binding(2))).await;
+    let received = server.received();
+    assert_eq!(received[received.len() - 2], media(MESSAGES), "{took:?}");
+    assert!(
+        received.len() < MESSAGES as usize * 9 / 10,
+        "{} of {MESSAGES}, written in {took:?}",
+        received.len()
+    );
+}
+
+#[tokio::test]
 async fn there_are_no_more_clients_than_allowed_and_a_place_that_is_free_is_given_again() {
     let server = FakeServer::start(Speaks::WebSocket, None).await;
     let limits = Limits { clients: 2, ..limits() };

@@ -9,3 +9,4 @@ mod reload;
 mod run;
 mod sessions;
 mod settings;
+mod tunnel;
