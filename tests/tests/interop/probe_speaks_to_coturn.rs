@@ -55,7 +55,7 @@ fn and_names_what_a_firewall_and_a_wrong_authority_do() {
     for rule in [
         "add table ip lab",
         "add chain ip lab in { type filter hook input priority 0 ; }",
-        "add rule ip lab in meta l4proto udp drop",
+        "add rule ip lab in iifname eth0 meta l4proto udp drop",
         "add rule ip lab in tcp dport 80 drop",
     ] {
         net.server.run("nft", rule);
