@@ -62,10 +62,18 @@ impl ConnectFlags {
                 };
                 Some(proxy.with_credentials(line.expose())?)
             }
+            // UDP goes without, and so may what stays on this host.
+            (None, Some(_)) if self.proxy.is_none() && env_proxy().is_none() => {
+                bail!("--proxy-auth-file, but neither --proxy nor https_proxy names a proxy")
+            }
             (proxy, _) => proxy,
         };
         let trust = self.ca.as_deref().map(Trust::file).transpose()?;
         let shown = url.to_string();
         Connector::new(url, proxy, trust).with_context(|| format!("cannot go to {shown}"))
     }
+}
+
+fn env_proxy() -> Option<String> {
+    ["https_proxy", "HTTPS_PROXY"].iter().find_map(|name| env::var(name).ok().filter(|url| !url.is_empty()))
 }
