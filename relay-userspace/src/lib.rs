@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod auth;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod datapath;
 pub mod front;
@@ -17,5 +18,6 @@ mod shared_words;
 pub mod stun;
 mod throttle;
 pub mod time;
+pub mod tunnel;
 pub mod turn;
 pub mod web;

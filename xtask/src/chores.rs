@@ -186,7 +186,7 @@ pub(crate) fn install_test_packages() -> Result<()> {
         eprintln!("    no apt here: the tests expect the equivalents of {all}");
         return Ok(());
     }
-    packages::ensure_without_daemons(packages::TESTS, &["coturn"])?;
+    packages::ensure_without_daemons(packages::TESTS, packages::DAEMONS)?;
     for client in packages::ensure_those_known(packages::CLIENTS)? {
         eprintln!("==> NOT RUN: the tests with {client}, which apt does not have here");
     }

@@ -15,8 +15,12 @@ use crate::version::Version;
 /// A compiler whose `core` for BPF is already built.
 pub(crate) const COMPILER: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
-/// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`.
-pub(crate) const TESTS: &[&str] = &["coturn", "curl", "ethtool", "iproute2", "nftables", "openssl"];
+/// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`, and as a server for our own
+/// clients; squid is a proxy for them.
+pub(crate) const TESTS: &[&str] = &["coturn", "curl", "ethtool", "iproute2", "nftables", "openssl", "squid-openssl"];
+
+/// Those of them that bring a daemon, and the name of its service.
+pub(crate) const DAEMONS: &[(&str, &str)] = &[("coturn", "coturn"), ("squid-openssl", "squid")];
 
 /// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
 /// apt's.
@@ -76,8 +80,9 @@ pub(crate) fn ensure_those_known<'a>(packages: &[&'a str]) -> Result<Vec<&'a str
 }
 
 /// As [`ensure`], for packages that bring a daemon: it is neither started now nor at the next boot. Root only.
-pub(crate) fn ensure_without_daemons(packages: &[&str], daemons: &[&str]) -> Result<()> {
-    let new: Vec<_> = missing(daemons);
+pub(crate) fn ensure_without_daemons(packages: &[&str], daemons: &[(&str, &str)]) -> Result<()> {
+    let new: Vec<_> =
+        daemons.iter().filter(|(package, _)| !is_installed(package)).map(|(_, service)| service).collect();
     let policy = NoStart::new()?;
     ensure(packages)?;
     drop(policy);

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. The help texts are the manual.
 
 mod check;
+mod connect;
 mod creds;
 mod doctor;
 mod drain;
@@ -16,6 +17,7 @@ mod screen;
 mod sessions;
 mod signals;
 mod status;
+mod tunnel;
 mod welcome;
 
 use std::process::ExitCode;
@@ -72,9 +74,15 @@ enum Command {
     Creds(creds::Args),
     /// Try a TURN server as a client and say which step fails
     ///
-    /// Makes two allocations, sends packets from one to the other through the server, by Send indications and through a
-    /// channel, and ends both. Works with any TURN server. Exit code 0: every step went well; 1: one failed.
+    /// Connects over UDP, TCP, TLS or a WebSocket, through an HTTP proxy if need be, makes two allocations, sends packets from one
+    /// to the other through the server, by Send indications and through a channel, and ends both. Works with any TURN server. Exit
+    /// code 0: every step of every URL went well; 1: one failed.
     Probe(probe::Args),
+    /// Carry the TURN of local clients to a server over a secure WebSocket, through a web proxy if need be
+    ///
+    /// For native clients and SIP systems in a network that lets out nothing but HTTPS: they use this host as their TURN server, over UDP or
+    /// TCP, with the credentials of the real one. Each gets a connection of its own. Needs no privileges.
+    Tunnel(tunnel::Args),
 }
 
 /// Runs the command that the process was started with.
@@ -89,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => drain::main(args),
         Command::Creds(args) => creds::main(args),
         Command::Probe(args) => probe::main(args),
+        Command::Tunnel(args) => tunnel::main(args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("turnpike: {error:#}");

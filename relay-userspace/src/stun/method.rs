@@ -72,7 +72,7 @@ impl MessageType {
     }
 
     /// From the first 16 bits of a message; the two top bits are not looked at.
-    pub(super) const fn from_bits(bits: u16) -> Self {
+    pub(crate) const fn from_bits(bits: u16) -> Self {
         // RFC 8489 section 5, figure 3: M11-M7, C1, M6-M4, C0, M3-M0.
         let method = (bits & 0x3e00) >> 2 | (bits & 0x00e0) >> 1 | bits & 0x000f;
         let class = match bits & 0x0110 {
@@ -85,7 +85,7 @@ impl MessageType {
     }
 
     /// The first 16 bits of a message.
-    pub(super) const fn to_bits(self) -> u16 {
+    pub(crate) const fn to_bits(self) -> u16 {
         let m = self.method.0;
         let class = match self.class {
             Class::Request => 0x0000,

@@ -10,3 +10,4 @@ mod run;
 mod sessions;
 mod settings;
 mod streams;
+mod tunnel;

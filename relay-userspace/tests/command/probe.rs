@@ -86,7 +86,11 @@ fn nobody_there_and_nobody_answering_are_told_apart() {
 fn a_name_without_an_address_fails_at_the_first_step() {
     let (code, shown, _) = finished("probe turn:nobody.invalid --user a --password b");
     assert_eq!(code, 1);
-    assert!(shown.contains("nobody.invalid: ") && shown.ends_with("failed at: resolve\n"), "{shown}");
+    assert!(
+        shown.contains("the name nobody.invalid is not known here")
+            && shown.ends_with("failed at: resolve\n"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -112,4 +116,41 @@ fn a_server_that_sends_its_clients_away_is_reported_with_where_it_sends_them() {
         "{shown}"
     );
     assert!(shown.ends_with("failed at: Allocate\n"), "{shown}");
+}
+
+#[test]
+fn of_several_urls_each_is_tried_and_a_table_says_which_work() {
+    let ip = own_address();
+    let _server = Server::start(&format!("--listen udp://{ip} --admin off --user a:b"));
+    let urls = format!("turn:{ip} turn:{ip}:9?transport=tcp wss://{ip}:9");
+    let (code, shown, _) = finished(&format!("probe {urls} --packets 2 --user a --password b --ca {CA}"));
+    assert_eq!(code, 1, "one that fails is enough: {shown}");
+    let rows: Vec<Vec<&str>> =
+        shown.lines().rev().take(3).map(|row| row.split_whitespace().collect()).collect();
+    assert_eq!(rows[2][..2], [&format!("turn:{ip}:3478"), "works"], "{shown}");
+    assert_eq!(rows[1][1..4], ["FAILED", "TCP", "connect:"], "{shown}");
+    assert_eq!(rows[0][..2], [&format!("wss://{ip}:9/turn"), "FAILED"], "{shown}");
+
+    let (code, json, _) =
+        finished(&format!("probe {urls} --packets 2 --user a --password b --ca {CA} --json"));
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &report["ok"]), (1, &false.into()));
+    let works: Vec<_> = report["probes"].as_array().unwrap().iter().map(|probe| &probe["ok"]).collect();
+    assert_eq!(works, [true, false, false]);
+}
+
+/// An authority that signed nothing.
+const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/command/ca.pem");
+
+#[test]
+fn a_way_that_cannot_be_meant_is_refused() {
+    for (flags, why) in [
+        ("probe wss://a --ca /nowhere", "cannot read certificates from /nowhere"),
+        ("probe turns:a --ca /dev/null", "there is none in it (PEM)"),
+        ("probe turns:a --proxy socks5://b:1", "socks5:// proxies are not supported"),
+        ("probe https://a/turn", "begins with ws:// or wss://"),
+    ] {
+        let (code, _, said) = finished(&format!("{flags} --user a --password b"));
+        assert!(code != 0 && said.contains(why), "{flags}: {said}");
+    }
 }

@@ -5,7 +5,9 @@
 
 mod browser;
 mod client;
+mod coturn;
 mod counters;
+mod folder;
 mod host;
 mod http;
 mod namespace;
@@ -14,12 +16,15 @@ mod pass;
 mod process;
 mod requirements;
 mod server;
+mod squid;
 mod uclient;
 mod wire;
 
 pub use browser::Chromium;
 pub use client::{Received, TurnClient};
+pub use coturn::Coturn;
 pub use counters::{Counters, Path};
+pub use folder::Folder;
 pub use host::{Host, receive};
 pub use http::{Page, get};
 pub use namespace::Namespace;
@@ -28,6 +33,7 @@ pub use pass::PassProgram;
 pub use process::Process;
 pub use requirements::{kernel_lacks, lacks, skipped, xdp_mode};
 pub use server::{ADMIN, PASSWORD, Server, ServerOptions, USER, turnpike};
+pub use squid::Squid;
 pub use uclient::{Echo, Load, Totals, Uclient};
 pub use wire::Wire;
 

@@ -25,7 +25,7 @@ pub fn skipped() -> bool {
         ("turnutils_peer", "coturn"),
         ("turnutils_natdiscovery", "coturn"),
     ] {
-        assert!(installed(program), "{program} is missing: apt-get install {package}");
+        assert_installed(program, package);
     }
     false
 }
@@ -68,6 +68,11 @@ pub fn lacks(file: &str, package: &str) -> bool {
         eprintln!("NOT RUN: {file} is missing: apt-get install {package}");
     }
     lacks
+}
+
+/// Panics with what to install when a program is missing.
+pub(super) fn assert_installed(program: &str, package: &str) {
+    assert!(installed(program), "{program} is missing: apt-get install {package}");
 }
 
 fn installed(program: &str) -> bool {

@@ -1,4 +1,5 @@
-//! The server and clients that others wrote: coturn's, the crate `turn-client-proto`, aioice and Chromium.
+//! The server and clients that others wrote: coturn's, the crate `turn-client-proto`, aioice and Chromium. And our clients with
+//! servers and proxies that others wrote: coturn and squid.
 //!
 //! Each test has a network of its own, on which every machine has an address of each family.
 
@@ -6,5 +7,7 @@ mod common;
 
 mod aioice;
 mod chromium;
+mod probe_and_tunnel_through_proxies;
+mod probe_speaks_to_coturn;
 mod turn_client_proto;
 mod turnutils_uclient;

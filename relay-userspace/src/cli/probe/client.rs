@@ -1,15 +1,17 @@
-//! A TURN client over UDP (RFC 8656), as much of it as a probe needs.
+//! A TURN client (RFC 8656), as much of it as a probe needs, over whatever carries its messages.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use relay_common::channel;
+use tokio::time::timeout_at;
 
 use super::Identity;
-use super::failure::Failure;
+use super::failure::{Failure, Server};
+use crate::client::{Carrier, Connection, Incoming, Lost};
 use crate::stun::{
     AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, PasswordAlgorithm,
     TransactionId,
@@ -27,13 +29,12 @@ const MOST_EARLY: usize = 1000;
 /// REQUESTED-TRANSPORT of an allocation that relays UDP.
 const UDP: u8 = 17;
 
-/// One client: a socket and what it knows of the server.
+/// One client: a connection and what it knows of the server.
 pub(super) struct Client {
-    socket: UdpSocket,
-    server: SocketAddr,
+    connection: Connection,
+    server: Server,
     identity: Identity,
     challenge: Option<Challenge>,
-    buffer: Vec<u8>,
     /// What peers sent while an answer was waited for.
     early: VecDeque<Received>,
     /// Whether something came that is neither an answer nor from a peer.
@@ -87,39 +88,32 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn connect(server: SocketAddr, identity: &Identity) -> io::Result<Self> {
-        let any: SocketAddr = match server {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(server)?;
-        let identity = identity.clone();
-        Ok(Self {
-            socket,
-            server,
-            identity,
+    pub(super) fn new(connection: Connection, carrier: Carrier, identity: &Identity) -> Self {
+        Self {
+            server: Server { carrier, address: connection.remote },
+            connection,
+            identity: identity.clone(),
             challenge: None,
-            buffer: vec![0; 65_536],
             early: VecDeque::new(),
             strange: false,
-        })
+        }
     }
 
     /// A Binding request: RFC 8489 section 2.
-    pub(super) fn binding(&mut self) -> Result<(SocketAddr, Answer), Failure> {
-        let answer = self.attempt(Method::BINDING, &|_| {})?;
+    pub(super) async fn binding(&mut self) -> Result<(SocketAddr, Answer), Failure> {
+        let answer = self.attempt(Method::BINDING, &|_| {}).await?;
         let address = answer.message().xor_mapped_address();
         Ok((wanted("XOR-MAPPED-ADDRESS", address)?, answer))
     }
 
     /// An Allocate request without credentials, which has to be answered 401 (RFC 8489 section 9.2.4). Keeps the
     /// server's realm and nonce for the requests that follow and returns the realm.
-    pub(super) fn challenge(&mut self) -> Result<String, Failure> {
+    pub(super) async fn challenge(&mut self) -> Result<String, Failure> {
         self.challenge = None;
-        match self.attempt(Method::ALLOCATE, &|request| {
+        let add = |request: &mut Builder<'_>| {
             request.requested_transport(UDP);
-        }) {
+        };
+        match self.attempt(Method::ALLOCATE, &add).await {
             Ok(_) => Err(Failure::Malformed(
                 "an allocation without a user name or password: this server is open to everybody".into(),
             )),
@@ -133,15 +127,16 @@ impl Client {
 
     /// An Allocate request: the relayed transport address, and the lifetime. A server without IPv4 has to refuse what
     /// names no family (RFC 8656 section 7.2), and is asked for IPv6 then.
-    pub(super) fn allocate(&mut self) -> Result<(SocketAddr, Duration), Failure> {
-        let plain = self.request(Method::ALLOCATE, &|request| {
+    pub(super) async fn allocate(&mut self) -> Result<(SocketAddr, Duration), Failure> {
+        let plain = |request: &mut Builder<'_>| {
             request.requested_transport(UDP);
-        });
-        let answer = match plain {
+        };
+        let answer = match self.request(Method::ALLOCATE, &plain).await {
             Err(Failure::Refused { code: ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED, .. }) => {
-                self.request(Method::ALLOCATE, &|request| {
+                let of_ipv6 = |request: &mut Builder<'_>| {
                     request.requested_transport(UDP).requested_address_family(AddressFamily::V6);
-                })?
+                };
+                self.request(Method::ALLOCATE, &of_ipv6).await?
             }
             other => other?,
         };
@@ -151,31 +146,36 @@ impl Client {
     }
 
     /// A CreatePermission request.
-    pub(super) fn permit(&mut self, peer: SocketAddr) -> Result<(), Failure> {
-        self.request(Method::CREATE_PERMISSION, &|request| {
+    pub(super) async fn permit(&mut self, peer: SocketAddr) -> Result<(), Failure> {
+        let add = |request: &mut Builder<'_>| {
             request.xor_peer_address(peer);
-        })
-        .map(drop)
+        };
+        self.request(Method::CREATE_PERMISSION, &add).await.map(drop)
     }
 
     /// A ChannelBind request.
-    pub(super) fn bind(&mut self, number: u16, peer: SocketAddr) -> Result<(), Failure> {
+    pub(super) async fn bind(&mut self, number: u16, peer: SocketAddr) -> Result<(), Failure> {
         let add = |request: &mut Builder<'_>| {
             request.channel_number(number).xor_peer_address(peer);
         };
-        self.request(Method::CHANNEL_BIND, &add).map(drop)
+        self.request(Method::CHANNEL_BIND, &add).await.map(drop)
     }
 
     /// A Refresh request with a lifetime of zero, which ends the allocation.
-    pub(super) fn end(&mut self) -> Result<(), Failure> {
-        self.request(Method::REFRESH, &|request| {
+    pub(super) async fn end(&mut self) -> Result<(), Failure> {
+        let add = |request: &mut Builder<'_>| {
             request.lifetime(Duration::ZERO);
-        })
-        .map(drop)
+        };
+        self.request(Method::REFRESH, &add).await.map(drop)
+    }
+
+    /// Closes the connection.
+    pub(super) async fn close(mut self) {
+        self.connection.sender.close().await;
     }
 
     /// Sends a payload to a peer.
-    pub(super) fn send(&self, via: Via, payload: &[u8]) -> io::Result<()> {
+    pub(super) async fn send(&mut self, via: Via, payload: &[u8]) -> Result<(), Failure> {
         let mut datagram = Vec::with_capacity(payload.len() + 64);
         match via {
             Via::Indication(peer) => {
@@ -190,25 +190,25 @@ impl Client {
                 datagram.extend(payload);
             }
         }
-        self.socket.send(&datagram).map(drop)
+        self.connection.sender.send(&datagram).await.map_err(|lost| self.explain(lost))
     }
 
     /// The next thing that a peer sent, `None` when nothing came in time.
-    pub(super) fn receive(&mut self, within: Duration) -> io::Result<Option<Received>> {
+    pub(super) async fn receive(&mut self, within: Duration) -> Result<Option<Received>, Failure> {
         let deadline = Instant::now() + within;
         loop {
             if let Some(received) = self.early.pop_front() {
                 return Ok(Some(received));
             }
-            let Some(datagram) = self.datagram(deadline)? else { return Ok(None) };
+            let Some(datagram) = self.message(deadline).await? else { return Ok(None) };
             self.early.extend(from_peer(&datagram));
         }
     }
 
     /// An authenticated request. A nonce that went stale is replaced once (RFC 8489 section 9.2.5).
-    fn request(&mut self, method: Method, add: &dyn Fn(&mut Builder<'_>)) -> Result<Answer, Failure> {
-        let answer = match self.attempt(method, add) {
-            Err(Failure::Refused { code: ErrorCode::STALE_NONCE, .. }) => self.attempt(method, add)?,
+    async fn request(&mut self, method: Method, add: &dyn Fn(&mut Builder<'_>)) -> Result<Answer, Failure> {
+        let answer = match self.attempt(method, add).await {
+            Err(Failure::Refused { code: ErrorCode::STALE_NONCE, .. }) => self.attempt(method, add).await?,
             outcome => outcome?,
         };
         match &self.challenge {
@@ -218,7 +218,7 @@ impl Client {
     }
 
     /// Sends a request, again and again if need be, until the answer is here.
-    fn attempt(&mut self, method: Method, add: &dyn Fn(&mut Builder<'_>)) -> Result<Answer, Failure> {
+    async fn attempt(&mut self, method: Method, add: &dyn Fn(&mut Builder<'_>)) -> Result<Answer, Failure> {
         let id = transaction_id()?;
         let mut datagram = Vec::new();
         let mut request = Builder::new(&mut datagram, MessageType::new(method, Class::Request), id);
@@ -229,14 +229,15 @@ impl Client {
         request.fingerprint();
 
         let give_up = Instant::now() + PATIENCE;
-        let mut wait = RETRANSMIT_AFTER;
+        // RFC 8489 section 6.2.2: over a reliable transport a request is sent once.
+        let mut wait = if self.server.carrier.is_datagram() { RETRANSMIT_AFTER } else { PATIENCE };
         for attempts in 1.. {
             let sent = Instant::now();
             if sent >= give_up {
                 break;
             }
-            self.socket.send(&datagram).map_err(|e| self.explain(e))?;
-            if let Some(datagram) = self.answer_to(id, give_up.min(sent + wait))? {
+            self.connection.sender.send(&datagram).await.map_err(|lost| self.explain(lost))?;
+            if let Some(datagram) = self.answer_to(id, give_up.min(sent + wait)).await? {
                 return self.read_answer(Answer { datagram, attempts, round_trip: sent.elapsed() });
             }
             wait *= 2;
@@ -244,9 +245,9 @@ impl Client {
         Err(if self.strange { Failure::NotStun(self.server) } else { Failure::NoAnswer(self.server) })
     }
 
-    /// The datagram that answers a transaction; what peers send meanwhile is kept.
-    fn answer_to(&mut self, id: TransactionId, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
-        while let Some(datagram) = self.datagram(deadline).map_err(|e| self.explain(e))? {
+    /// The message that answers a transaction; what peers send meanwhile is kept.
+    async fn answer_to(&mut self, id: TransactionId, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
+        while let Some(datagram) = self.message(deadline).await? {
             let is_answer = Message::parse(&datagram).is_ok_and(|message| {
                 message.transaction_id() == id && matches!(message.class(), Class::Success | Class::Error)
             });
@@ -287,24 +288,24 @@ impl Client {
         }
     }
 
-    /// One datagram from the server, `None` when none came before the deadline.
-    fn datagram(&mut self, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        self.socket.set_read_timeout(Some(left))?;
-        match self.socket.recv(&mut self.buffer) {
-            Ok(len) => Ok(Some(self.buffer[..len].to_vec())),
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
-            Err(e) => Err(e),
+    /// One message from the server, `None` when none came before the deadline.
+    async fn message(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>, Failure> {
+        loop {
+            match timeout_at(deadline.into(), self.connection.receiver.receive()).await {
+                Ok(Ok(Incoming::Message(message))) => return Ok(Some(message)),
+                Ok(Ok(Incoming::Alive)) => {}
+                Ok(Err(lost)) => return Err(self.explain(lost)),
+                Err(_) => return Ok(None),
+            }
         }
     }
 
-    fn explain(&self, error: io::Error) -> Failure {
-        match error.kind() {
-            ErrorKind::ConnectionRefused => Failure::NothingListens(self.server),
-            _ => Failure::Socket(error),
+    fn explain(&self, lost: Lost) -> Failure {
+        match lost {
+            Lost::Io(e) if e.kind() == ErrorKind::ConnectionRefused && self.server.carrier.is_datagram() => {
+                Failure::NothingListens(self.server)
+            }
+            lost => Failure::Lost(self.server, lost),
         }
     }
 }

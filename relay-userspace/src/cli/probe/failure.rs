@@ -6,18 +6,34 @@ use std::net::SocketAddr;
 
 use super::client::PATIENCE;
 use crate::auth::printable;
+use crate::client::{Carrier, Lost};
 use crate::stun::ErrorCode;
+
+/// Who does not do what it should, and by what it was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Server {
+    pub(super) carrier: Carrier,
+    /// The proxy's, where there is one.
+    pub(super) address: SocketAddr,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.carrier, self.address)
+    }
+}
 
 /// Why there is no success response. Shown, it says what the likely reason is.
 #[derive(Debug)]
 pub(super) enum Failure {
-    NoAnswer(SocketAddr),
-    NotStun(SocketAddr),
-    NothingListens(SocketAddr),
+    NoAnswer(Server),
+    NotStun(Server),
+    NothingListens(Server),
     Refused { code: ErrorCode, reason: String },
     Redirected { server: SocketAddr, domain: Option<String>, signed: bool },
     NotSigned,
     Malformed(String),
+    Lost(Server, Lost),
     Socket(io::Error),
 }
 
@@ -30,16 +46,34 @@ impl From<io::Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAnswer(server) => write!(
-                f,
-                "no answer from UDP {server} within {} s: is the server down, or a firewall in the way?",
-                PATIENCE.as_secs()
-            ),
+            Self::NoAnswer(server) => {
+                write!(f, "no answer from {server} within {} s: ", PATIENCE.as_secs())?;
+                f.write_str(if server.carrier.is_datagram() {
+                    "is the server down, or UDP blocked by a firewall? Then turns: or wss:// may get through"
+                } else if server.carrier.is_web_socket() {
+                    "does this WebSocket carry TURN?"
+                } else {
+                    "it is no TURN server, or a firewall that lets only HTTP pass is in the way. wss:// may get through"
+                })
+            }
             Self::NotStun(server) => {
-                write!(f, "UDP {server} answers, but not in STUN: another service listens there")
+                write!(f, "{server} answers, but not in STUN: another service listens there")
             }
             Self::NothingListens(server) => {
-                write!(f, "nothing listens on UDP {server} (ICMP port unreachable)")
+                write!(f, "nothing listens on {server} (ICMP port unreachable)")
+            }
+            Self::Lost(server, lost) => {
+                write!(f, "{server}: {lost}")?;
+                match (lost, server.carrier) {
+                    (Lost::NotTurn(_), _) => f.write_str(": another service listens there"),
+                    (Lost::Io(error), Carrier::Udp) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        f.write_str(": a firewall of this host forbids it")
+                    }
+                    (_, Carrier::Tcp | Carrier::Tls) => f.write_str(
+                        ": it does not serve TURN there, or a firewall that lets only HTTP pass is in the way; wss:// may get through",
+                    ),
+                    _ => Ok(()),
+                }
             }
             Self::Refused { code, reason } => {
                 write!(f, "error {code}")?;

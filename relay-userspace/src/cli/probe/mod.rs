@@ -4,25 +4,36 @@ mod client;
 mod failure;
 mod report;
 mod steps;
-mod url;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 
-use self::report::Report;
-use self::url::TurnUrl;
+use self::report::{Report, Step};
+use super::connect::ConnectFlags;
 use super::creds::unix_now;
-use super::screen::print;
+use super::screen::{print, table};
 use crate::auth::time_limited;
+use crate::client::ServerUrl;
 use crate::config::Secret;
 use crate::stun::MAX_USERNAME_LEN;
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  turnpike probe turn:turn.example.org --user alice --password secret
+  turnpike probe turns:turn.example.org:443 --secret SHARED_SECRET --ca ca.pem
+  turnpike probe wss://turn.example.org/turn --proxy http://me:secret@proxy.corp:3128 --user alice --password secret
+  What works from behind this firewall, and how fast:
+    turnpike probe turn:turn.example.org 'turn:turn.example.org:80?transport=tcp' turns:turn.example.org:443 \\
+        wss://turn.example.org/turn --user alice --password secret")]
 pub(super) struct Args {
-    /// The server: turn:HOST[:PORT][?transport=udp]
-    #[arg(value_name = "TURN_URL")]
-    url: TurnUrl,
+    /// The server: turn:HOST[:PORT][?transport=tcp], turns:HOST[:PORT], wss://HOST[:PORT]/turn or ws://HOST[:PORT]/turn
+    ///
+    /// Of several, each is tried, and a table at the end says which work from here.
+    #[arg(value_name = "URL", required = true)]
+    urls: Vec<ServerUrl>,
 
     /// The user's name
     #[arg(long, requires = "password", required_unless_present = "secret")]
@@ -40,7 +51,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     packets: u16,
 
-    /// Print one JSON object
+    #[command(flatten)]
+    connect: ConnectFlags,
+
+    /// Print one JSON object: url, ok and steps, or with several URLs ok and probes, a list of these
     #[arg(long)]
     json: bool,
 }
@@ -66,19 +80,38 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
         username.len() <= MAX_USERNAME_LEN,
         "--user is too long: STUN can carry {MAX_USERNAME_LEN} bytes"
     );
-    let mut report = Report::new(args.url.to_string(), |step| {
-        if !args.json {
-            // Without a reader the exit code still tells, and the allocations are still to be ended.
-            let _ = print(step);
+    let identity = Identity { username, password };
+    let mut reports = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start a runtime")?;
+    for url in &args.urls {
+        let mut report = Report::new(url.to_string(), |step: &Step| {
+            if !args.json {
+                // Without a reader the exit code still tells, and the allocations are still to be ended.
+                let _ = print(step);
+            }
+        });
+        let connector = args.connect.connector(url.clone())?;
+        if !args.json && args.urls.len() > 1 {
+            let through = connector.proxy().map(|proxy| format!(" through {proxy}")).unwrap_or_default();
+            print(format_args!("{url}{through}"))?;
         }
-    });
-    // The report has the reason.
-    let _ = steps::run(&args.url, &Identity { username, password }, args.packets, &mut report);
-    let ok = report.is_ok();
-    if args.json {
-        print(report.json())?;
-    } else {
-        print(format_args!("\n{}", report.verdict()))?;
+        // The report has the reason.
+        let _ = runtime.block_on(steps::run(&connector, &identity, args.packets, &mut report));
+        if !args.json {
+            print(format_args!("\n{}{}", report.verdict(), if args.urls.len() > 1 { "\n" } else { "" }))?;
+        }
+        reports.push(report);
+    }
+    let ok = reports.iter().all(Report::is_ok);
+    match &reports[..] {
+        [report] if args.json => print(report.json())?,
+        reports if args.json => {
+            let probes: Vec<_> = reports.iter().map(Report::json).collect();
+            print(json!({ "ok": ok, "probes": probes }))?;
+        }
+        [_] => {}
+        reports => print(table(&reports.iter().map(Report::row).collect::<Vec<_>>()).trim_end())?,
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,7 +4,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// The step after which a call could begin.
+pub(super) const ALLOCATE: &str = "Allocate";
 
 /// One step and what came of it.
 #[derive(Clone, Debug, Serialize)]
@@ -33,22 +36,29 @@ impl<F: FnMut(&Step)> Report<F> {
     }
 
     /// Does a step: what it returns, with a detail to report; or why it failed.
-    pub(super) fn step<T>(
+    pub(super) async fn step<T>(
         &mut self,
         name: &'static str,
-        work: impl FnOnce() -> Result<(T, String), String>,
+        work: impl Future<Output = Result<(T, String), String>>,
     ) -> Result<T, Failed> {
         let start = Instant::now();
-        let outcome = work();
-        let milliseconds = milliseconds(start.elapsed());
-        let (value, ok, detail) = match outcome {
-            Ok((value, detail)) => (Ok(value), true, detail),
-            Err(why) => (Err(Failed), false, why),
+        let outcome = work.await;
+        let time = start.elapsed();
+        let (value, outcome) = match outcome {
+            Ok((value, detail)) => (Ok(value), Ok(detail)),
+            Err(why) => (Err(Failed), Err(why)),
         };
-        let step = Step { name, ok, milliseconds, detail };
+        self.taken(name, time, outcome);
+        value
+    }
+
+    /// A step that was taken: a detail to report, or why it failed.
+    pub(super) fn taken(&mut self, name: &'static str, time: Duration, outcome: Result<String, String>) {
+        let ok = outcome.is_ok();
+        let detail = outcome.unwrap_or_else(|why| why);
+        let step = Step { name, ok, milliseconds: milliseconds(time), detail };
         (self.show)(&step);
         self.steps.push(step);
-        value
     }
 
     /// Whether no step failed.
@@ -65,8 +75,21 @@ impl<F: FnMut(&Step)> Report<F> {
     }
 
     /// Everything, for programs.
-    pub(super) fn json(&self) -> String {
-        json!({ "url": self.url, "ok": self.is_ok(), "steps": self.steps }).to_string()
+    pub(super) fn json(&self) -> Value {
+        json!({ "url": self.url, "ok": self.is_ok(), "steps": self.steps })
+    }
+
+    /// A row of a table of several: the URL, what came of it, the milliseconds until there was an allocation, the proxy or the
+    /// reason.
+    pub(super) fn row(&self) -> [String; 4] {
+        let allocated = self.steps.iter().position(|step| step.name == ALLOCATE && step.ok);
+        let time = allocated.map(|n| self.steps[..=n].iter().map(|step| step.milliseconds).sum::<f64>());
+        let (outcome, detail) = match self.steps.iter().find(|step| !step.ok) {
+            None => ("works", String::new()),
+            Some(failed) => ("FAILED", format!("{}: {}", failed.name, failed.detail)),
+        };
+        let time = time.map(|time| format!("{time:.0} ms")).unwrap_or_default();
+        [self.url.clone(), outcome.into(), time, detail]
     }
 }
 
@@ -86,23 +109,35 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_report_names_the_step_that_failed() {
+    #[tokio::test]
+    async fn the_report_names_the_step_that_failed() {
         let mut shown = Vec::new();
         let mut report =
             Report::new("turn:192.0.2.1:3478".into(), |step: &Step| shown.push(step.to_string()));
-        assert_eq!(report.step("Binding", || Ok((7, "you are 192.0.2.9:1".into()))).unwrap(), 7);
+        let binding = async { Ok((7, "you are 192.0.2.9:1".into())) };
+        assert_eq!(report.step("Binding", binding).await.unwrap(), 7);
         assert!(report.is_ok());
-        report.step("Allocate", || Err::<((), _), _>("401".into())).unwrap_err();
+        report.taken("Allocate", Duration::from_millis(12), Err("401".into()));
         assert!(!report.is_ok());
         assert_eq!(report.verdict(), "turn:192.0.2.1:3478 failed at: Allocate");
-        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(report.row(), ["turn:192.0.2.1:3478", "FAILED", "", "Allocate: 401"]);
+        let json = report.json();
         assert_eq!(json["ok"], false);
         assert_eq!(json["steps"][0]["detail"], "you are 192.0.2.9:1");
         assert_eq!(json["steps"][1]["ok"], false);
+        assert_eq!(json["steps"][1]["milliseconds"], 12.0);
         assert!(
             shown[0].starts_with("Binding                 ok") && shown[1].contains("FAILED"),
             "{shown:?}"
         );
+    }
+
+    #[test]
+    fn a_row_has_the_time_until_a_call_could_begin() {
+        let mut report = Report::new("turns:a:443".into(), |_: &Step| {});
+        report.taken("TLS", Duration::from_millis(30), Ok(String::new()));
+        report.taken("Allocate", Duration::from_millis(10), Ok(String::new()));
+        report.taken("ChannelBind", Duration::from_millis(50), Ok(String::new()));
+        assert_eq!(report.row(), ["turns:a:443", "works", "40 ms", ""]);
     }
 }

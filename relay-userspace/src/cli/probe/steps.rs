@@ -1,14 +1,13 @@
 //! The steps of a probe, in the order in which a call takes them.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Identity;
 use super::client::{Client, Via};
-use super::failure::Failure;
-use super::report::{Failed, Report, Step, milliseconds};
-use super::url::TurnUrl;
+use super::report::{ALLOCATE, Failed, Report, Step, milliseconds};
 use crate::auth::printable;
+use crate::client::{Connector, Done, Failure};
 
 /// How long a packet may take from one client to the other.
 const PACKET_PATIENCE: Duration = Duration::from_millis(500);
@@ -23,102 +22,108 @@ const PACKET_SIZE: usize = 172;
 const CHANNELS: [u16; 2] = [0x4000, 0x4001];
 
 /// Goes through all steps until one fails.
-pub(super) fn run(
-    url: &TurnUrl,
+pub(super) async fn run(
+    connector: &Connector,
     identity: &Identity,
     packets: u16,
-    report: &mut Report<impl FnMut(&Step)>,
+    report: &mut Report<impl FnMut(&Step) + Send>,
 ) -> Result<(), Failed> {
-    let server = report.step("resolve", || resolve(url))?;
-    let mut client = report.step("Binding", || binding(server, identity).map_err(|f| f.to_string()))?;
-    report.step("Allocate, no user", || {
-        let realm = client.challenge().map_err(|f| f.to_string())?;
-        Ok(((), format!("refused with 401 as it should be, realm {}", printable(&realm))))
-    })?;
-    let relayed = report.step("Allocate", || allocate(&mut client))?;
+    let carrier = connector.url().carrier;
+    let mut tell = |done: Done<'_>| {
+        let outcome = done.outcome.map(str::to_owned).map_err(Failure::to_string);
+        report.taken(done.step.name(), done.time, outcome);
+    };
+    let connection = connector.connect(&mut tell).await.map_err(|_| Failed)?;
+    let mut client = Client::new(connection, carrier, identity);
+    report.step("Binding", async { binding(&mut client).await }).await?;
+    report
+        .step("Allocate, no user", async {
+            let realm = client.challenge().await.map_err(|f| f.to_string())?;
+            Ok(((), format!("refused with 401 as it should be, realm {}", printable(&realm))))
+        })
+        .await?;
+    let relayed = report.step(ALLOCATE, allocate(&mut client)).await?;
 
-    let relaying = relay(server, identity, packets, &mut client, relayed, report);
+    let relaying = relay(connector, identity, packets, &mut client, relayed, report).await;
     // Also after a failure: the allocation is not to outlive the probe.
-    let ended = report.step("Refresh, lifetime 0", || {
-        client.end().map_err(|f| f.to_string())?;
-        Ok(((), "allocation ended".into()))
-    });
+    let ended = report.step("Refresh, lifetime 0", end(&mut client)).await;
+    client.close().await;
     relaying.and(ended)
 }
 
 /// The steps with a second client as the peer.
-fn relay(
-    server: SocketAddr,
+async fn relay(
+    connector: &Connector,
     identity: &Identity,
     packets: u16,
     client: &mut Client,
     relayed: SocketAddr,
-    report: &mut Report<impl FnMut(&Step)>,
+    report: &mut Report<impl FnMut(&Step) + Send>,
 ) -> Result<(), Failed> {
-    let (mut peer, peer_relayed) = report.step("Allocate, as the peer", || {
-        let mut peer = Client::connect(server, identity).map_err(|e| e.to_string())?;
-        peer.challenge().map_err(|f| f.to_string())?;
-        let (relayed, detail) = allocate(&mut peer)?;
+    let second = async {
+        let connection = connector.connect(&mut |_| {}).await.map_err(|f| f.to_string())?;
+        let mut peer = Client::new(connection, connector.url().carrier, identity);
+        peer.challenge().await.map_err(|f| f.to_string())?;
+        let (relayed, detail) = allocate(&mut peer).await?;
         Ok(((peer, relayed), detail))
-    })?;
-
-    let mut sending = || {
-        report.step("CreatePermission", || {
-            let permitted = client.permit(peer_relayed).and_then(|()| peer.permit(relayed));
-            permitted.map_err(|f| format!("{f}; between its own relayed addresses"))?;
-            Ok(((), format!("{} and {} may reach each other", relayed.ip(), peer_relayed.ip())))
-        })?;
-        report.step("Send indications", || {
-            let ends = [Via::Indication(peer_relayed), Via::Indication(relayed)];
-            echo(client, &mut peer, ends, packets)
-        })?;
-        report.step("ChannelBind", || {
-            let bound = client.bind(CHANNELS[0], peer_relayed).and_then(|()| peer.bind(CHANNELS[1], relayed));
-            bound.map_err(|f| f.to_string())?;
-            Ok(((), format!("{:#06x} to {peer_relayed}, {:#06x} to {relayed}", CHANNELS[0], CHANNELS[1])))
-        })?;
-        report.step("ChannelData", || echo(client, &mut peer, CHANNELS.map(Via::Channel), packets))
     };
-    let sent = sending();
-    let ended = report.step("Refresh, as the peer", || {
-        peer.end().map_err(|f| f.to_string())?;
-        Ok(((), "allocation ended".into()))
-    });
+    let (mut peer, peer_relayed) = report.step("Allocate, as the peer", second).await?;
+    let sent = send_both_ways([client, &mut peer], [relayed, peer_relayed], packets, report).await;
+    let ended = report.step("Refresh, as the peer", end(&mut peer)).await;
+    peer.close().await;
     sent.and(ended)
 }
 
-fn resolve(url: &TurnUrl) -> Result<(SocketAddr, String), String> {
-    let addresses = (url.host.as_str(), url.port).to_socket_addrs();
-    let addresses: Vec<_> = addresses.map_err(|e| format!("{}: {e}", url.host))?.collect();
-    let first = addresses.iter().find(|a| a.is_ipv4()).or(addresses.first());
-    let first = *first.ok_or(format!("{} has no address", url.host))?;
-    let more = match addresses.len() {
-        1 => String::new(),
-        n if first.is_ipv4() => format!(", first IPv4 of {n} addresses"),
-        n => format!(", first of {n} addresses"),
-    };
-    Ok((first, format!("{first}{more}")))
+/// From the first client to the second and back, by indications and by channels.
+async fn send_both_ways(
+    [client, peer]: [&mut Client; 2],
+    [relayed, peer_relayed]: [SocketAddr; 2],
+    packets: u16,
+    report: &mut Report<impl FnMut(&Step) + Send>,
+) -> Result<(), Failed> {
+    report
+        .step("CreatePermission", async {
+            let refused = |f| format!("{f}; between its own relayed addresses");
+            client.permit(peer_relayed).await.map_err(refused)?;
+            peer.permit(relayed).await.map_err(refused)?;
+            Ok(((), format!("{} and {} may reach each other", relayed.ip(), peer_relayed.ip())))
+        })
+        .await?;
+    let ends = [Via::Indication(peer_relayed), Via::Indication(relayed)];
+    report.step("Send indications", echo(client, peer, ends, packets)).await?;
+    report
+        .step("ChannelBind", async {
+            client.bind(CHANNELS[0], peer_relayed).await.map_err(|f| f.to_string())?;
+            peer.bind(CHANNELS[1], relayed).await.map_err(|f| f.to_string())?;
+            Ok(((), format!("{:#06x} to {peer_relayed}, {:#06x} to {relayed}", CHANNELS[0], CHANNELS[1])))
+        })
+        .await?;
+    report.step("ChannelData", echo(client, peer, CHANNELS.map(Via::Channel), packets)).await
 }
 
-fn binding(server: SocketAddr, identity: &Identity) -> Result<(Client, String), Failure> {
-    let mut client = Client::connect(server, identity)?;
-    let (reflexive, answer) = client.binding()?;
+async fn binding(client: &mut Client) -> Result<((), String), String> {
+    let (reflexive, answer) = client.binding().await.map_err(|f| f.to_string())?;
     let round_trip = milliseconds(answer.round_trip);
     let again = match answer.attempts {
         1 => String::new(),
         n => format!(", at attempt {n}"),
     };
-    Ok((client, format!("round trip {round_trip} ms{again}, the server sees {reflexive}")))
+    Ok(((), format!("round trip {round_trip} ms{again}, the server sees {reflexive}")))
 }
 
-fn allocate(client: &mut Client) -> Result<(SocketAddr, String), String> {
-    let (relayed, lifetime) = client.allocate().map_err(|f| f.to_string())?;
+async fn allocate(client: &mut Client) -> Result<(SocketAddr, String), String> {
+    let (relayed, lifetime) = client.allocate().await.map_err(|f| f.to_string())?;
     Ok((relayed, format!("relayed address {relayed}, lifetime {} s", lifetime.as_secs())))
+}
+
+async fn end(client: &mut Client) -> Result<((), String), String> {
+    client.end().await.map_err(|f| f.to_string())?;
+    Ok(((), "allocation ended".into()))
 }
 
 /// Sends packets from the client to the peer and back, one after the other. `ends` are the ways on the client's side and on
 /// the peer's.
-fn echo(
+async fn echo(
     client: &mut Client,
     peer: &mut Client,
     ends: [Via; 2],
@@ -132,9 +137,9 @@ fn echo(
         getrandom::fill(&mut payload).map_err(|e| e.to_string())?;
         let start = Instant::now();
         sent += 1;
-        let there = hop(client, ends[0], peer, ends[1], &payload)?;
+        let there = hop(client, ends[0], peer, ends[1], &payload).await?;
         reached_peer += u16::from(there);
-        if there && hop(peer, ends[1], client, ends[0], &payload)? {
+        if there && hop(peer, ends[1], client, ends[0], &payload).await? {
             round_trips.push(start.elapsed());
         }
         if round_trips.is_empty() && number + 1 == HOPELESS {
@@ -145,12 +150,18 @@ fn echo(
 }
 
 /// Sends one packet; whether it arrived in time, and on the right way.
-fn hop(from: &mut Client, out: Via, to: &mut Client, way_in: Via, payload: &[u8]) -> Result<bool, String> {
-    from.send(out, payload).map_err(|e| e.to_string())?;
+async fn hop(
+    from: &mut Client,
+    out: Via,
+    to: &mut Client,
+    way_in: Via,
+    payload: &[u8],
+) -> Result<bool, String> {
+    from.send(out, payload).await.map_err(|f| f.to_string())?;
     let deadline = Instant::now() + PACKET_PATIENCE;
     // Late packets of earlier rounds come first.
     while let Some(received) =
-        to.receive(deadline.saturating_duration_since(Instant::now())).map_err(|e| e.to_string())?
+        to.receive(deadline.saturating_duration_since(Instant::now())).await.map_err(|f| f.to_string())?
     {
         if received.payload == payload {
             return if received.via == way_in {
