@@ -65,6 +65,8 @@ impl Settings {
             software,
             admin,
             admin_is_explicit: _,
+            ice,
+            test_page,
         } = next;
 
         let mut waiting = Found::default();
@@ -105,7 +107,15 @@ impl Settings {
         applied.value("mobility", &self.mobility, &mobility);
         applied.value("software", &self.software, &software);
 
+        applied.value("ice.host", &all(&self.ice.hosts), &all(&ice.hosts));
+        applied.value("ice.urls", &all(&self.ice.urls), &all(&ice.urls));
+        applied.value("ice.address-rate", &self.ice.address_rate, &ice.address_rate);
+        applied.list("ice.tenants", &self.ice.tenants, &ice.tenants);
+        applied.list("test-page", self.test_page.as_slice(), test_page.as_slice());
+
         let settings = Settings {
+            ice,
+            test_page,
             realm,
             realms,
             password_algorithms,
@@ -230,6 +240,8 @@ mod tests {
             limits = { total-quota = 9, max-lifetime = "2h" }
             admin = { listen = "off" }
             alternate = { servers = ["192.0.2.9"], domain = "two.example.org" }
+            ice = { host = "turn.example.org", tenants = [{ name = "app", key = "a-key-of-the-app" }] }
+            test-page = { enabled = true }
             "#,
         );
         let Changes { settings: held, applied, waiting } = before.change_to(after.clone());
@@ -259,6 +271,9 @@ mod tests {
                 "limits.total-quota: none -> 9",
                 "limits.max-lifetime: 1h -> 2h",
                 "alternate: none -> 192.0.2.9:3478 of two.example.org (draining)",
+                "ice.host: none -> turn.example.org",
+                "ice.tenants: 1 new; 1 now",
+                "test-page: 1 new; 1 now",
             ]
         );
         let expected = Settings {

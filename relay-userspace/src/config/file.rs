@@ -16,7 +16,9 @@ pub fn read(path: &Path) -> Result<Layer, ConfigError> {
     let of_realms =
         layer.realms.iter_mut().flat_map(|realm| [&mut realm.users_file, &mut realm.secrets_file]);
     let own = [&mut layer.auth.users_file, &mut layer.auth.secrets_file];
-    for file in own.into_iter().chain(of_realms).flatten() {
+    let of_tenants = layer.ice.tenants.iter_mut().map(|tenant| &mut tenant.key_file);
+    let of_keys = of_tenants.chain([&mut layer.test_page.key_file]);
+    for file in own.into_iter().chain(of_realms).chain(of_keys).flatten() {
         *file = folder.join(&*file);
     }
     Ok(layer)

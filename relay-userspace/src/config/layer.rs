@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
+use super::ice::{Ice, TestPage};
 use super::overrides::Override;
 use super::rates::{Bandwidth, StrangerRate};
 use super::realms::RealmLayer;
@@ -49,6 +50,11 @@ pub struct Layer {
     pub limits: Limits,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[ice]`.
+    pub ice: Ice,
+    /// `[test-page]`.
+    #[serde(alias = "test_page")]
+    pub test_page: TestPage,
 }
 
 /// What peers see.
@@ -251,11 +257,13 @@ impl Layer {
                 channel_lifetime: self.limits.channel_lifetime.or(below.limits.channel_lifetime),
             },
             admin: Admin { listen: self.admin.listen.or(below.admin.listen) },
+            ice: self.ice.over(below.ice),
+            test_page: self.test_page.over(below.test_page),
         }
     }
 }
 
-fn list<T>(upper: Vec<T>, below: Vec<T>) -> Vec<T> {
+pub(super) fn list<T>(upper: Vec<T>, below: Vec<T>) -> Vec<T> {
     if upper.is_empty() { below } else { upper }
 }
 

@@ -7,6 +7,8 @@ mod alternate;
 mod changes;
 mod file;
 mod host;
+mod ice;
+mod ice_values;
 mod layer;
 mod overrides;
 mod rates;
@@ -24,6 +26,9 @@ pub use alternate::{AlternateServer, Domain};
 pub use changes::{Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
+pub use ice::{Ice, IceSettings, TenantLayer, TenantSettings, TestPage, TestPageSettings};
+pub(crate) use ice_values::TEST_TENANT;
+pub use ice_values::{ApiKey, IceUrl, KeyHash, PublicHost, TenantName};
 pub use layer::{Admin, Alternate, Auth, Datapath, Discovery, Layer, Limits, Peers, Relay};
 pub use overrides::Override;
 pub use rates::{Bandwidth, DEFAULT_STRANGER_RATE, RateSettings, StrangerRate};
@@ -39,7 +44,9 @@ pub fn load(path: Option<&Path>, flags: Layer, host: &Host) -> Result<Resolved, 
     let layer = read(path)?;
     let has_secrets = !layer.auth.users.is_empty()
         || !layer.auth.secrets.is_empty()
-        || layer.realms.iter().any(|realm| !realm.users.is_empty() || !realm.secrets.is_empty());
+        || layer.realms.iter().any(|realm| !realm.users.is_empty() || !realm.secrets.is_empty())
+        || layer.ice.tenants.iter().any(|tenant| tenant.key.is_some())
+        || layer.test_page.key.is_some();
     let mut resolved = flags.over(layer).resolve(host)?;
     if has_secrets {
         resolved.warnings.extend(file::readable_by_all(path));
