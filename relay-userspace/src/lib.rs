@@ -17,3 +17,4 @@ pub mod stun;
 mod throttle;
 pub mod time;
 pub mod turn;
+pub mod web;

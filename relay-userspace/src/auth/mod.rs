@@ -1,6 +1,6 @@
 //! Who may allocate: credentials, nonces, integrity keys.
 
-mod base64;
+pub(crate) mod base64;
 mod credentials;
 mod known_keys;
 mod nonce;

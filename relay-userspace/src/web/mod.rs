@@ -1,0 +1,92 @@
+//! What browsers are served: credentials (`/v1/ice`), the test page (`/test`), and a word for people who open the server's
+//! address (`/`).
+//!
+//! This is a [`Router`] and nothing else: connections, TLS and their limits belong to whoever serves it, who tells by a
+//! [`Visitor`] in the request's extensions where it came from. A request holds memory for one small body and waits for nobody
+//! but its own client, within a limit of time.
+
+mod bearer;
+mod cors;
+mod ice;
+mod issue;
+mod pages;
+mod rates;
+mod refusal;
+mod site;
+mod test_page;
+mod urls;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::routing::{any, get};
+use tokio::sync::Semaphore;
+
+use self::rates::Networks;
+pub use self::site::Site;
+pub use self::urls::{IceUrls, of_settings as ice_urls};
+
+/// Most bodies that are read at a time. Only who has a key gets that far.
+const READERS: usize = 256;
+
+/// Who sends a request: an extension of the request that its server adds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Visitor {
+    /// The address, as the PROXY protocol told it if it did. Without any, all visitors share one limit.
+    pub address: IpAddr,
+}
+
+/// What is served, and the books about who asked how often. Lives as long as the server.
+#[derive(Debug)]
+pub struct Web {
+    site: RwLock<Arc<Site>>,
+    networks: Networks,
+    readers: Semaphore,
+}
+
+impl Web {
+    /// Serves this.
+    pub fn new(site: Site) -> Arc<Self> {
+        let (networks, readers) = (Networks::default(), Semaphore::new(READERS));
+        Arc::new(Self { site: RwLock::new(Arc::new(site)), networks, readers })
+    }
+
+    /// Serves this from now on, also to connections that are open. What tenants have used up they still have.
+    pub fn replace(&self, mut site: Site) {
+        let mut held = self.site.write().unwrap_or_else(PoisonError::into_inner);
+        site.go_on_from(&held);
+        *held = Arc::new(site);
+    }
+
+    fn site(&self) -> Arc<Site> {
+        self.site.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The pages, for a server to mount.
+pub fn router(web: Arc<Web>) -> Router {
+    Router::new()
+        .route("/", get(pages::landing))
+        .route("/favicon.ico", get(pages::no_icon))
+        .route("/v1/ice", any(ice::answer))
+        .route("/test", get(test_page::page))
+        .route("/test/credentials", any(test_page::credentials))
+        .fallback(pages::nothing)
+        .method_not_allowed_fallback(pages::wrong_method)
+        .with_state(web)
+}
+
+impl<S: Sync> FromRequestParts<S> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let known = parts.extensions.get::<Visitor>().copied();
+        Ok(known.unwrap_or(Visitor { address: Ipv6Addr::UNSPECIFIED.into() }))
+    }
+}
