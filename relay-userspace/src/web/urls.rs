@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{IceUrl, PublicHost, Realm, Settings};
+use crate::config::{IceUrl, Listen, PublicHost, Realm, Settings};
 
 /// What a client in a browser is told.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -74,16 +74,15 @@ pub fn of_settings(settings: &Settings, realm: &Realm, explicit: &[IceUrl]) -> I
             return listed_urls(listed);
         }
     }
-    let is_for_others = |listener: &SocketAddr| {
+    let is_for_others = |listen: &Listen| {
         let mut others = settings.realms.iter().filter(|other| other.name != *realm);
-        others.any(|o| o.origins.is_empty() && o.listeners.iter().any(|l| l.0 == *listener))
+        others.any(|other| other.origins.is_empty() && other.listeners.contains(listen))
     };
     let own = settings.realms.iter().find(|other| other.name == *realm);
     let own = own.map(|own| own.listeners.as_slice()).unwrap_or_default();
-    let listeners = settings.listen.iter().filter(|listen| {
-        let address = listen.0;
-        if own.is_empty() { !is_for_others(&address) } else { own.iter().any(|l| l.0 == address) }
-    });
+    let serves =
+        |listen: &&Listen| if own.is_empty() { !is_for_others(listen) } else { own.contains(listen) };
+    let listeners = settings.listen.iter().filter(serves);
     let texts = listeners.map(ToString::to_string);
     let public = |ip: IpAddr| {
         let of_nat = settings.relay_addresses.iter().find(|address| address.local == ip);
@@ -159,6 +158,31 @@ fn web_socket(hosts: &[PublicHost], places: &[(Way, SocketAddr)]) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_realm_is_served_at_its_own_listeners_and_the_default_realm_at_no_others() {
+        let text = "listen = ['udp://127.0.0.1:3478', 'udp://127.0.0.1:443', 'udp://127.0.0.1:9000']
+            realm = 'r'
+            [[realms]]
+            name = 'own'
+            listeners = ['udp://127.0.0.1:443']
+            secrets = ['s']
+            [[realms]]
+            name = 'page'
+            listeners = ['udp://127.0.0.1:9000']
+            origins = ['https://page.example']
+            secrets = ['s']";
+        let layer = crate::config::parse("t.toml".as_ref(), text).unwrap();
+        let settings = layer.resolve(&crate::config::Host::default()).unwrap().settings;
+        let ports = |realm: &str| {
+            let urls = of_settings(&settings, &realm.parse().unwrap(), &[]).turn;
+            urls.iter().map(|url| url.split([':', '?']).nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            [ports("r"), ports("own"), ports("page")],
+            [vec!["3478", "9000"], vec!["443"], vec!["9000"]]
+        );
+    }
 
     fn derived(hosts: &[&str], listeners: &[&str]) -> IceUrls {
         let hosts: Vec<PublicHost> = hosts.iter().map(|host| host.parse().unwrap()).collect();
