@@ -156,7 +156,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        self.pipe.kill();
+        self.pipe.end();
         // Its children go when they notice, and until then may still write there.
         for _ in 0..50 {
             if fs::remove_dir_all(&self.profile).is_ok() {

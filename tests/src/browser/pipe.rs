@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -75,8 +75,15 @@ impl Pipe {
         }
     }
 
-    /// Ends it the hard way.
-    pub(super) fn kill(&mut self) {
+    /// Has it end by itself, so that its children end with it and write nothing any more; the hard way if that takes long.
+    pub(super) fn end(&mut self) {
+        let message = json!({ "id": 0, "method": "Browser.close" });
+        if self.commands.write_all(format!("{message}\0").as_bytes()).is_ok() {
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while Instant::now() < deadline && self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
