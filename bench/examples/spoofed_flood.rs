@@ -96,6 +96,7 @@ impl Server {
             lifetimes: Default::default(),
             mobility: false,
             user_quota: None,
+            smaller_quotas: Default::default(),
             total_quota: None,
             rates: Rates::default(),
             allocation_peers: MOST_PEERS,

@@ -27,6 +27,18 @@ fn a_user_gets_no_more_than_its_quota_and_others_are_not_touched() {
 }
 
 #[test]
+fn an_account_may_have_a_smaller_quota_than_others_but_no_larger_one() {
+    for (quota, own, allowed) in [(None, 1, 1), (Some(3), 1, 1), (Some(1), 3, 1)] {
+        let smaller_quotas = [("alice".to_owned(), own)].into();
+        let mut sim = Sim::new(CoreConfig { user_quota: quota, smaller_quotas, ..config() }, [1; 32]);
+        let codes: Vec<u16> = (1..=2).map(|n| Client::new(n).allocate(&mut sim).code()).collect();
+        assert_eq!(codes.iter().filter(|code| **code == 0).count(), allowed, "{codes:?}");
+        assert_eq!(codes[1], 486);
+        assert_eq!(Client::with(9, "bob", "builder").allocate(&mut sim).code(), 0);
+    }
+}
+
+#[test]
 fn all_users_together_get_no_more_than_the_total_over_all_cores() {
     let mut one = Sim::new(CoreConfig { total_quota: Some(2), ..config() }, [1; 32]);
     let mut two = Sim::sharing(one.config.clone(), one.shared.clone(), [2; 32]);

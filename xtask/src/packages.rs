@@ -17,7 +17,8 @@ pub(crate) const COMPILER: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-we
 
 /// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`, and as a server for our own
 /// clients; squid is a proxy for them.
-pub(crate) const TESTS: &[&str] = &["coturn", "curl", "ethtool", "iproute2", "nftables", "openssl", "squid-openssl"];
+pub(crate) const TESTS: &[&str] =
+    &["coturn", "curl", "ethtool", "iproute2", "nftables", "openssl", "squid-openssl"];
 
 /// Those of them that bring a daemon, and the name of its service.
 pub(crate) const DAEMONS: &[(&str, &str)] = &[("coturn", "coturn"), ("squid-openssl", "squid")];

@@ -45,6 +45,7 @@ impl Shard {
             lifetimes: Default::default(),
             mobility: false,
             user_quota: None,
+            smaller_quotas: Default::default(),
             total_quota: None,
             rates: Rates::default(),
             allocation_peers: MOST_PEERS,

@@ -9,9 +9,11 @@ use super::flags::SettingsFlags;
 use super::screen::{Screen, print};
 use crate::auth::printable;
 use crate::config::{
-    self, Host, Override, RateSettings, RealmSettings, Resolved, Settings, Span, StrangerRate, StreamSettings,
+    self, Host, IceSettings, Override, RateSettings, RealmSettings, Resolved, Settings, Span, StrangerRate,
+    StreamSettings, TenantSettings, TestPageSettings,
 };
 use crate::policy::Cidr;
+use crate::web::{IceUrls, ice_urls};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -71,6 +73,7 @@ fn render(settings: &Settings) -> Screen {
     screen.row("mobility", if settings.mobility { "on" } else { "off" });
     screen.row("software", if settings.software { "told" } else { "hidden" });
     screen.row("admin", settings.admin);
+    web(&mut screen, settings);
     screen
 }
 
@@ -101,6 +104,38 @@ fn streams(screen: &mut Screen, settings: &Settings) {
         ),
     );
     screen.row("idle", Span(limits.idle_time));
+}
+
+/// The URLs that clients are told, and who is told them.
+fn web(screen: &mut Screen, settings: &Settings) {
+    let IceSettings { tenants, address_rate, .. } = &settings.ice;
+    if tenants.is_empty() && settings.test_page.is_none() {
+        return;
+    }
+    let IceUrls { turn, stun, web_socket } = ice_urls(settings, &settings.realm, &[]);
+    screen.rows("ice URLs", turn.iter().chain(&stun).chain(&web_socket));
+    screen.rows("ice tenants", tenants.iter().map(tenant));
+    if !tenants.is_empty() {
+        screen.row("", format_args!("{address_rate} requests a second of each network"));
+    }
+    if let Some(TestPageSettings { keys, realm, lifetime }) = &settings.test_page {
+        let key = if keys.is_empty() { "for everybody" } else { "for who has a key" };
+        let (realm, lifetime) = (printable(realm.as_str()), Span(*lifetime));
+        screen.row("test page", format_args!("{key}, credentials of {realm} for {lifetime}"));
+    }
+}
+
+/// A tenant in a line.
+fn tenant(tenant: &TenantSettings) -> String {
+    let TenantSettings { name, keys, realm, origins, urls, lifetime, max_lifetime, rate } = tenant;
+    let (realm, lifetime, max_lifetime) = (printable(realm.as_str()), Span(*lifetime), Span(*max_lifetime));
+    let what = format!(
+        "{name}   keys {}, realm {realm}, {lifetime} (at most {max_lifetime}), {rate} a second",
+        keys.len()
+    );
+    let origins = origins.iter().map(|origin| printable(origin.as_str()).to_string());
+    let urls = urls.iter().map(ToString::to_string);
+    std::iter::once(what).chain(origins).chain(urls).collect::<Vec<_>>().join("   ")
 }
 
 /// Another realm in a line.
@@ -167,6 +202,9 @@ mod tests {
             limits = { user-quota = 7 }
             realms = [{ name = "north", listeners = ["udp://127.0.0.2"], origins = ["https://page.example"],
                 users = ["al:hunter5"], secrets = ["hunter6"] }]
+            ice = { host = "turn.example.org", tenants = [{ name = "app", key = "hunter7-hunter7",
+                origins = ["https://page.example"], urls = ["turns:turn.example.org:443"] }] }
+            test-page = { enabled = true }
         "#;
         let layer = config::parse("t.toml".as_ref(), text).unwrap();
         let shown = render(&layer.resolve(&Host::default()).unwrap().settings).to_string();
@@ -199,7 +237,12 @@ strangers    1000 answers a second to each network
 max lifetime 1h
 mobility     off
 software     hidden
-admin        127.0.0.1:9641";
+admin        127.0.0.1:9641
+ice URLs     turn:turn.example.org:3478?transport=udp
+             stun:turn.example.org:3478
+ice tenants  app   keys 1, realm r, 1h (at most 1day), 100 a second   https://page.example   turns:turn.example.org:443
+             10 requests a second of each network
+test page    for everybody, credentials of r for 2m";
         assert_eq!(shown, expected);
     }
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use crate::auth::SecretHash;
 use crate::config::{
-    Admin, AdminListen, Alternate, AlternateServer, Auth, Bandwidth, Datapath, Discovery, Domain, Http,
-    Layer, Limits, Listen, Peers, PortRange, ProxyProtocol, Realm, Relay, Secret, Span, StrangerRate,
-    Streams, Tls, User,
+    Admin, AdminListen, Alternate, AlternateServer, Auth, Bandwidth, Datapath, Discovery, Domain, Http, Ice,
+    Layer, Limits, Listen, Peers, PortRange, ProxyProtocol, PublicHost, Realm, Relay, Secret, Span,
+    StrangerRate, Streams, TestPage, Tls, User,
 };
 use crate::datapath::Request;
 use crate::net::RelaySockets;
@@ -27,7 +27,9 @@ pub(super) struct SettingsFlags {
     /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [tls] cert, key; [[tls.certificate]] cert,
     /// key; [[tls.passthrough]] names, to; [http] upstream, websocket-origins; [proxy-protocol] from; [streams] connections,
     /// connections-per-address, handshakes, handshake-time, idle-time, none of which has a flag but the first two; [admin]
-    /// listen. An unknown key is an error. A flag overrides its key, a repeatable flag its whole list.
+    /// listen; [ice] host, urls, address-rate; [[ice.tenants]] name, key, key-file, key-sha256, realm, origins, urls, lifetime,
+    /// max-lifetime, rate, which have no flags; [test-page] enabled, key, key-file, key-sha256, realm, lifetime. An unknown key
+    /// is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
@@ -222,6 +224,14 @@ pub(super) struct SettingsFlags {
     #[arg(long, value_name = "TIME", hide = true)]
     channel_lifetime: Option<Span>,
 
+    /// The name by which clients reach this server, for the URLs that it hands out [default: its addresses]
+    #[arg(long, value_name = "NAME", help_heading = "Web")]
+    ice_host: Vec<PublicHost>,
+
+    /// Serve /test, a page that tries in a visitor's browser which URLs get through [default: off]
+    #[arg(long, help_heading = "Web")]
+    test_page: bool,
+
     /// Where to serve /metrics, /livez, /readyz and /v1/status, or off [default: 127.0.0.1:9641]
     ///
     /// There is no password on it: keep it on the loopback or behind a firewall. `turnpike reload` and `turnpike drain` use it
@@ -286,6 +296,8 @@ impl SettingsFlags {
             proxy_protocol: ProxyProtocol::default(),
             streams: Streams::default(),
             admin: Admin { listen: self.admin },
+            ice: Ice { host: self.ice_host, ..Ice::default() },
+            test_page: TestPage { enabled: self.test_page.then_some(true), ..TestPage::default() },
         }
     }
 }
@@ -317,6 +329,7 @@ mod tests {
              --alternate-when always --user-quota 3 --total-quota 4 --max-lifetime 2h \
              --allocation-bandwidth 8Mbit --allocation-packets 2000 --allocation-peers 20 --user-bandwidth 1Gbit \
              --user-packets 8000 --user-new-peers 120 --stranger-rate off \
+             --ice-host turn.example.org --ice-host [2001:db8::1] --test-page \
              --admin off --password-algorithms md5,sha-256 --secret-algorithms sha-256";
         let file = r#"
             listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3", "https://10.0.0.3:443"]
@@ -331,6 +344,8 @@ mod tests {
             discovery = { enabled = true }
             alternate = { servers = ["192.0.2.9:443", "[2001:db8::9]:3478"], domain = "turn2.example.org", when = "always" }
             admin = { listen = "off" }
+            ice = { host = ["turn.example.org", "2001:db8::1"] }
+            test-page = { enabled = true }
 
             [auth]
             users = ["alice:a:b"]

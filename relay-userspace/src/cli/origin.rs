@@ -94,6 +94,7 @@ pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> R
         lifetimes: settings.lifetimes,
         mobility: settings.mobility,
         user_quota: settings.user_quota,
+        smaller_quotas: settings.smaller_quotas(),
         total_quota: settings.total_quota,
         rates: settings.rates.rates(),
         allocation_peers: settings.rates.allocation_peers as usize,

@@ -19,7 +19,7 @@ use crate::datapath::{Datapath, DatapathConfig, FastPath, Request, doctor};
 use crate::front::{Front, FrontConfig};
 use crate::net::{Server, ServerConfig};
 use crate::turn::{CoreConfig, Shared};
-use crate::web;
+use crate::web::{self, Site, Web};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -99,19 +99,20 @@ fn start_admin(settings: &Settings, source: Arc<Running>) -> Result<Option<Admin
 }
 
 /// The front desk, if there is a listener for it.
-fn open_front(settings: &Settings, server: &Server) -> Result<Option<Front>> {
+fn open_front(settings: &Settings, server: &Server) -> Result<Option<(Front, Arc<Web>)>> {
     if !settings.listen.iter().any(|listen| listen.scheme.is_stream()) {
         return Ok(None);
     }
     let streams = server.streams();
+    let web = Web::new(Site::new(settings));
     let config = FrontConfig {
         listen: settings.listen.clone(),
         tls: settings.tls.clone(),
         streams: settings.streams.clone(),
-        web: web::router(),
+        web: web::router(web.clone()),
         admit: Box::new(move |stream| streams.admit(stream)),
     };
-    Front::open(config).map(Some)
+    Ok(Some((Front::open(config)?, web)))
 }
 
 /// What the data path is started with.

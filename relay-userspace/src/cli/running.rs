@@ -24,7 +24,7 @@ use crate::datapath::{Datapath, InterfaceTraffic};
 use crate::front::Front;
 use crate::net::{Reconfigured, Selection, Server, SessionQuery};
 use crate::turn::Shared;
-use crate::web;
+use crate::web::{self, Site, Web};
 
 /// How long a change waits for the shards, which need no more than a turn of their loop.
 const SHARDS_TIME: Duration = Duration::from_secs(5);
@@ -53,8 +53,8 @@ struct Parts {
     server: Server,
     datapath: Datapath,
     shared: Arc<Shared>,
-    /// Where there are listeners of streams.
-    front: Option<Front>,
+    /// Where there are listeners of streams; and what is served to browsers there.
+    front: Option<(Front, Arc<Web>)>,
 }
 
 enum Phase {
@@ -84,7 +84,7 @@ impl Running {
         server: Server,
         datapath: Datapath,
         shared: Arc<Shared>,
-        front: Option<Front>,
+        front: Option<(Front, Arc<Web>)>,
     ) {
         self.enter(Phase::Ready(Box::new(Parts { server, datapath, shared, front })));
     }
@@ -162,8 +162,9 @@ impl Running {
         let core = core_config(&next.settings, &next.host, next.draining)?;
         let posted = parts.server.reconfigure(&Arc::new(core));
         parts.datapath.control(&controls(&next.settings));
-        if let Some(front) = &parts.front {
-            front.reconfigure(&next.settings.tls, next.settings.streams.clone(), web::router());
+        if let Some((front, web)) = &parts.front {
+            web.replace(Site::new(&next.settings));
+            front.reconfigure(&next.settings.tls, next.settings.streams.clone(), web::router(web.clone()));
         }
         *held = next;
         Ok((made, posted))
@@ -249,7 +250,7 @@ impl Source for Running {
 
 fn count(status: &mut Status, parts: &Parts) {
     let Parts { server, datapath, shared, front } = parts;
-    status.front = front.as_ref().map(Front::status);
+    status.front = front.as_ref().map(|(front, _)| front.status());
     let stats = server.stats();
     status.relay_sockets = match server.why_each_has_a_socket() {
         None => "shared by the allocations of a shard".into(),

@@ -68,6 +68,8 @@ impl Settings {
             software,
             admin,
             admin_is_explicit: _,
+            ice,
+            test_page,
         } = next;
 
         let mut waiting = Found::default();
@@ -113,9 +115,17 @@ impl Settings {
         applied.value("mobility", &self.mobility, &mobility);
         applied.value("software", &self.software, &software);
 
+        applied.value("ice.host", &all(&self.ice.hosts), &all(&ice.hosts));
+        applied.value("ice.urls", &all(&self.ice.urls), &all(&ice.urls));
+        applied.value("ice.address-rate", &self.ice.address_rate, &ice.address_rate);
+        applied.list("ice.tenants", &self.ice.tenants, &ice.tenants);
+        applied.list("test-page", self.test_page.as_slice(), test_page.as_slice());
+
         let settings = Settings {
             tls,
             streams,
+            ice,
+            test_page,
             realm,
             realms,
             password_algorithms,
@@ -258,6 +268,8 @@ mod tests {
             http = { upstream = "[::1]:8080", websocket-origins = ["https://x.example"] }
             proxy-protocol = { from = ["10.0.0.0/8"] }
             streams = { handshakes = 5, idle-time = 60 }
+            ice = { host = "turn.example.org", tenants = [{ name = "app", key = "a-key-of-the-app" }] }
+            test-page = { enabled = true }
             "#,
         );
         let Changes { settings: held, applied, waiting } = before.change_to(after.clone());
@@ -292,6 +304,9 @@ mod tests {
                 "proxy-protocol.from: none -> 10.0.0.0/8",
                 "streams.handshakes: 1024 -> 5",
                 "streams.idle-time: 5m -> 1m",
+                "ice.host: none -> turn.example.org",
+                "ice.tenants: 1 new; 1 now",
+                "test-page: 1 new; 1 now",
             ]
         );
         let expected = Settings {

@@ -17,7 +17,9 @@ pub fn read(path: &Path) -> Result<Layer, ConfigError> {
         layer.realms.iter_mut().flat_map(|realm| [&mut realm.users_file, &mut realm.secrets_file]);
     let own = [&mut layer.auth.users_file, &mut layer.auth.secrets_file];
     let of_tls = [&mut layer.tls.cert, &mut layer.tls.key];
-    for file in own.into_iter().chain(of_realms).chain(of_tls).flatten() {
+    let of_tenants = layer.ice.tenants.iter_mut().map(|tenant| &mut tenant.key_file);
+    let of_keys = of_tenants.chain([&mut layer.test_page.key_file]);
+    for file in own.into_iter().chain(of_realms).chain(of_tls).chain(of_keys).flatten() {
         *file = folder.join(&*file);
     }
     for file in layer.tls.certificates.iter_mut().flat_map(|files| [&mut files.cert, &mut files.key]) {

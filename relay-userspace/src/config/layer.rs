@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
+use super::ice::{Ice, TestPage};
 use super::listen::Listen;
 use super::overrides::Override;
 use super::rates::{Bandwidth, StrangerRate};
@@ -61,6 +62,11 @@ pub struct Layer {
     pub streams: Streams,
     /// `[admin]`.
     pub admin: Admin,
+    /// `[ice]`.
+    pub ice: Ice,
+    /// `[test-page]`.
+    #[serde(alias = "test_page")]
+    pub test_page: TestPage,
 }
 
 /// What peers see.
@@ -267,6 +273,8 @@ impl Layer {
             proxy_protocol: ProxyProtocol { from: list(self.proxy_protocol.from, below.proxy_protocol.from) },
             streams: self.streams.over(below.streams),
             admin: Admin { listen: self.admin.listen.or(below.admin.listen) },
+            ice: self.ice.over(below.ice),
+            test_page: self.test_page.over(below.test_page),
         }
     }
 }

@@ -8,6 +8,8 @@ mod alternate;
 mod changes;
 mod file;
 mod host;
+mod ice;
+mod ice_values;
 mod layer;
 mod listen;
 mod overrides;
@@ -29,6 +31,9 @@ pub use alternate::{AlternateServer, Domain};
 pub use changes::{Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
+pub use ice::{Ice, IceSettings, TenantLayer, TenantSettings, TestPage, TestPageSettings};
+pub(crate) use ice_values::TEST_TENANT;
+pub use ice_values::{ApiKey, IceUrl, KeyHash, PublicHost, TenantName};
 pub use layer::{Admin, Alternate, Auth, Datapath, Discovery, Layer, Limits, Peers, Relay};
 pub use listen::{DEFAULT_PORT, Listen, Scheme};
 pub use overrides::Override;
@@ -46,7 +51,9 @@ pub fn load(path: Option<&Path>, flags: Layer, host: &Host) -> Result<Resolved, 
     let layer = read(path)?;
     let has_secrets = !layer.auth.users.is_empty()
         || !layer.auth.secrets.is_empty()
-        || layer.realms.iter().any(|realm| !realm.users.is_empty() || !realm.secrets.is_empty());
+        || layer.realms.iter().any(|realm| !realm.users.is_empty() || !realm.secrets.is_empty())
+        || layer.ice.tenants.iter().any(|tenant| tenant.key.is_some())
+        || layer.test_page.key.is_some();
     let mut resolved = flags.over(layer).resolve(host)?;
     if has_secrets {
         resolved.warnings.extend(file::readable_by_all(path));

@@ -1,10 +1,12 @@
 //! From what was said to what holds: defaults, files of secrets, and what the settings mean together.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use std::{iter, thread};
 
 use super::addresses::{check_ports, listeners, relay_addresses};
+use super::ice::{IceSettings, Signers, TestPageSettings};
 use super::layer::{Auth, Layer, Limits};
 use super::listen::{Listen, Scheme};
 use super::overrides::{self, Override};
@@ -98,6 +100,10 @@ pub struct Settings {
     pub admin: AdminListen,
     /// The operator named the admin API's address, so the server must not start without it.
     pub admin_is_explicit: bool,
+    /// Who is given credentials over HTTP.
+    pub ice: IceSettings,
+    /// The page that tries all URLs in a visitor's browser, when it is served.
+    pub test_page: Option<TestPageSettings>,
 }
 
 /// Settings to start with, and what the operator should know about them.
@@ -178,6 +184,9 @@ impl Layer {
         let some_secret = !secrets.is_empty() || realms.iter().any(|other| !other.secrets.is_empty());
         overrides::check(&self.peers.overrides, &served, &names, some_secret, &mut warnings)?;
         let rates = RateSettings::resolve(&self.limits)?;
+        let signers = Signers { realm: &realm, secrets: &secrets, others: &realms };
+        let ice = self.ice.resolve(&signers, &mut warnings)?;
+        let test_page = self.test_page.resolve(&signers, &mut warnings)?;
 
         let settings = Settings {
             listen,
@@ -211,6 +220,8 @@ impl Layer {
             software: self.software.unwrap_or(false),
             admin: self.admin.listen.unwrap_or(AdminListen::On(DEFAULT_ADMIN)),
             admin_is_explicit: self.admin.listen.is_some(),
+            ice,
+            test_page,
         };
         // Each user was checked where it was read; now that no two have one name.
         settings.realms()?;
@@ -236,9 +247,16 @@ impl Settings {
         PeerRules::new(self.allow_peers.clone(), self.deny_peers.clone(), addresses)
     }
 
+    /// The accounts that may hold fewer allocations than others.
+    pub fn smaller_quotas(&self) -> HashMap<String, u32> {
+        self.test_page.iter().map(|page| page.quota(&self.realm)).collect()
+    }
+
     /// The rules for some users or realms, which come before those.
     pub fn peer_overrides(&self) -> PeerOverrides {
-        PeerOverrides::new(self.peer_overrides.iter().map(Override::rules))
+        // Among equals the first one decides.
+        let of_test_page = self.test_page.as_ref().map(|page| page.peers(&self.relay_addresses));
+        PeerOverrides::new(of_test_page.into_iter().chain(self.peer_overrides.iter().map(Override::rules)))
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::alternate::{AlternateServer, Domain};
+use super::ice_values::{ApiKey, IceUrl, KeyHash, TenantName};
 use super::listen::Listen;
 use super::proxy::{Endpoint, ServerName};
 use super::rates::{Bandwidth, StrangerRate};
@@ -27,6 +28,12 @@ pub const DEFAULT_RELAY_PORTS: PortRange = PortRange { first: 49152, last: 65535
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BadValue(String);
+
+impl BadValue {
+    pub(super) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
 
 pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, BadValue> {
     Err(BadValue(why.into()))
@@ -270,6 +277,7 @@ macro_rules! read_as_text {
 
 read_as_text!(Listen, RelayAddress, PortRange, Realm, Secret, User, Span, AdminListen, Cidr);
 read_as_text!(Origin, PasswordAlgorithm, SecretHash);
+read_as_text!(ApiKey, IceUrl, KeyHash, TenantName);
 read_as_text!(AlternateServer, Domain, RedirectWhen, Bandwidth, StrangerRate);
 read_as_text!(Endpoint, ServerName);
 

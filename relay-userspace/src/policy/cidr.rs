@@ -40,6 +40,22 @@ pub enum InvalidCidr {
 }
 
 impl Cidr {
+    /// The prefixes of no bits, one of each family.
+    pub(super) const EVERYTHING: [Self; 2] = [
+        Self { network: IpAddr::V4(Ipv4Addr::UNSPECIFIED), len: 0 },
+        Self { network: IpAddr::V6(Ipv6Addr::UNSPECIFIED), len: 0 },
+    ];
+
+    /// The two prefixes of one more bit that it is made of; none if it is an address alone.
+    pub(super) fn halves(self) -> Option<[Self; 2]> {
+        let len = (self.len < bits_of(self.network)).then_some(self.len + 1)?;
+        let upper = match self.network {
+            IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() | 1 << (32 - len)).into()),
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() | 1 << (128 - len)).into()),
+        };
+        Some([Self { len, ..self }, Self { network: upper, len }])
+    }
+
     /// The prefix that holds this one address.
     pub const fn host(ip: IpAddr) -> Self {
         Self { network: ip, len: bits_of(ip) }

@@ -1,6 +1,7 @@
 //! Which peers may be reached, and how much.
 
 mod cidr;
+mod complement;
 mod embedded;
 mod overrides;
 mod peers;
@@ -12,6 +13,7 @@ mod strangers;
 mod tests;
 
 pub use cidr::{Cidr, InvalidCidr};
+pub use complement::all_but;
 pub use embedded::is_tunnelled;
 pub use overrides::{PeerOverride, PeerOverrides};
 pub use peers::{HostAddresses, PeerRules};

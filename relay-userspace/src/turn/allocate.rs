@@ -230,7 +230,7 @@ impl Core {
     }
 
     fn take_places(&self, user: &str, places: u32) -> Result<Arc<Account>, Refusal> {
-        let quotas = Quotas { user: self.config.user_quota, total: self.config.total_quota };
+        let quotas = Quotas { user: self.config.quota_of(user), total: self.config.total_quota };
         let account = self.shared.accounts.take(user, places, self.now, quotas);
         Ok(account.map_err(|_| ErrorCode::ALLOCATION_QUOTA_REACHED)?)
     }

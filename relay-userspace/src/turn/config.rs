@@ -1,5 +1,6 @@
 //! What an operator decides about the protocol.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct CoreConfig {
     pub mobility: bool,
     /// Most allocations of one user at a time, over all shards (486 beyond).
     pub user_quota: Option<u32>,
+    /// Accounts that may hold fewer, with how many.
+    pub smaller_quotas: HashMap<String, u32>,
     /// Most allocations at a time, over all users and shards (486 beyond).
     pub total_quota: Option<u32>,
     /// How much users may relay, and how fast they may name new peers.
@@ -52,6 +55,11 @@ pub struct CoreConfig {
 }
 
 impl CoreConfig {
+    /// How many allocations an account may hold.
+    pub(super) fn quota_of(&self, account: &str) -> Option<u32> {
+        self.smaller_quotas.get(account).copied().into_iter().chain(self.user_quota).min()
+    }
+
     /// Which peers a user of a realm may reach.
     pub(super) fn rules_for(&self, realm: &str, account: &Account) -> Arc<PeerRules> {
         self.peer_overrides.rules_for(&self.peer_rules, realm, account.person())

@@ -1,18 +1,93 @@
-//! The pages that Turnpike serves on the ports of its clients.
+//! What browsers are served: credentials (`/v1/ice`), the test page (`/test`), and a word for people who open the server's
+//! address (`/`).
+//!
+//! This is a [`Router`] and nothing else: connections, TLS and their limits belong to whoever serves it, who tells by a
+//! [`front::Visitor`] in the request's extensions where it came from. A request holds memory for one small body and waits for nobody
+//! but its own client, within a limit of time.
+
+mod bearer;
+mod cors;
+mod ice;
+mod issue;
+mod pages;
+mod rates;
+mod refusal;
+mod site;
+mod test_page;
+mod urls;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
-use axum::http::header;
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::routing::{any, get};
+use tokio::sync::Semaphore;
 
-/// All pages.
-pub fn router() -> Router {
-    Router::new().route("/", get(what_this_is))
+use self::rates::Networks;
+pub use self::site::Site;
+pub use self::urls::{IceUrls, of_settings as ice_urls};
+use crate::front;
+
+/// Most bodies that are read at a time. Only who has a key gets that far.
+const READERS: usize = 256;
+
+/// Who sends a request: as the front desk says in an extension of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Visitor {
+    /// The address, as the PROXY protocol told it if it did. Without any, all visitors share one limit.
+    address: IpAddr,
 }
 
-/// Whoever opens the address in a browser, a firewall that looks what is behind it among them, gets a decent page.
-async fn what_this_is() -> impl IntoResponse {
-    const PAGE: &str = "<!doctype html>\n<html lang=\"en\">\n<title>TURN server</title>\n\
-        <p>This is a TURN server. It relays calls for those who cannot reach each other.</p>\n</html>\n";
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], PAGE)
+/// What is served, and the books about who asked how often. Lives as long as the server.
+#[derive(Debug)]
+pub struct Web {
+    site: RwLock<Arc<Site>>,
+    networks: Networks,
+    readers: Semaphore,
+}
+
+impl Web {
+    /// Serves this.
+    pub fn new(site: Site) -> Arc<Self> {
+        let (networks, readers) = (Networks::default(), Semaphore::new(READERS));
+        Arc::new(Self { site: RwLock::new(Arc::new(site)), networks, readers })
+    }
+
+    /// Serves this from now on, also to connections that are open. What tenants have used up they still have.
+    pub fn replace(&self, mut site: Site) {
+        let mut held = self.site.write().unwrap_or_else(PoisonError::into_inner);
+        site.go_on_from(&held);
+        *held = Arc::new(site);
+    }
+
+    fn site(&self) -> Arc<Site> {
+        self.site.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The pages, for a server to mount.
+pub fn router(web: Arc<Web>) -> Router {
+    Router::new()
+        .route("/", get(pages::landing))
+        .route("/favicon.ico", get(pages::no_icon))
+        .route("/v1/ice", any(ice::answer))
+        .route("/test", get(test_page::page))
+        .route("/test/credentials", any(test_page::credentials))
+        .fallback(pages::nothing)
+        .method_not_allowed_fallback(pages::wrong_method)
+        .with_state(web)
+}
+
+impl<S: Sync> FromRequestParts<S> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let known = parts.extensions.get::<front::Visitor>();
+        Ok(Visitor { address: known.map_or(Ipv6Addr::UNSPECIFIED.into(), |visitor| visitor.client.ip()) })
+    }
 }

@@ -87,6 +87,7 @@ pub fn config() -> CoreConfig {
         lifetimes: Default::default(),
         mobility: false,
         user_quota: None,
+        smaller_quotas: Default::default(),
         total_quota: None,
         rates: Default::default(),
         allocation_peers: MOST_PEERS,

@@ -42,6 +42,7 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         lifetimes: Default::default(),
         mobility: false,
         user_quota: None,
+        smaller_quotas: Default::default(),
         total_quota: None,
         rates: Default::default(),
         allocation_peers: MOST_PEERS,

@@ -85,6 +85,28 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
         ),
         ("[alternate]\nservers = ['[fe80::1]']", "2:12: \"[fe80::1]\" is no place where a server can"),
         ("[alternate]\nservers = ['[fe80::1%1]:1']", "2:12: \"[fe80::1%1]:1\" is an address of one link"),
+        ("[ice]\nhosts = 'a'", "2:1: unknown key \"hosts\": did you mean \"host\"?"),
+        (
+            "[ice]\nhost = 'https://turn.example.org'",
+            "2:8: \"https://turn.example.org\" is no name of a host",
+        ),
+        ("[ice]\nhost = ['a.test', '10.0.0.300']", "2:8: \"10.0.0.300\" is no name of a host"),
+        ("[ice]\nhost = 1", "2:8: a host must be a name in quotes, or a list of them"),
+        ("[ice]\nurls = ['turn://a.test']", "2:9: \"turn://a.test\": there is no // in such a URL"),
+        ("[ice]\nurls = ['turn:a.test:0']", "2:9: \"turn:a.test:0\": the port is no number"),
+        ("[ice]\nurls = ['turn:a.test:+1']", "2:9: \"turn:a.test:+1\": the port is no number"),
+        ("[ice]\nurls = ['turn:a.test?transport=sctp']", "2:9: \"turn:a.test?transport=sctp\": after the ?"),
+        ("[ice]\nurls = ['stun:a.test?transport=udp']", "2:9: \"stun:a.test?transport=udp\": after the ?"),
+        ("[ice]\nurls = ['http://a.test/turn']", "2:9: \"http://a.test/turn\": unknown scheme"),
+        ("[ice]\nurls = ['wss://a.test']", "2:9: \"wss://a.test\" has no path: write wss://HOST/turn"),
+        ("[[ice.tenants]]\nkey = 'x'", "2:7: a key of less than 12 characters can be guessed"),
+        ("[[ice.tenants]]\nkey = 'a b c d e f g h'", "2:7: a key is made of letters, digits and signs"),
+        ("[[ice.tenants]]\nkey-sha256 = 'abc'", "2:14: the hash of a key has 64 hexadecimal digits"),
+        ("[[ice.tenants]]\nname = 'a/b'", "2:8: \"a/b\" is no name of a tenant"),
+        ("[[ice.tenants]]\nname = 'test-page'", "2:8: \"test-page\" stands for the visitors"),
+        ("[[ice.tenants]]\nname = 'a'\norigins = ['*']", "3:12: \"*\" is no origin"),
+        ("[[ice.tenants]]\nname = 'a'\nkeys = 'x'", "3:1: unknown key \"keys\": did you mean \"key\"?"),
+        ("[test-page]\nenable = true", "2:1: unknown key \"enable\": did you mean \"enabled\"?"),
         ("listen = ['udp://[fe80::1%1]:1']", "1:11: \"[fe80::1%1]:1\" is an address of one link"),
         ("[alternate]\nservers = ['[::]:3478']", "2:12: \"[::]:3478\" is no place where a server can"),
         ("[alternate]\ndomain = 'turn 2'", "2:10: \"turn 2\" is no domain name"),
@@ -101,6 +123,48 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
 #[test]
 fn settings_that_contradict_one_another_are_refused() {
     let cases = [
+        (
+            "realm = 'r'\nauth = { users = ['a:1'] }\nice = { tenants = [{ name = 'a', key = '0123456789ab' }] }",
+            "ice: tenant \"a\": realm \"r\" has no secret to make credentials with",
+        ),
+        (
+            "auth = { secrets = ['s'] }\nice = { tenants = [{ name = 'a', key = '0123456789ab', realm = 'r' }] }",
+            "ice: tenant \"a\": there is no realm \"r\"",
+        ),
+        (
+            "auth = { secrets = ['s'] }\nice = { tenants = [{ name = 'a' }] }",
+            "ice: tenant \"a\" has no key: give it key-file, key or key-sha256",
+        ),
+        (
+            "auth = { secrets = ['s'] }\n[[ice.tenants]]\nname = 'a'\nkey = '0123456789ab'\n\
+             [[ice.tenants]]\nname = 'b'\nkey = '0123456789ab'",
+            "ice: a key of tenant \"b\" is listed twice, or another tenant has it",
+        ),
+        (
+            "auth = { secrets = ['s'] }\n[[ice.tenants]]\nname = 'a'\nkey = '0123456789ab'\n\
+             [[ice.tenants]]\nname = 'a'\nkey = 'ba9876543210'",
+            "ice: tenant \"a\" is listed twice",
+        ),
+        (
+            "auth = { secrets = ['s'] }\n[[ice.tenants]]\nname = 'a'\nkey = '0123456789ab'\nlifetime = '2d'",
+            "ice: tenant \"a\": lifetime is 2days: write 1s or more, and no more than its max-lifetime of 1day",
+        ),
+        (
+            "auth = { secrets = ['s'] }\n[[ice.tenants]]\nname = 'a'\nkey = '0123456789ab'\nrate = 0",
+            "ice: tenant \"a\": rate is 0: nobody could ask",
+        ),
+        (
+            "ice = { address-rate = 2000000 }",
+            "ice: address-rate is 2000000: a million in a second are the most",
+        ),
+        (
+            "realm = 'r'\ntest-page = { enabled = true }",
+            "test-page: realm \"r\" has no secret to make credentials with",
+        ),
+        (
+            "auth = { secrets = ['s'] }\ntest_page = { enabled = true, lifetime = '1h' }",
+            "test-page: lifetime is 1h: a test takes up to 30s, 10m are the most",
+        ),
         (
             "listen = ['udp://10.0.0.2:50000']",
             "listener udp://10.0.0.2:50000 lies in the relay port range 49152-65535",
@@ -227,6 +291,14 @@ fn settings_that_contradict_one_another_are_refused() {
 fn what_is_odd_but_possible_is_warned_about() {
     let users = "[auth]\nusers = ['a:1']";
     let cases = [
+        (
+            "auth = { secrets = ['s'] }\ntest-page = { enabled = true }".into(),
+            "test-page: no key is set, so everybody",
+        ),
+        (
+            "test-page = { key = '0123456789ab' }".into(),
+            "test-page has a key but is off: write enabled = true",
+        ),
         (
             format!("listen = ['udp://10.9.9.9']\n{users}"),
             "listener udp://10.9.9.9:3478: not an address of this host",

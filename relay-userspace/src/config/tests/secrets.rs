@@ -121,3 +121,34 @@ fn realms_have_their_own_users_and_secrets_from_the_file_and_files_beside_it() {
     assert_eq!(asked(Some("https://pages.example")), "staff");
     assert!(!format!("{settings:?}").contains("\"b\""));
 }
+
+#[test]
+fn keys_of_tenants_come_from_files_too_and_are_kept_as_hashes() {
+    let folder = Folder::new("keys");
+    folder.write("app-keys", "# this year's\nfirst-key-of-the-app\nsecond-key-of-the-app\n", 0o600);
+    let text = "auth = { secrets = ['s'] }
+        [[ice.tenants]]
+        name = 'app'
+        key_file = 'app-keys'
+        # printf %s third-key-of-the-app | sha256sum
+        key-sha256 = 'HASH'
+        [test-page]
+        enabled = true
+        key-file = 'app-keys'";
+    let hash = "bb3f6c6378157ec3c2e7f19d2635787819ff1402d318daede7de91347b5e0bfc";
+    let path = folder.write("turnpike.toml", &text.replace("HASH", hash), 0o600);
+    let Resolved { settings, warnings } = load(Some(&path), Layer::default(), &host()).unwrap();
+    let of = |key: &str| KeyHash::of(key.as_bytes());
+    let [first, second, third] = ["first", "second", "third"].map(|n| of(&format!("{n}-key-of-the-app")));
+    assert_eq!(settings.ice.tenants[0].keys, [third, first.clone(), second.clone()]);
+    assert_eq!(settings.test_page.as_ref().unwrap().keys, [first, second]);
+    assert!(!format!("{settings:?}").contains("key-of"), "{settings:?}");
+    assert!(warnings.iter().all(|warning| !warning.contains("every user")), "{warnings:?}");
+
+    let path = folder.write("open.toml", "test-page = { key = 'a-key-for-visitors' }", 0o644);
+    let warnings = load(Some(&path), Layer::default(), &host()).unwrap().warnings;
+    assert!(
+        warnings.iter().any(|warning| warning.contains("every user of this host can read it")),
+        "{warnings:?}"
+    );
+}
