@@ -33,7 +33,7 @@ mod token;
 mod ttl;
 mod walk;
 
-pub use counters::{ByReason, Responses, Stats};
+pub use counters::{ByReason, Connected, ConnectionKind, Responses, Stats};
 pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;
 pub use streams::{ClientStream, Framing, Streams};
