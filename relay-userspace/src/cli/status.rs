@@ -119,7 +119,7 @@ fn render(status: &Status) -> Screen {
 /// Connections of clients over streams, by kind.
 fn connections(status: &Status) -> Vec<String> {
     let kind = |c: &Connections| {
-        let name = printable(&c.transport);
+        let name = printable(&c.transport).to_string();
         format!("{name:<10} {} open; {} made since the start", thousands(c.open), thousands(c.opened))
     };
     let mut rows: Vec<_> = status.connections.iter().map(kind).collect();

@@ -48,7 +48,7 @@ pub(crate) struct Client {
     input: Vec<u8>,
 }
 
-fn tls() -> &'static (Arc<ServerConfig>, Arc<ClientConfig>) {
+pub(crate) fn tls() -> &'static (Arc<ServerConfig>, Arc<ClientConfig>) {
     static CONFIGS: OnceLock<(Arc<ServerConfig>, Arc<ClientConfig>)> = OnceLock::new();
     CONFIGS.get_or_init(|| {
         let certified = rcgen::generate_simple_self_signed(["turn.test".into()]).unwrap();
@@ -95,29 +95,40 @@ pub(crate) fn stream(
 
 /// A connection of this kind after all handshakes, and what the acceptor has of it.
 pub(crate) fn connect(kind: ConnectionKind) -> (ClientStream, Box<dyn Wire>) {
-    let (mut server, client) = pair();
+    let (server, client) = pair();
+    let accepting = thread::spawn(move || accept(server, kind));
+    let client = connect_by(client, kind);
+    (accepting.join().unwrap(), client)
+}
+
+/// The acceptor's part.
+pub(crate) fn accept(mut socket: TcpStream, kind: ConnectionKind) -> ClientStream {
     let framing = match kind {
         ConnectionKind::Tcp | ConnectionKind::Tls => Framing::Turn,
         ConnectionKind::Ws | ConnectionKind::Wss => Framing::WebSocket,
     };
     if matches!(kind, ConnectionKind::Tcp | ConnectionKind::Ws) {
-        return (stream(server, None, framing), Box::new(client));
+        return stream(socket, None, framing);
     }
-    let accepting = thread::spawn(move || {
-        let mut tls = ServerConnection::new(Arc::clone(&tls().0)).unwrap();
-        while tls.is_handshaking() {
-            tls.complete_io(&mut server).unwrap();
-        }
-        (server, tls)
-    });
+    let mut tls = ServerConnection::new(Arc::clone(&tls().0)).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut socket).unwrap();
+    }
+    stream(socket, Some(Box::new(tls)), framing)
+}
+
+/// The client's part.
+pub(crate) fn connect_by(socket: TcpStream, kind: ConnectionKind) -> Box<dyn Wire> {
+    if matches!(kind, ConnectionKind::Tcp | ConnectionKind::Ws) {
+        return Box::new(socket);
+    }
     let name = ServerName::try_from("turn.test").unwrap();
     let tls = ClientConnection::new(Arc::clone(&tls().1), name).unwrap();
-    let mut client = StreamOwned::new(tls, client);
+    let mut client = StreamOwned::new(tls, socket);
     while client.conn.is_handshaking() {
         client.conn.complete_io(&mut client.sock).unwrap();
     }
-    let (server, tls) = accepting.join().unwrap();
-    (stream(server, Some(Box::new(tls)), framing), Box::new(client))
+    Box::new(client)
 }
 
 impl Client {
