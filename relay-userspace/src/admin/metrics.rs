@@ -1,4 +1,4 @@
-//! The status in OpenMetrics text. Labels are bounded: reasons, data paths, methods, codes and interfaces; never users
+//! The status in OpenMetrics text. Labels are bounded: reasons, data paths, transports, methods, codes and interfaces; never users
 //! or addresses of clients.
 
 use std::fmt::{self, Debug};
@@ -82,6 +82,26 @@ impl Collector for Snapshot {
         });
         counter(e, "interface_packets", "Packets to relay that came in by each interface", by_interface)?;
 
+        let connections = &self.0.connections;
+        let transport = |c: &super::Connections| [("transport", c.transport.clone())];
+        gauge(
+            e,
+            "connections",
+            "Connections of clients over streams",
+            connections.iter().map(|c| (transport(c), c.open)),
+        )?;
+        counter(
+            e,
+            "connections_opened",
+            "Connections of clients over streams, since the start",
+            connections.iter().map(|c| (transport(c), c.opened)),
+        )?;
+        one(
+            e,
+            "connections_refused",
+            "Connections closed as they came: there were as many as are served, or they had broken off",
+            ConstCounter::new(self.0.connections_refused),
+        )?;
         one(e, "allocations", "Allocations alive", ConstGauge::new(allocations.active))?;
         one(e, "users", "Users that hold an allocation", ConstGauge::new(allocations.users))?;
         one(
@@ -187,9 +207,9 @@ fn front(e: &mut DescriptorEncoder<'_>, status: &FrontStatus) -> fmt::Result {
         ([("kind", "turn")], there.turn),
         ([("kind", "passed_through")], there.passed_through),
     ];
-    gauge(e, "connections", "Connections of clients by what they are for", kinds)?;
+    gauge(e, "front_connections", "Connections of clients by what they are for", kinds)?;
     let outcomes = status.outcomes.iter().map(|(name, count)| ([("outcome", name.clone())], *count));
-    counter(e, "connections_accepted", "Connections of clients by what became of them", outcomes)?;
+    counter(e, "front_connections_accepted", "Connections of clients by what became of them", outcomes)?;
     let file = |certificate: &CertificateStatus| [("file", certificate.file.clone())];
     let expiry = |c: &CertificateStatus| (file(c), c.expires.max(0).unsigned_abs());
     let certificates = &status.certificates;

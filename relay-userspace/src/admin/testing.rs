@@ -7,7 +7,7 @@ use relay_common::tables::Count;
 
 use super::*;
 use crate::datapath::{InterfaceStatus, InterfaceTraffic, Mode, Request};
-use crate::front::{CertificateStatus, Connections, FrontStatus};
+use crate::front::{self, CertificateStatus, FrontStatus};
 use crate::net::{Selection, SessionId, SessionQuery};
 use crate::turn::AllocationId;
 
@@ -21,6 +21,8 @@ pub(crate) fn busy_status() -> Status {
     };
     let traffic = |datapath, reason, packets, bytes| Traffic::new(datapath, reason, Count { packets, bytes });
     let responses = |method: &str, code, count| Responses { method: method.into(), code, count };
+    let connections =
+        |transport: &str, open, opened| Connections { transport: transport.into(), open, opened };
     Status {
         version: "0.1.0".into(),
         pid: 4711,
@@ -44,6 +46,8 @@ pub(crate) fn busy_status() -> Status {
             InterfaceTraffic { name: "eth0".into(), fast: 998_000, slow: 2_000 },
             InterfaceTraffic { name: "eth1".into(), fast: 0, slow: 0 },
         ],
+        connections: vec![connections("tcp", 0, 3), connections("wss", 2, 40)],
+        connections_refused: 1,
         allocations: Allocations {
             active: 12,
             created: 1234,
@@ -74,7 +78,7 @@ pub(crate) fn busy_status() -> Status {
         ],
         drops: Drops { listener: 0, relay: 5 },
         front: Some(FrontStatus {
-            connections: Connections { undecided: 1, http: 3, turn: 1812, passed_through: 0 },
+            connections: front::Connections { undecided: 1, http: 3, turn: 1812, passed_through: 0 },
             outcomes: vec![("turn_tls".into(), 9120), ("garbage".into(), 17)],
             certificates: vec![
                 CertificateStatus {

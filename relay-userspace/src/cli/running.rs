@@ -15,14 +15,14 @@ use super::origin::{Origin, Reading, core_config};
 use super::run::controls;
 use super::sessions;
 use crate::admin::{
-    Allocations, Bindings, Drained, Drops, EndedSessions, Reload, Reloaded, Responses, Sessions, Source,
-    State, Status, Traffic, Where,
+    Allocations, Bindings, Connections, Drained, Drops, EndedSessions, Reload, Reloaded, Responses, Sessions,
+    Source, State, Status, Traffic, Where,
 };
 use crate::auth::printable;
 use crate::config::{Change, Changes, Host, Settings};
 use crate::datapath::{Datapath, InterfaceTraffic};
 use crate::front::Front;
-use crate::net::{Reconfigured, Selection, Server, SessionQuery};
+use crate::net::{ConnectionKind, Reconfigured, Selection, Server, SessionQuery};
 use crate::turn::Shared;
 use crate::web::{self, Site, Web};
 
@@ -206,6 +206,8 @@ impl Source for Running {
             datapath: settings.datapath,
             interfaces: Vec::new(),
             interface_traffic: Vec::new(),
+            connections: Vec::new(),
+            connections_refused: 0,
             allocations: Allocations::default(),
             bindings: Bindings::default(),
             traffic: Vec::new(),
@@ -262,6 +264,16 @@ fn count(status: &mut Status, parts: &Parts) {
         Some(InterfaceTraffic::new(interface.name.clone(), &datapath.counters_of(interface.index)?))
     });
     status.interface_traffic = counted.collect();
+    let kinds = ConnectionKind::ALL.iter().map(|&kind| (kind, stats.connections(kind)));
+    status.connections = kinds
+        .filter(|(_, connected)| connected.opened > 0)
+        .map(|(kind, connected)| Connections {
+            transport: kind.name().into(),
+            open: connected.open(),
+            opened: connected.opened,
+        })
+        .collect();
+    status.connections_refused = stats.connections_refused;
     status.allocations = Allocations {
         active: stats.allocations(),
         created: stats.allocations_created,

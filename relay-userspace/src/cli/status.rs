@@ -9,10 +9,10 @@ use relay_common::reason::Reason;
 
 use super::http;
 use super::screen::{Screen, bytes, print, thousands, uptime};
-use crate::admin::{Bindings, RELAYED, Reload, State, Status, Traffic, Where};
+use crate::admin::{Bindings, Connections, RELAYED, Reload, State, Status, Traffic, Where};
 use crate::auth::printable;
 use crate::datapath::{InterfaceStatus, Mode};
-use crate::front::{Connections, FrontStatus};
+use crate::front::{self, FrontStatus};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -79,6 +79,7 @@ fn render(status: &Status) -> Screen {
 
     let a = &status.allocations;
     screen.line("");
+    screen.rows("connections", connections(status));
     let active = format!("{} active, of {} users", thousands(a.active), thousands(a.users));
     screen.row("allocations", format_args!("{active}; {} made since the start", thousands(a.created)));
     screen.row("ports", format_args!("{} free", thousands(a.free_ports)));
@@ -117,6 +118,19 @@ fn render(status: &Status) -> Screen {
     packets(&mut screen, &status.traffic);
     responses(&mut screen, status);
     screen
+}
+
+/// Connections of clients over streams, by kind.
+fn connections(status: &Status) -> Vec<String> {
+    let kind = |c: &Connections| {
+        let name = printable(&c.transport).to_string();
+        format!("{name:<10} {} open; {} made since the start", thousands(c.open), thousands(c.opened))
+    };
+    let mut rows: Vec<_> = status.connections.iter().map(kind).collect();
+    if status.connections_refused > 0 {
+        rows.push(format!("{} closed as they came", thousands(status.connections_refused)));
+    }
+    rows
 }
 
 /// How much of what came in by each interface never left XDP.
@@ -199,11 +213,11 @@ fn relayed(status: &Status) -> Vec<String> {
 
 /// Connections, by what they are and by what became of them, and certificates.
 fn front(screen: &mut Screen, status: &FrontStatus, now: u64) {
-    let Connections { undecided, http, turn, passed_through } = status.connections;
+    let front::Connections { undecided, http, turn, passed_through } = status.connections;
     let there =
         [(turn, "TURN"), (http, "HTTP"), (passed_through, "passed through"), (undecided, "undecided")];
     let there: Vec<_> = there.iter().map(|(count, what)| format!("{} {what}", thousands(*count))).collect();
-    screen.row("connections", there.join(", "));
+    screen.row("front desk", there.join(", "));
     let outcomes =
         status.outcomes.iter().map(|(name, count)| format!("{} {}", thousands(*count), printable(name)));
     screen.rows("", Some(outcomes.collect::<Vec<_>>().join(", ")).filter(|list| !list.is_empty()));
@@ -286,6 +300,9 @@ data path    auto
 fast path    eth0       99.8 % of 1,000,000 packets that came in to be relayed
              eth1       nothing to relay came in yet
 
+connections  tcp        0 open; 3 made since the start
+             wss        2 open; 40 made since the start
+             1 closed as they came
 allocations  12 active, of 7 users; 1,234 made since the start
 ports        16,372 free
              3 held by another program
@@ -296,7 +313,7 @@ relayed      1,000,000 packets, 99.8 % of them on the fast path
              to peers               600,000 packets   114.4 MiB: 598,000 by XDP, 2,000 by userspace
              to clients             400,000 packets    76.3 MiB: 400,000 by XDP, 0 by userspace
 lost         5 datagrams from peers: a receive buffer was full
-connections  1,812 TURN, 3 HTTP, 0 passed through, 1 undecided
+front desk   1,812 TURN, 3 HTTP, 0 passed through, 1 undecided
              9,120 turn_tls, 17 garbage
 certificates turn.example.org, *.example.org   expires in 4days 1h
                not replaced: turn.pem: no certificate in it

@@ -36,10 +36,14 @@ impl Shard {
     pub(super) fn flush(&mut self) {
         self.send_queued();
         self.batch.reuse_buffers();
+        self.flush_connections();
     }
 
     fn effect(&mut self, now: Timestamp, output: Output, bytes: &[u8], arrival: Arrival) {
         match output {
+            Output::ToClient { five_tuple, head, body } if five_tuple.transport.is_stream() => {
+                self.queue_for_connection(now, &five_tuple, (&bytes[head], body), arrival);
+            }
             Output::ToClient { five_tuple, head, body } => {
                 let index = self.listeners.iter().position(|l| l.address == five_tuple.listener);
                 let socket = index.map(|index| Token::Listener(index as u16));
@@ -62,6 +66,9 @@ impl Shard {
                     Some(token) => self.push_raw(token, relayed, route, payload, arrival),
                     None => self.batch.push(route, &[], payload, arrival),
                 }
+            }
+            Output::Forward { shard, five_tuple } if five_tuple.transport.is_stream() => {
+                self.connections.moving_to = Some(shard);
             }
             Output::Forward { shard, five_tuple } => {
                 let datagram = self.batch.datagram(arrival);
@@ -147,7 +154,7 @@ impl Shard {
             Token::Listener(index) => Some((&listeners[usize::from(index)].socket, None)),
             Token::Relay(relay) => relays.own(relay).map(|own| (&own.socket, Some(&own.ttl))),
             Token::Raw(address) => relays.shared().map(|shared| (shared.sender(usize::from(address)), None)),
-            Token::Mail | Token::Shared(_) | Token::Icmp(_) => None,
+            Token::Mail | Token::Shared(_) | Token::Icmp(_) | Token::Stream(_) => None,
         };
         self.batch.send(socket, &self.counters);
     }

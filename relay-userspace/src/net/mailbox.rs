@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::control::IpFields;
-use super::streams::ClientStream;
+use super::streams::{ClientStream, Connection};
 use super::walk::Walk;
 use crate::turn::{CoreConfig, FiveTuple};
 
@@ -24,6 +24,8 @@ pub(super) enum Letter {
     Walk(Walk),
     /// A client connected.
     Stream(Box<ClientStream>),
+    /// A client's connection comes to where its allocation is.
+    Connection(Box<Connection>),
     /// The server stops.
     Stop,
 }

@@ -22,6 +22,7 @@ mod mailbox;
 mod names;
 mod raw;
 mod relays;
+mod sending;
 mod server;
 mod shard;
 mod shared;
@@ -32,7 +33,7 @@ mod token;
 mod ttl;
 mod walk;
 
-pub use counters::{ByReason, Responses, Stats};
+pub use counters::{ByReason, Connected, ConnectionKind, Responses, Stats};
 pub(crate) use limits::leave_reserve;
 pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;

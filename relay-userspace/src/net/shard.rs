@@ -21,6 +21,7 @@ use super::log::Log;
 use super::mailbox::{HandOn, HandedOn, Letter, Mailbox, Steering};
 use super::relays::Relays;
 use super::shared::Shared;
+use super::streams::Connections;
 use super::token::{Family, RelayToken, Token};
 use super::walk::Walks;
 use crate::datapath::FastPath;
@@ -52,6 +53,7 @@ pub(super) struct Shard {
     pub(super) mailboxes: Arc<[Mailbox]>,
     handed_on: HandedOn,
     pub(super) walks: Walks,
+    pub(super) connections: Connections,
     wall_clock_told: Option<Timestamp>,
 }
 
@@ -94,6 +96,7 @@ impl Shard {
             mailboxes: parts.mailboxes,
             handed_on: HandedOn::default(),
             walks: Walks::default(),
+            connections: Connections::default(),
             wall_clock_told: None,
         })
     }
@@ -119,7 +122,8 @@ impl Shard {
                                     drop(taken);
                                 }
                                 Letter::Walk(walk) => self.walks.add(walk),
-                                Letter::Stream(stream) => drop(stream),
+                                Letter::Stream(stream) => self.admit(now, *stream),
+                                Letter::Connection(connection) => self.take_over(now, connection),
                                 Letter::Stop => return Ok(()),
                             }
                         }
@@ -138,6 +142,7 @@ impl Shard {
                     }
                     Token::Shared(family) => self.serve_all_peers(now, family),
                     Token::Icmp(family) => self.take_icmp(family),
+                    Token::Stream(stream) => self.serve_connection(now, stream, event.events()),
                     // Nobody waits for what it sends.
                     Token::Raw(_) => {}
                 }
@@ -145,17 +150,19 @@ impl Shard {
             self.flush();
             self.wake_core(now);
             self.tell_errors(now);
+            self.check_connections(now);
             self.walk_on(now);
         }
     }
 
-    /// Until the core's next wake-up, rounded up: a millisecond late is harmless, a millisecond early is a busy loop.
+    /// Until the next wake-up of the core, or check of a connection, rounded up: a millisecond late is harmless, a millisecond early is a busy loop.
     /// The fast path checks deadlines by itself, and so does the core with every input.
     fn timeout(&self, now: Timestamp) -> EpollTimeout {
         if !self.walks.is_empty() {
             return EpollTimeout::ZERO;
         }
-        let Some(wakeup) = self.core.next_wakeup() else { return EpollTimeout::NONE };
+        let wakeups = [self.core.next_wakeup(), self.connections.next_check()];
+        let Some(wakeup) = wakeups.into_iter().flatten().min() else { return EpollTimeout::NONE };
         let wait = wakeup.since(now) + Duration::from_nanos(999_999);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }

@@ -113,7 +113,7 @@ impl Core {
         let wish = read_wish(&request.caller.message)?;
         // RFC 8656 section 7.2: "at any point". A reserved port belongs to a call that is here.
         if wish.token.is_none()
-            && let Some(code) = self.turned_away(request.caller.five_tuple.client)
+            && let Some(code) = self.turned_away(&request.caller.five_tuple)
         {
             return Err(code.into());
         }

@@ -122,6 +122,7 @@ impl Core {
             Input::FromPeer { relayed, peer, datagram } => self.peer_datagram(relayed, peer, datagram, out),
             Input::IcmpError { relayed, peer, icmp } => self.icmp_error(relayed, peer, icmp, out),
             Input::RelayOpened { allocation, outcome } => self.relay_opened(allocation, outcome, out),
+            Input::ClientGone { five_tuple } => self.client_gone(&five_tuple, out),
             Input::End(allocation) => self.end_by_operator(allocation, out),
             Input::Wakeup => {}
         }
@@ -165,6 +166,11 @@ impl Core {
             steered: self.steered.len(),
             timers: self.timers.len(),
         }
+    }
+
+    /// Whether a 5-tuple leads to an allocation.
+    pub fn has_allocation(&self, five_tuple: &FiveTuple) -> bool {
+        self.allocations.of_client(five_tuple).is_some()
     }
 
     /// How many allocations are live.

@@ -144,7 +144,7 @@ fn one_port_has_pages_and_turn_by_name_and_by_alpn() {
     let count = |name| status.outcomes.iter().find(|(n, _)| n == name).map_or(0, |(_, count)| *count);
     assert_eq!((count("http"), count("turn_tls")), (6, 0), "{status:?}");
     let metrics = page(&format!("{ip}:9641"), "/metrics");
-    assert!(metrics.contains("turnpike_connections_accepted_total{outcome=\"http\"} 6"), "{metrics}");
+    assert!(metrics.contains("turnpike_front_connections_accepted_total{outcome=\"http\"} 6"), "{metrics}");
     assert!(metrics.contains("turnpike_certificate_expiry_timestamp_seconds{file="), "{metrics}");
     assert_eq!(server.stop().0, Some(0));
 }
