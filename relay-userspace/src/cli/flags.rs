@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::auth::SecretHash;
 use crate::config::{
     Admin, AdminListen, Alternate, AlternateServer, Auth, Bandwidth, Datapath, Discovery, Domain, Layer,
-    Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span, StrangerRate, User,
+    Limits, Listen, Peers, PortRange, Realm, Relay, Secret, Span, StrangerRate, TcpRelayLayer, User,
 };
 use crate::datapath::Request;
 use crate::net::RelaySockets;
@@ -23,7 +23,8 @@ pub(super) struct SettingsFlags {
     /// four of [auth], which have no flags; [datapath] mode, interfaces, max-bindings, answer-bindings; [peers] allow, deny;
     /// [[peers.override]] users, realms, allow, deny, which has no flags; [discovery] enabled; [alternate] servers,
     /// domain, when; [limits] user-quota, total-quota, allocation-bandwidth, allocation-packets, allocation-peers,
-    /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [admin] listen. An unknown key is an
+    /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [tcp-relay] enabled,
+    /// max-connections-per-allocation, max-connections, idle-timeout, which have no flags; [admin] listen. An unknown key is an
     /// error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -266,6 +267,7 @@ impl SettingsFlags {
                 permission_lifetime: self.permission_lifetime,
                 channel_lifetime: self.channel_lifetime,
             },
+            tcp_relay: TcpRelayLayer::default(),
             admin: Admin { listen: self.admin },
         }
     }

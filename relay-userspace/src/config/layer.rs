@@ -9,6 +9,7 @@ use super::alternate::{AlternateServer, Domain};
 use super::overrides::Override;
 use super::rates::{Bandwidth, StrangerRate};
 use super::realms::RealmLayer;
+use super::tcp_relay::TcpRelayLayer;
 use super::values::{AdminListen, Listen, PortRange, Realm, Secret, Span, User};
 use crate::auth::SecretHash;
 use crate::datapath::Request;
@@ -47,6 +48,9 @@ pub struct Layer {
     pub alternate: Alternate,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[tcp-relay]`; has no flags.
+    #[serde(alias = "tcp_relay")]
+    pub tcp_relay: TcpRelayLayer,
     /// `[admin]`.
     pub admin: Admin,
 }
@@ -250,6 +254,7 @@ impl Layer {
                 permission_lifetime: self.limits.permission_lifetime.or(below.limits.permission_lifetime),
                 channel_lifetime: self.limits.channel_lifetime.or(below.limits.channel_lifetime),
             },
+            tcp_relay: self.tcp_relay.over(below.tcp_relay),
             admin: Admin { listen: self.admin.listen.or(below.admin.listen) },
         }
     }

@@ -12,6 +12,7 @@ mod overrides;
 mod rates;
 mod realms;
 mod resolve;
+mod tcp_relay;
 mod values;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use overrides::Override;
 pub use rates::{Bandwidth, DEFAULT_STRANGER_RATE, RateSettings, StrangerRate};
 pub use realms::{Origin, RealmLayer, RealmSettings};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
+pub use tcp_relay::TcpRelayLayer;
 pub use values::{
     AdminListen, BadValue, DEFAULT_PORT, DEFAULT_RELAY_PORTS, Listen, PortRange, Realm, Secret, Span, User,
 };

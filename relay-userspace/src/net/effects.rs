@@ -27,8 +27,15 @@ impl Shard {
                 self.effect(now, output, &outputs.bytes, arrival);
             }
             self.outputs = outputs;
-            let Some((allocation, outcome)) = self.opened.pop_front() else { return };
-            self.core.handle(now, Input::RelayOpened { allocation, outcome }, &mut self.outputs);
+            let input = match (self.opened.pop_front(), self.connections_gone.pop_front()) {
+                (Some((allocation, outcome)), gone) => {
+                    self.connections_gone.extend(gone);
+                    Input::RelayOpened { allocation, outcome }
+                }
+                (None, Some(connection)) => Input::ConnectionGone { connection },
+                (None, None) => return,
+            };
+            self.core.handle(now, input, &mut self.outputs);
         }
     }
 
@@ -83,6 +90,20 @@ impl Shard {
                 self.send_queued();
                 self.relays.close(now, relayed);
             }
+            Output::OpenTcpRelay { allocation, relayed } => {
+                let outcome = self.open_tcp_relay(now, relayed);
+                self.opened.push_back((allocation, outcome));
+            }
+            Output::CloseTcpRelay { relayed } => self.tcp_relays.close(relayed),
+            Output::ConnectPeer { connection, relayed, peer } => {
+                self.tcp_relays.connect(connection, relayed, peer);
+            }
+            Output::AcceptPeer { connection } => self.tcp_relays.accept(connection),
+            Output::RefusePeer => self.tcp_relays.refuse(),
+            Output::Join { five_tuple, connection, pace, idle } => {
+                self.join(&five_tuple, connection, pace, idle);
+            }
+            Output::CloseConnection { connection } => self.tcp_relays.end(connection),
             Output::Bind(binding) => self.bind(now, &binding),
             Output::Extend(binding) => self.fast_path.extend(&binding),
             Output::Unbind { binding } => self.fast_path.unbind(binding),
@@ -198,6 +219,7 @@ impl Shard {
                 self.log.ended(now, &ended, fast);
             }
             Event::AllocationMoved { .. } => {}
+            Event::Tcp(event) => self.counters.tcp(*event),
             Event::Refused { method, code } => self.counters.response(*method, Some(*code)),
             Event::Answered { method } => self.counters.response(*method, None),
         }

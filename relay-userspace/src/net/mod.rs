@@ -28,11 +28,12 @@ mod shared;
 mod sockets;
 mod streams;
 mod sys;
+mod tcp_relay;
 mod token;
 mod ttl;
 mod walk;
 
-pub use counters::{ByReason, Responses, Stats};
+pub use counters::{ByReason, Responses, Stats, TcpStats};
 pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;
 pub use streams::{ClientStream, Framing, Streams};

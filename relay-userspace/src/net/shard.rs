@@ -21,12 +21,14 @@ use super::log::Log;
 use super::mailbox::{HandOn, HandedOn, Letter, Mailbox, Steering};
 use super::relays::Relays;
 use super::shared::Shared;
+use super::tcp_relay::TcpRelays;
 use super::token::{Family, RelayToken, Token};
 use super::walk::Walks;
 use crate::datapath::FastPath;
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, ClientAddr, Core, FiveTuple, Input, Outputs, PeerAddr, RelayAddr, RelayRefused, Transport,
+    AllocationId, ClientAddr, ConnectionId, Core, FiveTuple, Input, Outputs, PeerAddr, RelayAddr,
+    RelayRefused, Transport,
 };
 
 /// Most datagrams taken from one relayed transport address before others have their turn.
@@ -39,9 +41,12 @@ pub(super) struct Shard {
     pub(super) outputs: Outputs,
     /// Answers to OpenRelay that the core has not been given yet.
     pub(super) opened: VecDeque<(AllocationId, Result<(), RelayRefused>)>,
+    /// Connections of TCP allocations that ended while the core's outputs were carried out.
+    pub(super) connections_gone: VecDeque<ConnectionId>,
     pub(super) batch: Batch,
     pub(super) listeners: Vec<Listener>,
     pub(super) relays: Relays,
+    pub(super) tcp_relays: TcpRelays,
     pub(super) epoll: Epoll,
     pub(super) fast_path: Box<dyn FastPath>,
     pub(super) counters: Arc<Counters>,
@@ -63,6 +68,7 @@ pub(super) struct Parts {
     /// Without them every allocation has a socket.
     pub(super) shared: Option<Shared>,
     pub(super) fast_path: Box<dyn FastPath>,
+    pub(super) tcp_relays: TcpRelays,
     pub(super) counters: Arc<Counters>,
     pub(super) mailboxes: Arc<[Mailbox]>,
 }
@@ -83,9 +89,11 @@ impl Shard {
             core: parts.core,
             outputs: Outputs::default(),
             opened: VecDeque::new(),
+            connections_gone: VecDeque::new(),
             batch: Batch::new(),
             listeners: parts.listeners,
             relays: Relays::new(parts.shared),
+            tcp_relays: parts.tcp_relays,
             epoll,
             fast_path: parts.fast_path,
             counters: parts.counters,
@@ -120,6 +128,7 @@ impl Shard {
                                 }
                                 Letter::Walk(walk) => self.walks.add(walk),
                                 Letter::Stream(stream) => drop(stream),
+                                Letter::TcpRelay(happening) => self.hear_of_connection(now, happening),
                                 Letter::Stop => return Ok(()),
                             }
                         }

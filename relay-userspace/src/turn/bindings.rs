@@ -145,6 +145,8 @@ impl Allocation {
         let of_its_family = peer == peer.to_canonical();
         // A channel has one port, which was looked at when it was bound.
         let ports_open = binding.via != Via::Indications || self.rules.permits_ports_unseen(peer);
-        self.meter().is_some() && of_its_family && ports_open
+        // It knows of datagrams alone.
+        let of_datagrams = self.tcp.is_none();
+        of_datagrams && self.meter().is_some() && of_its_family && ports_open
     }
 }

@@ -45,6 +45,13 @@ pub enum Transport {
     Dtls,
 }
 
+impl Transport {
+    /// Whether each client has a connection of its own, which keeps the order of what is sent and may close.
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Transport::Tcp | Transport::Tls)
+    }
+}
+
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
