@@ -86,6 +86,10 @@ pub enum Reason {
     SendFailed,
     /// Dropped: of a client that moved, while too many of such datagrams waited for the shard that holds its allocation.
     ShardBusy,
+    /// Dropped: the oldest data for a client whose connection takes less than its peers send.
+    SlowReader,
+    /// Dropped: for a mobile client whose connection closed, and that has not come back yet (RFC 8016).
+    ClientAway,
 }
 
 /// What happens to a packet in the XDP program.
@@ -146,12 +150,14 @@ impl Reason {
             | Reason::StrangerLimited
             | Reason::RateLimited
             | Reason::SendFailed
-            | Reason::ShardBusy => Verdict::Drop,
+            | Reason::ShardBusy
+            | Reason::SlowReader
+            | Reason::ClientAway => Verdict::Drop,
         }
     }
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 39] = [
+    pub const ALL: [Reason; 41] = [
         Reason::ToPeer,
         Reason::ToClient,
         Reason::RelayToRelay,
@@ -191,6 +197,8 @@ impl Reason {
         Reason::RateLimited,
         Reason::SendFailed,
         Reason::ShardBusy,
+        Reason::SlowReader,
+        Reason::ClientAway,
     ];
 
     /// How many there are.
@@ -238,6 +246,8 @@ impl Reason {
             Reason::RateLimited => "rate_limited",
             Reason::SendFailed => "send_failed",
             Reason::ShardBusy => "shard_busy",
+            Reason::SlowReader => "slow_reader",
+            Reason::ClientAway => "client_away",
         }
     }
 }

@@ -4,18 +4,15 @@
 //! again once everything is sent.
 
 use std::io;
-use std::iter;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
-use std::slice;
 
 use relay_common::reason::Reason;
 
 use super::control::IpFields;
 use super::counters::Counters;
-use super::errors::{self, SocketError};
-use super::sockets;
-use super::sys::{Datagram, ReceiveBuffers, Received, Sender};
+use super::sending::{Sending, count, keep, take_errors};
+use super::sys::{ReceiveBuffers, Received, Sender};
 use super::token::{RelayToken, Token};
 use super::ttl::SteadyTtl;
 use crate::stun::Icmp;
@@ -26,17 +23,10 @@ pub(super) const SLOTS: usize = 64;
 /// How often a call is made that fails at a relayed transport address. One call fails for each ICMP error about an earlier
 /// datagram, and nothing says that it is not this one's own failure. The kernel forgets the error with that, unless the
 /// error queue is read while there is more in it.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 /// Most ICMP errors that wait to be told, and most that are taken from a socket before others have their turn.
 pub(super) const MOST_ERRORS: usize = 64;
-
-/// Most errors that are taken to find the one about a datagram that was just refused: about as many as a socket's buffer
-/// holds.
-const MOST_SOUGHT: usize = 4096;
-
-/// Code 4 of "destination unreachable" (RFC 1191 section 4).
-const FRAGMENTATION_NEEDED: (u8, u8) = (3, 4);
 
 /// The datagrams received since the last flush and what is to be sent because of them.
 pub(super) struct Batch {
@@ -75,7 +65,7 @@ pub(super) enum Origin {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Arrival {
     /// The buffer it lies in.
-    slot: usize,
+    pub(super) slot: usize,
     /// Bytes of its IP packet.
     pub(super) bytes: u64,
     pub(super) origin: Origin,
@@ -108,31 +98,32 @@ fn headers(at: SocketAddr) -> usize {
     if at.is_ipv6() { 40 + 8 } else { 20 + 8 }
 }
 
+/// A datagram to send.
 #[derive(Clone)]
-struct Queued {
-    socket: Option<Token>,
+pub(super) struct Queued {
+    pub(super) socket: Option<Token>,
     /// The relayed transport address that it leaves from, where that is not the socket.
-    relay: Option<RelayToken>,
+    pub(super) relay: Option<RelayToken>,
     /// The place in the queue: datagrams of one socket are sent in order.
-    order: usize,
-    to: SocketAddr,
-    head: Range<usize>,
-    body: Range<usize>,
-    arrival: Arrival,
-    ip: Option<IpFields>,
-    dont_fragment: bool,
+    pub(super) order: usize,
+    pub(super) to: SocketAddr,
+    pub(super) head: Range<usize>,
+    pub(super) body: Range<usize>,
+    pub(super) arrival: Arrival,
+    pub(super) ip: Option<IpFields>,
+    pub(super) dont_fragment: bool,
     /// What to count when it is sent: nothing for answers that are our own.
-    relayed: Option<Reason>,
+    pub(super) relayed: Option<Reason>,
 }
 
 impl Queued {
     /// Whether it is sent with headers of our own, which are its head.
-    fn is_raw(&self) -> bool {
+    pub(super) fn is_raw(&self) -> bool {
         matches!(self.socket, Some(Token::Raw(_)))
     }
 
     /// What must be the same for all datagrams of a call.
-    fn call(&self) -> (Option<Token>, bool) {
+    pub(super) fn call(&self) -> (Option<Token>, bool) {
         (self.socket, self.dont_fragment && !self.is_raw())
     }
 }
@@ -286,151 +277,6 @@ impl Batch {
     /// The ICMP errors taken so far, which the client is to be told.
     pub(super) fn errors(&mut self) -> &mut Vec<PeerError> {
         &mut self.errors
-    }
-}
-
-/// Datagrams of one socket on their way out.
-struct Sending<'a> {
-    buffers: &'a ReceiveBuffers,
-    heads: &'a [u8],
-    socket: &'a UdpSocket,
-    /// What the socket is set to.
-    ttl: Option<u8>,
-    token: Token,
-    counters: &'a Counters,
-    errors: &'a mut Vec<PeerError>,
-    oversized: &'a mut Vec<Queued>,
-}
-
-impl Sending<'_> {
-    fn send(&mut self, sender: &mut Sender, run: &[Queued]) {
-        if !run[0].call().1 {
-            return self.send_all(sender, run);
-        }
-        // Linux has no control message for DF: the socket is another one meanwhile.
-        if sockets::set_dont_fragment(self.socket, true).is_err() {
-            return count(run, Reason::SendFailed, self.counters);
-        }
-        self.send_all(sender, run);
-        let reset = sockets::set_dont_fragment(self.socket, false);
-        debug_assert!(reset.is_ok(), "an option that was set before can be set again: {reset:?}");
-    }
-
-    /// Never waits: what the kernel does not take is dropped and counted, as a router does.
-    fn send_all(&mut self, sender: &mut Sender, run: &[Queued]) {
-        let (mut rest, mut tries) = (run, 0);
-        while let [first, others @ ..] = rest {
-            let datagrams = rest.iter().map(|queued| {
-                let raw = queued.is_raw();
-                let mut to = queued.to;
-                if raw {
-                    // A raw socket takes it for a protocol.
-                    to.set_port(0);
-                }
-                Datagram {
-                    to,
-                    head: &self.heads[queued.head.clone()],
-                    body: &self.buffers.datagram(queued.arrival.slot)[queued.body.clone()],
-                    ip: queued.ip.filter(|_| !raw),
-                }
-            });
-            match sender.send(self.socket, self.ttl, datagrams) {
-                Ok(sent) => {
-                    for queued in &rest[..sent] {
-                        if let Some(reason) = queued.relayed {
-                            self.counters.datagram(reason, queued.arrival.bytes);
-                        }
-                    }
-                    (rest, tries) = (&rest[sent..], 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The send buffer is full: so it is for the others.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return count(rest, Reason::SendFailed, self.counters);
-                }
-                Err(error) if first.is_raw() && error.raw_os_error() == Some(libc::EMSGSIZE) => {
-                    // A socket of its own fragments it, or says for which MTU it was refused.
-                    self.oversized.push(first.clone());
-                    (rest, tries) = (others, 0);
-                }
-                Err(error) => {
-                    tries += 1;
-                    if let Some(mtu) = self.refused(first, &error) {
-                        self.too_big(first, mtu);
-                    } else if tries < TRIES && self.may_be_of_another(&error) {
-                        continue;
-                    } else {
-                        // Too large, no route, forbidden by a firewall: a matter of this one.
-                        count(slice::from_ref(first), Reason::SendFailed, self.counters);
-                    }
-                    (rest, tries) = (others, 0);
-                }
-            }
-        }
-    }
-
-    /// Whether it may be an ICMP error that failed a call, and not its own datagram. Listeners have no error queue. A full
-    /// queue at the interface (`ENOBUFS`, which sockets with an error queue are told) is not one, and would only be full
-    /// again.
-    fn may_be_of_another(&self, error: &io::Error) -> bool {
-        matches!(self.token, Token::Relay(_)) && error.raw_os_error() != Some(libc::ENOBUFS)
-    }
-
-    /// The interface's MTU, if a datagram was refused for it.
-    fn refused(&mut self, queued: &Queued, error: &io::Error) -> Option<u32> {
-        match self.token {
-            Token::Relay(relay) if queued.dont_fragment && error.raw_os_error() == Some(libc::EMSGSIZE) => {
-                take_errors(relay, self.socket, MOST_SOUGHT, self.errors, self.counters)
-            }
-            _ => None,
-        }
-    }
-
-    /// A datagram that was not to be fragmented was not sent. The client is told as a router would tell it.
-    fn too_big(&mut self, queued: &Queued, mtu: u32) {
-        count(slice::from_ref(queued), Reason::TooBig, self.counters);
-        let relay = match self.token {
-            Token::Relay(relay) => Some(relay),
-            _ => queued.relay,
-        };
-        if let Some(relay) = relay {
-            let (kind, code) = FRAGMENTATION_NEEDED;
-            let icmp = Icmp { kind, code, data: mtu };
-            keep(self.errors, PeerError { relay, peer: queued.to, icmp }, self.counters);
-        }
-    }
-}
-
-/// Takes at most `most` errors off a socket's queue. Ends, with the interface's MTU, at one about a datagram that was
-/// refused for it.
-fn take_errors(
-    relay: RelayToken,
-    socket: &UdpSocket,
-    most: usize,
-    errors: &mut Vec<PeerError>,
-    counters: &Counters,
-) -> Option<u32> {
-    iter::from_fn(|| errors::take(socket)).take(most).find_map(|error| {
-        match error {
-            SocketError::Icmp { peer, icmp } => keep(errors, PeerError { relay, peer, icmp }, counters),
-            SocketError::TooBig { mtu } => return Some(mtu),
-            SocketError::Other => {}
-        }
-        None
-    })
-}
-
-fn keep(errors: &mut Vec<PeerError>, error: PeerError, counters: &Counters) {
-    if errors.len() < MOST_ERRORS {
-        errors.push(error);
-    } else {
-        counters.datagram(Reason::IcmpRate, Arrival::icmp(error.peer).bytes);
-    }
-}
-
-fn count(run: &[Queued], reason: Reason, counters: &Counters) {
-    for queued in run {
-        counters.datagram(reason, queued.arrival.bytes);
     }
 }
 

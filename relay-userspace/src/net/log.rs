@@ -45,18 +45,18 @@ impl Log {
         match event {
             Event::AllocationCreated { allocation, five_tuple, relayed, username } => {
                 if let Some(suppressed) = self.created.pass(now) {
-                    let FiveTuple { client, listener, .. } = five_tuple;
+                    let FiveTuple { client, listener, transport } = five_tuple;
                     tracing::info!(
-                        shard, allocation = allocation.0, user = %printable(username), client = %client.0, %listener,
+                        shard, allocation = allocation.0, user = %printable(username), client = %client.0, %listener, %transport,
                         %relayed, suppressed, "allocation created"
                     );
                 }
             }
             Event::AllocationMoved { allocation, five_tuple, username } => {
                 if let Some(suppressed) = self.moved.pass(now) {
-                    let FiveTuple { client, listener, .. } = five_tuple;
+                    let FiveTuple { client, listener, transport } = five_tuple;
                     tracing::info!(
-                        shard, allocation = allocation.0, user = %printable(username), client = %client.0, %listener,
+                        shard, allocation = allocation.0, user = %printable(username), client = %client.0, %listener, %transport,
                         suppressed, "allocation moved"
                     );
                 }
@@ -73,18 +73,19 @@ impl Log {
     pub(super) fn ended(&mut self, now: Timestamp, ended: &Ended<'_>, fast: Forwarded) {
         let Some(suppressed) = self.ended.pass(now) else { return };
         let Ended { allocation, username, cause, summary } = ended;
-        let Summary { realm, five_tuple: FiveTuple { client, .. }, relayed, age, usage } = summary;
+        let Summary { realm, five_tuple: FiveTuple { client, transport, .. }, relayed, age, usage } = summary;
         let cause = match cause {
             EndCause::Expired => "expired",
             EndCause::Deleted => "deleted",
             EndCause::Operator => "ended by the operator",
+            EndCause::Disconnected => "connection closed",
         };
         let (mut to_peer, mut to_client) = (usage.to_peer.relayed, usage.to_client.relayed);
         to_peer += fast.to_peer;
         to_client += fast.to_client;
         tracing::info!(
             shard = self.shard, allocation = allocation.0, user = %printable(username), realm = %printable(&**realm),
-            client = %client.0, %relayed, cause, seconds = age.as_secs(),
+            client = %client.0, %transport, %relayed, cause, seconds = age.as_secs(),
             to_peer_packets = to_peer.packets, to_peer_bytes = to_peer.bytes,
             to_client_packets = to_client.packets, to_client_bytes = to_client.bytes,
             fast_packets = fast.to_peer.packets + fast.to_client.packets,

@@ -22,6 +22,7 @@ mod mailbox;
 mod names;
 mod raw;
 mod relays;
+mod sending;
 mod server;
 mod shard;
 mod shared;

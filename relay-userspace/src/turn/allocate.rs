@@ -120,7 +120,7 @@ impl Core {
         let wish = self.read_wish(&request.caller)?;
         // RFC 8656 section 7.2: "at any point". A reserved port belongs to a call that is here.
         if wish.token.is_none()
-            && let Some(code) = self.turned_away(request.caller.five_tuple.client)
+            && let Some(code) = self.turned_away(&request.caller.five_tuple)
         {
             return Err(code.into());
         }

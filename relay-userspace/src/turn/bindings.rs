@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 
 use super::allocations::{Allocation, ChannelState};
 use super::io::{Binding, Output, Outputs, Via};
-use super::types::{BindingId, ChannelNumber, PeerAddr};
+use super::types::{BindingId, ChannelNumber, PeerAddr, Transport};
 use crate::time::Timestamp;
 
 /// What may have a binding.
@@ -138,15 +138,15 @@ impl Allocation {
         })
     }
 
-    /// Whether the data path may forward for this binding by itself.
+    /// Whether the data path may forward for this binding by itself. It knows of datagrams alone: this is the one place that
+    /// keeps clients over TCP, TLS and DTLS from its tables.
     fn may_take_fast_path(&self, binding: &Binding) -> bool {
+        let of_datagrams = binding.five_tuple.transport == Transport::Udp;
         let peer = binding.peer.0.ip();
         // Tables hold an IPv4-mapped address as the IPv4 address that it means, which is another family's.
         let of_its_family = peer == peer.to_canonical();
         // A channel has one port, which was looked at when it was bound.
         let ports_open = binding.via != Via::Indications || self.rules.permits_ports_unseen(peer);
-        // It knows of datagrams alone.
-        let of_datagrams = self.tcp.is_none();
         of_datagrams && self.meter().is_some() && of_its_family && ports_open
     }
 }

@@ -135,6 +135,7 @@ impl Core {
                 self.connection_carried(connection, to_peer, to_client);
             }
             Input::ConnectionGone { connection } => self.connection_gone(connection, out),
+            Input::ClientGone { five_tuple } => self.client_gone(&five_tuple, out),
             Input::End(allocation) => self.end_by_operator(allocation, out),
             Input::Wakeup => {}
         }
@@ -179,6 +180,11 @@ impl Core {
             steered: self.steered.len(),
             timers: self.timers.len(),
         }
+    }
+
+    /// Whether a 5-tuple leads to an allocation.
+    pub fn has_allocation(&self, five_tuple: &FiveTuple) -> bool {
+        self.allocations.of_client(five_tuple).is_some()
     }
 
     /// How many allocations are live.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::core::Core;
 use super::request::{Caller, Refusal, unknown};
-use super::types::{ClientAddr, FiveTuple};
+use super::types::{ClientAddr, FiveTuple, Transport};
 use crate::stun::{AttributeType, Builder, ChangeRequest, ErrorCode, Method};
 
 /// The attributes of Binding requests that are understood where discovery is served (RFC 5780 section 7).
@@ -146,7 +146,7 @@ impl Core {
     /// How a Binding request is to be answered (RFC 5780 section 6.1); `None` where discovery is not served.
     pub(super) fn discovery(&self, caller: &Caller<'_>) -> Result<Option<Discovered>, Refusal> {
         let FiveTuple { client: ClientAddr(client), listener, transport } = caller.five_tuple;
-        let Some(square) = self.square(listener) else { return Ok(None) };
+        let Some(square) = self.square(&caller.five_tuple) else { return Ok(None) };
         let change = caller.message.change_request()?.unwrap_or_default();
         let response_port = caller.message.response_port()?;
         let padding = caller.message.padding();
@@ -177,12 +177,14 @@ impl Core {
         // RFC 5780 section 7: the attributes are used with Binding only; section 6: without a second address they are
         // unknown.
         let discovers =
-            caller.message.method() == Method::BINDING && self.square(caller.five_tuple.listener).is_some();
+            caller.message.method() == Method::BINDING && self.square(&caller.five_tuple).is_some();
         unknown(&caller.message).filter(move |kind| !(discovers && UNDERSTOOD.contains(kind)))
     }
 
-    fn square(&self, listener: SocketAddr) -> Option<Square> {
-        self.config.discovery.as_ref()?.square(listener)
+    /// Of UDP alone: an answer by a connection leaves by the same one, whatever the request wishes.
+    fn square(&self, five_tuple: &FiveTuple) -> Option<Square> {
+        let discovery = self.config.discovery.as_ref().filter(|_| five_tuple.transport == Transport::Udp)?;
+        discovery.square(five_tuple.listener)
     }
 }
 

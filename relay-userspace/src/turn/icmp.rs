@@ -55,6 +55,9 @@ impl Core {
         let slot = self.allocations.of_relayed(&relayed).ok_or(Reason::NoAllocation)?;
         let allocation = self.allocations.get_mut(slot);
         allocation.permissions.get(&peer.0.ip()).ok_or(Reason::NoPermission)?;
+        if allocation.is_away() {
+            return Err(Reason::ClientAway);
+        }
         if !allocation.icmp_told.one_more(self.now) {
             return Err(Reason::IcmpRate);
         }

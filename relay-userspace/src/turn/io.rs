@@ -19,11 +19,11 @@ use crate::time::Timestamp;
 /// One thing that happened, for [`Core::handle`](super::Core::handle).
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A datagram arrived at one of our listeners.
+    /// A datagram arrived at one of our listeners, or a message by a client's connection.
     FromClient {
         /// Who sent it, and to which listener.
         five_tuple: FiveTuple,
-        /// The UDP payload.
+        /// The UDP payload, or the message.
         datagram: &'a [u8],
     },
     /// Another shard handed on a datagram that arrived at one of our listeners: its [`Output::Forward`].
@@ -102,6 +102,12 @@ pub enum Input<'a> {
         /// Which one.
         connection: ConnectionId,
     },
+    /// The connection of a client closed: a 5-tuple of TCP, TLS or DTLS. Nothing more comes from there, and nothing that
+    /// is sent there arrives.
+    ClientGone {
+        /// The client, and the listener it was connected to.
+        five_tuple: FiveTuple,
+    },
     /// The operator ends an allocation; one that has ended is left alone.
     End(AllocationId),
     /// Time passed: [`Core::next_wakeup`](super::Core::next_wakeup) was reached.
@@ -121,7 +127,8 @@ pub enum RelayRefused {
 /// announces them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Send `head` followed by `body` to the client as one datagram.
+    /// Send `head` followed by `body` to the client as one datagram, or message of its connection: ChannelData is without
+    /// the padding that a stream needs (RFC 8656 section 12.5).
     ToClient {
         /// The path back.
         five_tuple: FiveTuple,
@@ -141,7 +148,8 @@ pub enum Output {
         /// To be sent whole or not at all, with the DF bit set. IPv4 only.
         dont_fragment: bool,
     },
-    /// Hand the datagram of the input to another shard, as [`Input::Forwarded`].
+    /// Hand the datagram of the input to another shard, as [`Input::Forwarded`]. What came by a connection is handed over
+    /// together with that, as [`Input::FromClient`]: the client belongs to the other shard then.
     Forward {
         /// The number of that shard.
         shard: u16,
@@ -337,6 +345,8 @@ pub enum EndCause {
     Deleted,
     /// The operator ended it.
     Operator,
+    /// The client's connection closed.
+    Disconnected,
 }
 
 /// The effects of one input, and the bytes they refer to. Reused from input to input so that relaying a packet

@@ -7,12 +7,15 @@
 //!
 //! The new 5-tuple usually belongs to another shard than the allocation, which does not move between shards:
 //! [`steering`](super::steering) leads the client's datagrams to it.
+//!
+//! A client over a stream moves by connecting again, when its connection may have closed already. Its allocation is kept
+//! for its lifetime then, without a 5-tuple: nobody else may find it by one that is free for others.
 
 use std::time::Duration;
 
 use super::allocations::{Allocation, Slot};
 use super::core::Core;
-use super::io::{Event, Output, Outputs};
+use super::io::{EndCause, Event, Output, Outputs};
 use super::request::{Refusal, Request};
 use super::types::{AllocationId, FiveTuple};
 use crate::auth::Ticket;
@@ -26,9 +29,13 @@ const REST: Duration = Duration::from_secs(1);
 /// What an allocation keeps whose client asked for a ticket.
 #[derive(Debug, Default)]
 pub(super) struct Mobility {
-    /// Of the newest ticket. The one before it is good as long as `next` waits for data: its client may not have heard of
-    /// the newest.
+    /// Of the newest ticket.
     generation: u32,
+    /// The client may not have heard of the newest ticket, so that the one before it is good too: as long as `next` waits
+    /// for data, or waited when its connection closed.
+    unheard: bool,
+    /// The connection of the allocation's 5-tuple closed, and the client has not come back: there is no `next` either.
+    away: bool,
     /// The shard that the allocation's 5-tuple belongs to, if it is another than this.
     via: Option<u16>,
     /// Where the client said that it is now, until it sends data from there.
@@ -54,11 +61,17 @@ pub(super) enum Holder {
 }
 
 impl Allocation {
-    /// All 5-tuples that lead to the allocation: one, or two while it moves.
+    /// All 5-tuples that lead to the allocation: one, or two while it moves, or none while its client is away.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> + use<> {
         let mobility = self.mobility.as_deref();
         let first = Place { five_tuple: self.five_tuple, via: mobility.and_then(|m| m.via) };
-        [Some(first), mobility.and_then(|m| m.next)].into_iter().flatten()
+        let first = Some(first).filter(|_| !self.is_away());
+        [first, mobility.and_then(|m| m.next)].into_iter().flatten()
+    }
+
+    /// Whether its client's connection closed, and nothing can be sent to it.
+    pub(super) fn is_away(&self) -> bool {
+        self.mobility.as_ref().is_some_and(|mobility| mobility.away)
     }
 }
 
@@ -131,20 +144,26 @@ impl Core {
             username: String::from(&**username),
         }));
         let place = Place { five_tuple, via: self.via };
+        if mobility.away {
+            let generation =
+                if ticket.generation == generation { generation.wrapping_add(1) } else { generation };
+            mobility.generation = generation;
+            self.come_back(slot, place, out);
+            return self.ticket(id, generation);
+        }
         // A client that goes back before it sent data from elsewhere is where its media goes already.
         let next = (five_tuple != old).then_some(place);
         let used = next.is_none() || ticket.generation == generation;
         let generation = if used { generation.wrapping_add(1) } else { generation };
         mobility.generation = generation;
+        mobility.unheard = next.is_some();
         let left = std::mem::replace(&mut mobility.next, next);
         if let Some(left) = left {
             self.leave(left, slot, out);
         }
         if let Some(place) = next {
             self.allocations.lead(&place.five_tuple, slot);
-            if let Some(shard) = place.via {
-                out.items.push(Output::Steer { shard, five_tuple, here: true });
-            }
+            wanted_here(place, out);
         }
         self.ticket(id, generation)
     }
@@ -157,6 +176,53 @@ impl Core {
         if self.now < mobility.rests_until {
             return;
         }
+        mobility.unheard = false;
+        self.move_media(slot, out);
+    }
+
+    /// The connection of a client closed, so that its 5-tuple leads nowhere. Its allocation ends, as RFC 8656 section 7 has it
+    /// for TCP and TLS; a mobile one waits for the client to come back, until its lifetime ends.
+    pub(super) fn client_gone(&mut self, five_tuple: &FiveTuple, out: &mut Outputs) {
+        let Some(slot) = self.allocations.of_client(five_tuple) else { return };
+        let allocation = self.allocations.get_mut(slot);
+        let main = Place { five_tuple: allocation.five_tuple, via: None };
+        let Some(mobility) = &mut allocation.mobility else {
+            return self.end(slot, |_| true, EndCause::Disconnected, out);
+        };
+        match mobility.next {
+            // Where the client said that it is now is all there is left.
+            Some(_) if main.five_tuple == *five_tuple => self.move_media(slot, out),
+            // It never sent data from there.
+            Some(next) => {
+                mobility.next = None;
+                self.leave(next, slot, out);
+            }
+            None => {
+                let via = mobility.via.take();
+                mobility.away = true;
+                self.leave(Place { via, ..main }, slot, out);
+            }
+        }
+    }
+
+    /// The client of a connection that closed is at another 5-tuple now, and media goes there at once: there is no other
+    /// that it could go to.
+    fn come_back(&mut self, slot: Slot, place: Place, out: &mut Outputs) {
+        let allocation = self.allocations.get_mut(slot);
+        let Some(mobility) = &mut allocation.mobility else { return };
+        (mobility.away, mobility.unheard) = (false, true);
+        mobility.via = place.via;
+        mobility.rests_until = self.now + REST;
+        allocation.five_tuple = place.five_tuple;
+        allocation.settle_all(&mut self.next_binding, out);
+        self.allocations.lead(&place.five_tuple, slot);
+        wanted_here(place, out);
+    }
+
+    /// Moves media to where the client said that it is now, and forgets where it was.
+    fn move_media(&mut self, slot: Slot, out: &mut Outputs) {
+        let allocation = self.allocations.get_mut(slot);
+        let Some(mobility) = &mut allocation.mobility else { return };
         let Some(next) = mobility.next.take() else { return };
         let left = Place { five_tuple: allocation.five_tuple, via: mobility.via };
         allocation.five_tuple = next.five_tuple;
@@ -172,7 +238,10 @@ impl Core {
         let newest = generation == mobility.generation;
         let before = generation.wrapping_add(1) == mobility.generation;
         match &mobility.next {
-            None => newest && allocation.five_tuple != *five_tuple,
+            None => {
+                let elsewhere = mobility.away || allocation.five_tuple != *five_tuple;
+                elsewhere && (newest || before && mobility.unheard)
+            }
             Some(next) if next.five_tuple == *five_tuple => before,
             Some(_) => newest || before,
         }
@@ -186,6 +255,13 @@ impl Core {
 
     fn ticket(&self, AllocationId(allocation): AllocationId, generation: u32) -> String {
         self.shared.tickets.seal(Ticket { shard: self.shard, allocation, generation })
+    }
+}
+
+/// Asks the shard that a 5-tuple belongs to to hand on what comes from there.
+fn wanted_here(place: Place, out: &mut Outputs) {
+    if let Some(shard) = place.via {
+        out.items.push(Output::Steer { shard, five_tuple: place.five_tuple, here: true });
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use rand::RngExt;
 
 use super::core::Core;
-use super::types::ClientAddr;
+use super::types::{ClientAddr, FiveTuple};
 use crate::stun::{Builder, ErrorCode};
 
 /// The servers that clients are sent to.
@@ -43,11 +43,17 @@ impl Core {
     /// Why a client gets no new allocation here: 300 when there is a server to name, which must be of the client's
     /// address family (RFC 8489 section 10). A client of a draining server that cannot be named one gets 508, upon
     /// which RFC 8656 section 7.4 has it leave this server alone for a minute.
-    pub(super) fn turned_away(&self, ClientAddr(client): ClientAddr) -> Option<ErrorCode> {
+    ///
+    /// A client over TLS is never named one: it knows this server by the name in a certificate, and browsers that are
+    /// sent elsewhere connect nowhere.
+    pub(super) fn turned_away(&self, five_tuple: &FiveTuple) -> Option<ErrorCode> {
+        let FiveTuple { client: ClientAddr(client), transport, .. } = *five_tuple;
         let draining = self.config.draining;
         let alternate = self.config.alternate.as_ref();
         let redirects = |a: &&Alternate| {
-            (draining || a.when == RedirectWhen::Always) && a.of_family(client.is_ipv6()).next().is_some()
+            !transport.is_encrypted()
+                && (draining || a.when == RedirectWhen::Always)
+                && a.of_family(client.is_ipv6()).next().is_some()
         };
         match alternate.filter(redirects) {
             Some(_) => Some(ErrorCode::TRY_ALTERNATE),

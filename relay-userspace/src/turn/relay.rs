@@ -163,6 +163,9 @@ impl Core {
         let allocation = self.allocations.get(slot);
         // RFC 8656 section 9: by address, whatever the port.
         allocation.permissions.get(&peer.0.ip()).ok_or(Reason::NoPermission)?;
+        if allocation.is_away() {
+            return Err(Reason::ClientAway);
+        }
         if !allocation.has_room(Direction::ToClient, self.now, datagram.len()) {
             return Err(Reason::RateLimited);
         }
@@ -183,8 +186,8 @@ impl Core {
     }
 }
 
-/// Channel number and where the payload lies. Over UDP padding is not needed and must be tolerated (RFC 8656
-/// section 12.5); anything longer than padding is no ChannelData.
+/// Channel number and where the payload lies. Over a stream, padding was needed to find the end of the message; over UDP it
+/// is not needed and must be tolerated (RFC 8656 section 12.5); anything longer than padding is no ChannelData.
 fn read_channel_data(datagram: &[u8]) -> Result<(ChannelNumber, Range<usize>), Reason> {
     let (&[n0, n1, l0, l1], rest) =
         datagram.split_first_chunk::<HEADER_LEN>().ok_or(Reason::ChannelDataLength)?;

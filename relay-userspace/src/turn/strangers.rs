@@ -18,12 +18,16 @@ use crate::policy::Rate;
 const OWN: Rate = Rate::new(10, Duration::from_secs(1), 100);
 
 impl Core {
-    /// Whether an answer may be sent to a caller without credentials. If not, the request is dropped and counted.
+    /// Whether an answer may be sent to a caller without credentials. If not, the request is dropped and counted. What comes
+    /// by a connection is in nobody else's name, and is always answered.
     ///
     /// A client with an allocation has proved its address, and is not to lose its allocation because the nonce runs
     /// out while its network is flooded. So it has a bucket of its own: a small one, as others may still write in its name.
     pub(super) fn may_answer(&self, caller: &Caller<'_>, out: &mut Outputs) -> bool {
-        let Some(rate) = self.config.strangers else { return true };
+        let Some(rate) = self.config.strangers.filter(|_| caller.five_tuple.transport.may_be_spoofed())
+        else {
+            return true;
+        };
         let units = units(caller.message.as_bytes().len() as u16);
         let ours = self.allocations.of_client(&caller.five_tuple).map(|slot| self.allocations.get(slot));
         let granted = ours.is_some_and(|a| a.as_a_stranger.take(&OWN, self.now, units))

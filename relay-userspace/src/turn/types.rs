@@ -50,6 +50,16 @@ impl Transport {
     pub const fn is_stream(self) -> bool {
         matches!(self, Transport::Tcp | Transport::Tls)
     }
+
+    /// Whether a packet may be in another's name. Where it may not, the client has answered from where it says it is.
+    pub const fn may_be_spoofed(self) -> bool {
+        matches!(self, Transport::Udp)
+    }
+
+    /// Whether the client knows the server by the name in a certificate.
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Dtls)
+    }
 }
 
 impl fmt::Display for Transport {
