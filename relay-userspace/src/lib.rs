@@ -17,3 +17,7 @@ pub mod stun;
 mod throttle;
 pub mod time;
 pub mod turn;
+
+// What tests of this crate share with those that see it from outside names it as they do.
+#[cfg(test)]
+extern crate self as turnpike;

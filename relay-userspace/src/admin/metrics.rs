@@ -1,4 +1,4 @@
-//! The status in OpenMetrics text. Labels are bounded: reasons, data paths, methods, codes and interfaces; never users
+//! The status in OpenMetrics text. Labels are bounded: reasons, data paths, transports, methods, codes and interfaces; never users
 //! or addresses of clients.
 
 use std::fmt::{self, Debug};
@@ -81,6 +81,26 @@ impl Collector for Snapshot {
         });
         counter(e, "interface_packets", "Packets to relay that came in by each interface", by_interface)?;
 
+        let connections = &self.0.connections;
+        let transport = |c: &super::Connections| [("transport", c.transport.clone())];
+        gauge(
+            e,
+            "connections",
+            "Connections of clients over streams",
+            connections.iter().map(|c| (transport(c), c.open)),
+        )?;
+        counter(
+            e,
+            "connections_opened",
+            "Connections of clients over streams, since the start",
+            connections.iter().map(|c| (transport(c), c.opened)),
+        )?;
+        one(
+            e,
+            "connections_refused",
+            "Connections closed as they came: there were as many as are served, or they had broken off",
+            ConstCounter::new(self.0.connections_refused),
+        )?;
         one(e, "allocations", "Allocations alive", ConstGauge::new(allocations.active))?;
         one(e, "users", "Users that hold an allocation", ConstGauge::new(allocations.users))?;
         one(

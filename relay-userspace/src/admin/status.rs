@@ -46,6 +46,12 @@ pub struct Status {
     /// Those of them that run the program: how much of what there was to relay it took.
     #[serde(default)]
     pub interface_traffic: Vec<InterfaceTraffic>,
+    /// Connections of clients over streams, by kind; only those that occurred.
+    #[serde(default)]
+    pub connections: Vec<Connections>,
+    /// Connections that were closed as they came: there were as many as are served, or they had broken off.
+    #[serde(default)]
+    pub connections_refused: u64,
     /// Allocations and ports.
     pub allocations: Allocations,
     /// Channel bindings.
@@ -121,6 +127,17 @@ pub struct Allocations {
     pub ports_in_use: u64,
     /// Ports that could not be opened for want of descriptors or memory.
     pub ports_without_resources: u64,
+}
+
+/// Connections of clients of one kind.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Connections {
+    /// `tcp`, `tls`, or `ws` and `wss` for WebSockets over these.
+    pub transport: String,
+    /// There now.
+    pub open: u64,
+    /// Made since the start.
+    pub opened: u64,
 }
 
 /// Channels and permissions in the fast path, and what became of those made since the start.

@@ -20,6 +20,8 @@ pub(crate) fn busy_status() -> Status {
     };
     let traffic = |datapath, reason, packets, bytes| Traffic::new(datapath, reason, Count { packets, bytes });
     let responses = |method: &str, code, count| Responses { method: method.into(), code, count };
+    let connections =
+        |transport: &str, open, opened| Connections { transport: transport.into(), open, opened };
     Status {
         version: "0.1.0".into(),
         pid: 4711,
@@ -43,6 +45,8 @@ pub(crate) fn busy_status() -> Status {
             InterfaceTraffic { name: "eth0".into(), fast: 998_000, slow: 2_000 },
             InterfaceTraffic { name: "eth1".into(), fast: 0, slow: 0 },
         ],
+        connections: vec![connections("tcp", 0, 3), connections("wss", 2, 40)],
+        connections_refused: 1,
         allocations: Allocations {
             active: 12,
             created: 1234,

@@ -15,13 +15,13 @@ use super::origin::{Origin, Reading, core_config};
 use super::run::controls;
 use super::sessions;
 use crate::admin::{
-    Allocations, Bindings, Drained, Drops, EndedSessions, Reload, Reloaded, Responses, Sessions, Source,
-    State, Status, TcpRelay, Traffic, Where,
+    Allocations, Bindings, Connections, Drained, Drops, EndedSessions, Reload, Reloaded, Responses, Sessions,
+    Source, State, Status, TcpRelay, Traffic, Where,
 };
 use crate::auth::printable;
 use crate::config::{Change, Changes, Host, Settings};
 use crate::datapath::{Datapath, InterfaceTraffic};
-use crate::net::{Reconfigured, Selection, Server, SessionQuery};
+use crate::net::{ConnectionKind, Reconfigured, Selection, Server, SessionQuery};
 use crate::turn::Shared;
 
 /// How long a change waits for the shards, which need no more than a turn of their loop.
@@ -184,6 +184,8 @@ impl Source for Running {
             datapath: settings.datapath,
             interfaces: Vec::new(),
             interface_traffic: Vec::new(),
+            connections: Vec::new(),
+            connections_refused: 0,
             allocations: Allocations::default(),
             bindings: Bindings::default(),
             traffic: Vec::new(),
@@ -238,6 +240,16 @@ fn count(status: &mut Status, server: &Server, datapath: &Datapath, shared: &Sha
         Some(InterfaceTraffic::new(interface.name.clone(), &datapath.counters_of(interface.index)?))
     });
     status.interface_traffic = counted.collect();
+    let kinds = ConnectionKind::ALL.iter().map(|&kind| (kind, stats.connections(kind)));
+    status.connections = kinds
+        .filter(|(_, connected)| connected.opened > 0)
+        .map(|(kind, connected)| Connections {
+            transport: kind.name().into(),
+            open: connected.open(),
+            opened: connected.opened,
+        })
+        .collect();
+    status.connections_refused = stats.connections_refused;
     status.allocations = Allocations {
         active: stats.allocations(),
         created: stats.allocations_created,

@@ -113,12 +113,13 @@ fn render(told: &Sessions) -> String {
             format!("{} sessions, the {} with the most data:", thousands(total), thousands(shown))
         }
     };
-    let head = ["id", "user", "client", "relayed", "age", "to peers", "to client", "xdp", "dropped"];
+    let head = ["id", "user", "client", "by", "relayed", "age", "to peers", "to client", "xdp", "dropped"];
     let rows = sessions.iter().map(|s| {
         [
             printable(&s.id).to_string(),
             printable(&s.user).to_string(),
             printable(&s.client).to_string(),
+            printable(&s.transport).to_string(),
             printable(&s.relayed.join(" ")).to_string(),
             uptime(Duration::from_secs(s.age_seconds)),
             amount(&s.to_peer),

@@ -9,7 +9,7 @@ use relay_common::reason::Reason;
 
 use super::http;
 use super::screen::{Screen, bytes, print, thousands, uptime};
-use crate::admin::{Bindings, RELAYED, Reload, State, Status, Traffic, Where};
+use crate::admin::{Bindings, Connections, RELAYED, Reload, State, Status, Traffic, Where};
 use crate::auth::printable;
 use crate::datapath::{InterfaceStatus, Mode};
 
@@ -78,6 +78,7 @@ fn render(status: &Status) -> Screen {
 
     let a = &status.allocations;
     screen.line("");
+    screen.rows("connections", connections(status));
     let active = format!("{} active, of {} users", thousands(a.active), thousands(a.users));
     screen.row("allocations", format_args!("{active}; {} made since the start", thousands(a.created)));
     screen.row("ports", format_args!("{} free", thousands(a.free_ports)));
@@ -130,6 +131,19 @@ fn render(status: &Status) -> Screen {
     packets(&mut screen, &status.traffic);
     responses(&mut screen, status);
     screen
+}
+
+/// Connections of clients over streams, by kind.
+fn connections(status: &Status) -> Vec<String> {
+    let kind = |c: &Connections| {
+        let name = printable(&c.transport);
+        format!("{name:<10} {} open; {} made since the start", thousands(c.open), thousands(c.opened))
+    };
+    let mut rows: Vec<_> = status.connections.iter().map(kind).collect();
+    if status.connections_refused > 0 {
+        rows.push(format!("{} closed as they came", thousands(status.connections_refused)));
+    }
+    rows
 }
 
 /// How much of what came in by each interface never left XDP.
@@ -276,6 +290,9 @@ data path    auto
 fast path    eth0       99.8 % of 1,000,000 packets that came in to be relayed
              eth1       nothing to relay came in yet
 
+connections  tcp        0 open; 3 made since the start
+             wss        2 open; 40 made since the start
+             1 closed as they came
 allocations  12 active, of 7 users; 1,234 made since the start
 ports        16,372 free
              3 held by another program

@@ -86,6 +86,12 @@ impl Arrival {
         Self { slot, bytes, origin: Origin::Client, ip }
     }
 
+    /// A message in a buffer, which came by a client's connection. How many packets brought it is not told, and so nothing is
+    /// counted for their headers.
+    pub(super) fn message(slot: usize, message: &[u8]) -> Self {
+        Self { slot, bytes: message.len() as u64, ..Self::default() }
+    }
+
     /// An ICMP error that came to the address `at`. How long it was is not told: it counts as the shortest there is.
     pub(super) fn icmp(at: SocketAddr) -> Self {
         // IP and ICMP, and of the packet that it is about, IP and UDP.
@@ -188,7 +194,7 @@ impl Batch {
         first..self.used
     }
 
-    /// Takes a datagram that another shard received; there must be room. Returns its slot.
+    /// Takes a datagram that another shard received, or a message of a connection; there must be room. Returns its slot.
     pub(super) fn take_over(&mut self, datagram: &[u8]) -> usize {
         let slot = self.used;
         self.buffers.fill(slot, datagram);

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use relay_common::reason::Reason;
 use relay_common::tables::Count;
 
+use super::streams::Framing;
 use crate::datapath::NotInstalled;
 use crate::stun::Method;
-use crate::turn::TcpEvent;
+use crate::turn::{TcpEvent, Transport};
 
 /// What the sockets of a server have done since it started.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,6 +40,63 @@ pub struct Stats {
     pub listener_drops: u64,
     /// Datagrams that the kernel dropped because the receive buffer of a relayed transport address was full.
     pub relay_drops: u64,
+    /// Connections of clients by kind, in the order of [`ConnectionKind::ALL`].
+    pub connections: [Connected; ConnectionKind::ALL.len()],
+    /// Connections that were closed as they came: a shard had as many as it takes, or they had broken off.
+    pub connections_refused: u64,
+}
+
+/// Connections of one kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Connected {
+    /// Made since the start.
+    pub opened: u64,
+    /// Of those, ended.
+    pub closed: u64,
+}
+
+impl Connected {
+    /// There now.
+    pub fn open(&self) -> u64 {
+        self.opened.saturating_sub(self.closed)
+    }
+}
+
+/// What a client's connection is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionKind {
+    /// TURN over TCP.
+    Tcp,
+    /// TURN over TLS.
+    Tls,
+    /// TURN in a WebSocket over TCP.
+    Ws,
+    /// TURN in a WebSocket over TLS.
+    Wss,
+}
+
+impl ConnectionKind {
+    /// All kinds, in the order of their counts.
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+
+    pub(super) fn of(transport: Transport, framing: Framing) -> Self {
+        match (framing, transport.is_encrypted()) {
+            (Framing::Turn, false) => Self::Tcp,
+            (Framing::Turn, true) => Self::Tls,
+            (Framing::WebSocket, false) => Self::Ws,
+            (Framing::WebSocket, true) => Self::Wss,
+        }
+    }
+
+    /// The name in metrics and on the status screen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
 }
 
 /// One thing for each [`Reason`], indexed by it. A plain array has no default beyond 32 elements.
@@ -69,6 +127,11 @@ impl Stats {
     /// Datagrams of one fate.
     pub fn reason(&self, reason: Reason) -> Count {
         self.reasons[reason as usize]
+    }
+
+    /// Connections of one kind.
+    pub fn connections(&self, kind: ConnectionKind) -> Connected {
+        self.connections[kind as usize]
     }
 
     /// Allocations alive now.
@@ -177,6 +240,15 @@ pub(super) struct Counters {
     pub(super) tcp_to_client: Counter,
     pub(super) listener_drops: Counter,
     pub(super) relay_drops: Counter,
+    connections: [ConnectionCounters; ConnectionKind::ALL.len()],
+    pub(super) connections_refused: Counter,
+}
+
+/// Of the connections of one kind. One that moved may have been opened in another shard.
+#[derive(Default, Debug)]
+pub(super) struct ConnectionCounters {
+    pub(super) opened: Counter,
+    pub(super) closed: Counter,
 }
 
 impl Counters {
@@ -191,6 +263,11 @@ impl Counters {
         let method = METHODS.iter().position(|(m, _)| *m == method).unwrap_or(METHODS.len() - 1);
         let code = CODES.iter().position(|c| *c == code).unwrap_or(CODES.len() - 1);
         self.responses[method][code].add(1);
+    }
+
+    /// The counters of one kind of connection.
+    pub(super) fn connections(&self, kind: ConnectionKind) -> &ConnectionCounters {
+        &self.connections[kind as usize]
     }
 
     /// A binding stays on the slow path.
@@ -237,6 +314,11 @@ impl Counters {
         sums.tcp.to_client += self.tcp_to_client.get();
         sums.listener_drops += self.listener_drops.get();
         sums.relay_drops += self.relay_drops.get();
+        for (sum, counters) in sums.connections.iter_mut().zip(&self.connections) {
+            sum.opened += counters.opened.get();
+            sum.closed += counters.closed.get();
+        }
+        sums.connections_refused += self.connections_refused.get();
     }
 }
 

@@ -13,6 +13,7 @@ use super::log::Ended;
 use super::mailbox::{HandOn, Steering};
 use super::raw;
 use super::shard::{Shard, readable};
+use super::tcp_relay::Joining;
 use super::token::{RelayToken, Token};
 use crate::datapath::NotInstalled;
 use crate::time::Timestamp;
@@ -27,15 +28,8 @@ impl Shard {
                 self.effect(now, output, &outputs.bytes, arrival);
             }
             self.outputs = outputs;
-            let input = match (self.opened.pop_front(), self.connections_gone.pop_front()) {
-                (Some((allocation, outcome)), gone) => {
-                    self.connections_gone.extend(gone);
-                    Input::RelayOpened { allocation, outcome }
-                }
-                (None, Some(connection)) => Input::ConnectionGone { connection },
-                (None, None) => return,
-            };
-            self.core.handle(now, input, &mut self.outputs);
+            let Some((allocation, outcome)) = self.opened.pop_front() else { return };
+            self.core.handle(now, Input::RelayOpened { allocation, outcome }, &mut self.outputs);
         }
     }
 
@@ -43,10 +37,14 @@ impl Shard {
     pub(super) fn flush(&mut self) {
         self.send_queued();
         self.batch.reuse_buffers();
+        self.flush_connections();
     }
 
     fn effect(&mut self, now: Timestamp, output: Output, bytes: &[u8], arrival: Arrival) {
         match output {
+            Output::ToClient { five_tuple, head, body } if five_tuple.transport.is_stream() => {
+                self.queue_for_connection(now, &five_tuple, (&bytes[head], body), arrival);
+            }
             Output::ToClient { five_tuple, head, body } => {
                 let index = self.listeners.iter().position(|l| l.address == five_tuple.listener);
                 let socket = index.map(|index| Token::Listener(index as u16));
@@ -69,6 +67,9 @@ impl Shard {
                     Some(token) => self.push_raw(token, relayed, route, payload, arrival),
                     None => self.batch.push(route, &[], payload, arrival),
                 }
+            }
+            Output::Forward { shard, five_tuple } if five_tuple.transport.is_stream() => {
+                self.connections.moving_to = Some(shard);
             }
             Output::Forward { shard, five_tuple } => {
                 let datagram = self.batch.datagram(arrival);
@@ -100,8 +101,9 @@ impl Shard {
             }
             Output::AcceptPeer { connection } => self.tcp_relays.accept(connection),
             Output::RefusePeer => self.tcp_relays.refuse(),
-            Output::Join { five_tuple, connection, pace, idle } => {
-                self.join(&five_tuple, connection, pace, idle);
+            // Carried out once the message in hand is done with.
+            Output::Join { five_tuple: _, connection, pace, idle } => {
+                self.connections.joining = Some(Joining { connection, pace, idle });
             }
             Output::CloseConnection { connection } => self.tcp_relays.end(connection),
             Output::Bind(binding) => self.bind(now, &binding),
@@ -168,7 +170,7 @@ impl Shard {
             Token::Listener(index) => Some((&listeners[usize::from(index)].socket, None)),
             Token::Relay(relay) => relays.own(relay).map(|own| (&own.socket, Some(&own.ttl))),
             Token::Raw(address) => relays.shared().map(|shared| (shared.sender(usize::from(address)), None)),
-            Token::Mail | Token::Shared(_) | Token::Icmp(_) => None,
+            Token::Mail | Token::Shared(_) | Token::Icmp(_) | Token::Stream(_) => None,
         };
         self.batch.send(socket, &self.counters);
     }

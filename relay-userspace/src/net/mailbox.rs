@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::control::IpFields;
-use super::streams::ClientStream;
+use super::streams::{ClientStream, Connection};
 use super::tcp_relay::Happening;
 use super::walk::Walk;
 use crate::turn::{CoreConfig, FiveTuple};
@@ -27,6 +27,8 @@ pub(super) enum Letter {
     Stream(Box<ClientStream>),
     /// Something happened to a connection of a TCP allocation.
     TcpRelay(Happening),
+    /// A client's connection comes to where its allocation is.
+    Connection(Box<Connection>),
     /// The server stops.
     Stop,
 }

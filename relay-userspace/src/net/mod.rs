@@ -34,7 +34,7 @@ mod token;
 mod ttl;
 mod walk;
 
-pub use counters::{ByReason, Responses, Stats, TcpStats};
+pub use counters::{ByReason, Connected, ConnectionKind, Responses, Stats, TcpStats};
 pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;
 pub use streams::{ClientStream, Framing, Streams};

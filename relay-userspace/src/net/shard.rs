@@ -21,14 +21,14 @@ use super::log::Log;
 use super::mailbox::{HandOn, HandedOn, Letter, Mailbox, Steering};
 use super::relays::Relays;
 use super::shared::Shared;
+use super::streams::Connections;
 use super::tcp_relay::TcpRelays;
 use super::token::{Family, RelayToken, Token};
 use super::walk::Walks;
 use crate::datapath::FastPath;
 use crate::time::Timestamp;
 use crate::turn::{
-    AllocationId, ClientAddr, ConnectionId, Core, FiveTuple, Input, Outputs, PeerAddr, RelayAddr,
-    RelayRefused, Transport,
+    AllocationId, ClientAddr, Core, FiveTuple, Input, Outputs, PeerAddr, RelayAddr, RelayRefused, Transport,
 };
 
 /// Most datagrams taken from one relayed transport address before others have their turn.
@@ -41,8 +41,6 @@ pub(super) struct Shard {
     pub(super) outputs: Outputs,
     /// Answers to OpenRelay that the core has not been given yet.
     pub(super) opened: VecDeque<(AllocationId, Result<(), RelayRefused>)>,
-    /// Connections of TCP allocations that ended while the core's outputs were carried out.
-    pub(super) connections_gone: VecDeque<ConnectionId>,
     pub(super) batch: Batch,
     pub(super) listeners: Vec<Listener>,
     pub(super) relays: Relays,
@@ -57,6 +55,7 @@ pub(super) struct Shard {
     pub(super) mailboxes: Arc<[Mailbox]>,
     handed_on: HandedOn,
     pub(super) walks: Walks,
+    pub(super) connections: Connections,
     wall_clock_told: Option<Timestamp>,
 }
 
@@ -89,7 +88,6 @@ impl Shard {
             core: parts.core,
             outputs: Outputs::default(),
             opened: VecDeque::new(),
-            connections_gone: VecDeque::new(),
             batch: Batch::new(),
             listeners: parts.listeners,
             relays: Relays::new(parts.shared),
@@ -102,6 +100,7 @@ impl Shard {
             mailboxes: parts.mailboxes,
             handed_on: HandedOn::default(),
             walks: Walks::default(),
+            connections: Connections::default(),
             wall_clock_told: None,
         })
     }
@@ -127,7 +126,8 @@ impl Shard {
                                     drop(taken);
                                 }
                                 Letter::Walk(walk) => self.walks.add(walk),
-                                Letter::Stream(stream) => drop(stream),
+                                Letter::Stream(stream) => self.admit(now, *stream),
+                                Letter::Connection(connection) => self.take_over(now, connection),
                                 Letter::TcpRelay(happening) => self.hear_of_connection(now, happening),
                                 Letter::Stop => return Ok(()),
                             }
@@ -147,6 +147,7 @@ impl Shard {
                     }
                     Token::Shared(family) => self.serve_all_peers(now, family),
                     Token::Icmp(family) => self.take_icmp(family),
+                    Token::Stream(stream) => self.serve_connection(now, stream, event.events()),
                     // Nobody waits for what it sends.
                     Token::Raw(_) => {}
                 }
@@ -154,17 +155,19 @@ impl Shard {
             self.flush();
             self.wake_core(now);
             self.tell_errors(now);
+            self.check_connections(now);
             self.walk_on(now);
         }
     }
 
-    /// Until the core's next wake-up, rounded up: a millisecond late is harmless, a millisecond early is a busy loop.
+    /// Until the next wake-up of the core, or check of a connection, rounded up: a millisecond late is harmless, a millisecond early is a busy loop.
     /// The fast path checks deadlines by itself, and so does the core with every input.
     fn timeout(&self, now: Timestamp) -> EpollTimeout {
         if !self.walks.is_empty() {
             return EpollTimeout::ZERO;
         }
-        let Some(wakeup) = self.core.next_wakeup() else { return EpollTimeout::NONE };
+        let wakeups = [self.core.next_wakeup(), self.connections.next_check()];
+        let Some(wakeup) = wakeups.into_iter().flatten().min() else { return EpollTimeout::NONE };
         let wait = wakeup.since(now) + Duration::from_nanos(999_999);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }

@@ -15,6 +15,8 @@ pub(super) enum Token {
     Raw(u16),
     /// A relayed transport address with a socket of its own.
     Relay(RelayToken),
+    /// A client's connection.
+    Stream(StreamToken),
 }
 
 /// The place of an address family: 0 is IPv4, 1 is IPv6.
@@ -31,11 +33,20 @@ pub(super) struct RelayToken {
     pub(super) generation: u32,
 }
 
+/// The place of a connection in its shard. It may be given to another while an event of the old one is still on its way: the
+/// generation tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct StreamToken {
+    pub(super) index: u16,
+    pub(super) generation: u32,
+}
+
 const MAIL: u16 = u16::MAX;
 const LISTENER: u16 = u16::MAX - 1;
 const SHARED: u16 = u16::MAX - 2;
 const ICMP: u16 = u16::MAX - 3;
 const RAW: u16 = u16::MAX - 4;
+const STREAM: u16 = u16::MAX - 5;
 
 impl Token {
     pub(super) fn to_bits(self) -> u64 {
@@ -45,6 +56,7 @@ impl Token {
             Token::Shared(family) => (SHARED, family, 0),
             Token::Icmp(family) => (ICMP, family, 0),
             Token::Raw(address) => (RAW, address, 0),
+            Token::Stream(stream) => (STREAM, stream.index, stream.generation),
             Token::Relay(relay) => (relay.address, relay.port, relay.generation),
         };
         u64::from(kind) << 48 | u64::from(number) << 32 | u64::from(generation)
@@ -57,6 +69,7 @@ impl Token {
             (SHARED, family) => Token::Shared(family),
             (ICMP, family) => Token::Icmp(family),
             (RAW, address) => Token::Raw(address),
+            (STREAM, index) => Token::Stream(StreamToken { index, generation: bits as u32 }),
             (address, port) => Token::Relay(RelayToken { address, port, generation: bits as u32 }),
         }
     }
@@ -69,7 +82,8 @@ mod tests {
     #[test]
     fn tokens_survive_epoll() {
         let relay = RelayToken { address: 3, port: 65_535, generation: u32::MAX };
-        let shared = [Token::Shared(0), Token::Icmp(1), Token::Raw(7)];
+        let stream = StreamToken { index: u16::MAX, generation: u32::MAX };
+        let shared = [Token::Shared(0), Token::Icmp(1), Token::Raw(7), Token::Stream(stream)];
         let others = [Token::Mail, Token::Listener(0), Token::Listener(65_535), Token::Relay(relay)];
         for token in shared.into_iter().chain(others) {
             assert_eq!(Token::from_bits(token.to_bits()), token);

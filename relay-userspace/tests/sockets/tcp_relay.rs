@@ -293,30 +293,27 @@ fn what_is_carried_keeps_to_the_limits() {
 
 /// coturn's client in its RFC 6062 mode, which connects its clients to each other's relayed addresses. With `-P` it is active
 /// peers that connect, and ConnectionAttempt that tells of them; half of the messages is all that it receives then, also from
-/// coturn's own server.
+/// coturn's own server. Not over TLS: it tries TLS 1.0 and 1.1 at random.
 #[test]
 fn turnutils_uclient_relays_over_tcp() {
     let server = start(2);
-    let (tcp, tls) = (Door::tcp(&server), Door::tls(&server));
-    for (door, flags, received) in
-        [(&tcp, &["-T"][..], 40), (&tls, &["-T", "-S"], 40), (&tcp, &["-P"], 20), (&tls, &["-P", "-S"], 20)]
-    {
+    let door = Door::tcp(&server);
+    for (flags, received) in [("-T", 40), ("-P", 20)] {
         let Output { status, stdout, stderr } = uclient(door.address, flags);
         let said = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
-        assert!(status.success(), "{flags:?}: {said}");
+        assert!(status.success(), "{flags}: {said}");
         let totals = format!("tot_send_msgs=40, tot_recv_msgs={received}");
         let last = said.lines().rev().find(|line| line.contains("tot_send_msgs="));
-        assert!(last.is_some_and(|line| line.contains(&totals)), "{flags:?}: {said}");
+        assert!(last.is_some_and(|line| line.contains(&totals)), "{flags}: {said}");
     }
     let tcp = server.stats().tcp;
-    assert!(tcp.bound >= 6 && tcp.connected > 0 && tcp.accepted > 0, "{tcp:?}");
+    assert!(tcp.bound >= 3 && tcp.connected > 0 && tcp.accepted > 0, "{tcp:?}");
 }
 
-fn uclient(server: SocketAddr, flags: &[&str]) -> Output {
+fn uclient(server: SocketAddr, flag: &str) -> Output {
     let ip: IpAddr = server.ip();
     let mut command = Command::new("turnutils_uclient");
-    command.args(flags).args(["-u", USER, "-w", PASSWORD, "-m", "2", "-n", "20", "-l", "170", "-z", "5"]);
+    command.args([flag, "-u", USER, "-w", PASSWORD, "-m", "2", "-n", "20", "-l", "170", "-z", "5"]);
     command.args(["-L", "127.0.0.1", "-p", &server.port().to_string(), &ip.to_string()]);
     command.output().expect("turnutils_uclient, of Debian's package coturn")
 }
-

@@ -11,9 +11,6 @@ mod peers;
 mod runtime;
 mod tls;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -31,7 +28,15 @@ pub(super) use carry::Client;
 pub(super) use runtime::Carriers;
 
 use super::mailbox::{Letter, Mailbox};
-use crate::turn::{ConnectionId, PeerAddr, RelayAddr};
+use crate::turn::{ConnectionId, Pace, PeerAddr, RelayAddr};
+
+/// What a client's connection is to be joined to.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) connection: ConnectionId,
+    pub(super) pace: Pace,
+    pub(super) idle: Duration,
+}
 
 /// What the tasks of a shard have to say to it.
 #[derive(Debug)]

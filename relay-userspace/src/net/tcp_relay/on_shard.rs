@@ -2,14 +2,13 @@
 //! tasks to the core.
 
 use std::io;
-use std::time::Duration;
 
 use super::super::batch::Arrival;
 use super::super::shard::Shard;
-use super::super::streams::ClientStream;
-use super::{Client, Happening};
+use super::super::token::StreamToken;
+use super::{Client, Happening, Joining};
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, FiveTuple, Input, Pace, RelayAddr, RelayRefused};
+use crate::turn::{Input, RelayAddr, RelayRefused};
 
 impl Shard {
     /// A task has something to say.
@@ -59,25 +58,20 @@ impl Shard {
         })
     }
 
-    /// Joins a client's connection to a peer's. One that is gone ends the peer's.
-    pub(in super::super) fn join(
-        &mut self,
-        five_tuple: &FiveTuple,
-        connection: ConnectionId,
-        pace: Pace,
-        idle: Duration,
-    ) {
-        let Some((stream, unsent)) = self.give_up_client(five_tuple) else {
-            self.tcp_relays.end(connection);
-            return self.connections_gone.push_back(connection);
-        };
-        if !self.tcp_relays.join(connection, Client { stream, unsent, pace, idle }) {
-            self.connections_gone.push_back(connection);
+    /// Takes a client's connection out of the shard and joins it to the peer's that was said. `early` is what the client sent
+    /// behind its request.
+    pub(in super::super) fn join(&mut self, now: Timestamp, token: StreamToken, early: Vec<u8>) {
+        let Some(Joining { connection, pace, idle }) = self.connections.joining.take() else { return };
+        let joined = self.connections.remove(token).is_some_and(|client| {
+            self.counters.connections(client.kind()).closed.add(1);
+            // Otherwise it would be reported here for ever.
+            self.epoll.delete(client.socket()).is_ok() && {
+                let (stream, unsent) = client.give_up(early, &self.counters);
+                self.tcp_relays.join(connection, Client { stream, unsent, pace, idle })
+            }
+        });
+        if !joined {
+            self.hear_of_connection(now, Happening::Gone(connection));
         }
-    }
-
-    /// A client's connection, which carries no messages of TURN any more, and what is still to be sent to it.
-    fn give_up_client(&mut self, _five_tuple: &FiveTuple) -> Option<(ClientStream, Vec<u8>)> {
-        None
     }
 }

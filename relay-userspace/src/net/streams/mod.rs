@@ -1,8 +1,27 @@
-//! Connections of clients that speak TURN over a stream, on their way to a shard.
+//! Clients that speak TURN over a stream: TCP, TLS, or a WebSocket over either.
+//!
+//! A connection is made and told apart from others elsewhere, and handed to a shard once it is known to carry TURN. From then
+//! on it belongs to that shard, with its TLS, its framing and what waits to be sent: [`connection`]. The shard reads it when
+//! epoll says so ([`serve`]), writes what a batch of peers' datagrams came to in one call ([`send`]), and sees to it that none
+//! stays for longer than it is of use ([`end`]).
+
+mod connection;
+mod end;
+mod framing;
+mod outgoing;
+mod send;
+mod serve;
+mod table;
+mod websocket;
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) use connection::Connection;
+pub(super) use table::Connections;
 
 use super::mailbox::{Letter, Mailbox};
 use crate::turn::{ClientAddr, FiveTuple, Transport};
@@ -54,16 +73,35 @@ impl fmt::Debug for ClientStream {
 #[derive(Clone, Debug)]
 pub struct Streams {
     mailboxes: Arc<[Mailbox]>,
+    /// Nobody outside can tell which shard a client comes to.
+    hash: RandomState,
 }
 
 impl Streams {
     pub(super) fn new(mailboxes: Arc<[Mailbox]>) -> Self {
-        Self { mailboxes }
+        Self { mailboxes, hash: RandomState::new() }
     }
 
-    /// Hands a connection to a shard, which serves it until it ends.
+    /// Hands a connection to a shard, which serves it until it ends. It may have more to read than `early`, its TLS
+    /// something to send.
     pub fn admit(&self, stream: ClientStream) {
-        let port = usize::from(stream.client.port());
-        self.mailboxes[port % self.mailboxes.len()].post(Letter::Stream(Box::new(stream)));
+        // Not by the port: many systems give clients even ones only.
+        let shard = self.hash.hash_one(stream.client) % self.mailboxes.len() as u64;
+        self.mailboxes[shard as usize].post(Letter::Stream(Box::new(stream)));
     }
 }
+
+/// How long somebody is waited for. Tests wait for a fiftieth of it.
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_millis(if cfg!(test) { seconds * 20 } else { seconds * 1000 })
+}
+
+/// A message to a client, in two parts.
+#[derive(Clone, Copy, Debug)]
+struct Whole<'a> {
+    head: &'a [u8],
+    body: &'a [u8],
+}
+
+#[cfg(test)]
+mod patience_tests;

@@ -1,0 +1,87 @@
+//! What a WebSocket does beside carrying messages (RFC 6455).
+
+use std::io::Write;
+use std::time::Instant;
+
+use relay_common::reason::Reason;
+use turnpike::net::{ConnectionKind, Server};
+use turnpike::stun::Message;
+
+use super::client::{Client, PATIENCE, channel_data, frame};
+use super::relaying::peer;
+use super::server::{start, wait_for};
+
+const CHANNEL: u16 = 0x4001;
+const BOTH: [ConnectionKind; 2] = [ConnectionKind::Ws, ConnectionKind::Wss];
+
+/// The code that the server closes a connection with; it ends once the client has said goodbye.
+fn closed_with(server: &Server, client: &mut Client, kind: ConnectionKind) -> u16 {
+    let closed = server.stats().connections(kind).closed;
+    let (first, payload) = client.receive_frame().expect("a close frame");
+    assert_eq!(first, 0x88);
+    let start = Instant::now();
+    let _ = client.wire.write_all(&frame(0x88, &payload));
+    assert_eq!(client.receive_frame(), None);
+    client.wire.socket().shutdown(std::net::Shutdown::Both).unwrap();
+    wait_for(server, "the end", |s| s.connections(kind).closed > closed);
+    assert!(start.elapsed() < PATIENCE / 2, "nobody was waited for");
+    u16::from_be_bytes(payload.try_into().unwrap())
+}
+
+#[test]
+fn several_messages_in_one_frame_and_one_in_several_are_tolerated() {
+    let server = start(1);
+    for kind in BOTH {
+        let peer = peer();
+        let mut client = Client::new(&server, kind);
+        client.allocate();
+        client.bind_channel(CHANNEL, peer.local_addr().unwrap());
+        let padded = [channel_data(CHANNEL, b"12345"), vec![0; 3]].concat();
+        let last = channel_data(CHANNEL, b"6");
+        client.wire.write_all(&frame(0x82, &[&padded[..], &padded, &last].concat())).unwrap();
+        client.wire.write_all(&frame(0x02, &padded[..3])).unwrap();
+        client.wire.write_all(&frame(0x89, b"are you there?")).unwrap();
+        client.wire.write_all(&frame(0x00, &padded[3..7])).unwrap();
+        client.wire.write_all(&frame(0x80, &padded[7..])).unwrap();
+        client.wire.write_all(&frame(0x82, b"")).unwrap();
+        client.wire.write_all(&frame(0x8a, b"an unasked pong")).unwrap();
+        let mut buffer = [0; 64];
+        for expected in [&b"12345"[..], b"12345", b"6", b"12345"] {
+            let length = peer.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], expected, "{kind:?}");
+        }
+        assert_eq!(client.receive_frame(), Some((0x8a, b"are you there?".to_vec())));
+        let request = client.binding_request();
+        client.send(&request);
+        assert!(Message::parse(&client.receive().unwrap()).is_ok());
+    }
+}
+
+#[test]
+fn what_is_not_served_is_refused_with_its_code_and_the_allocation_ends() {
+    let server = start(1);
+    let cases: [(&str, Vec<u8>, u16); 7] = [
+        ("text", frame(0x81, b"hello"), 1003),
+        ("not masked", vec![0x82, 4, 1, 2, 3, 4], 1002),
+        ("compressed", frame(0xc2, b"1234"), 1002),
+        ("too long", frame(0x82, &vec![0; (1 << 16) + 4]), 1009),
+        ("no TURN", frame(0x82, &[0xff; 16]), 1007),
+        ("half a message", frame(0x82, &[0x40, 1, 0, 9, 1]), 1007),
+        ("goodbye", frame(0x88, &1001_u16.to_be_bytes()), 1000),
+    ];
+    for kind in BOTH {
+        for (what, bytes, code) in &cases {
+            let mut client = Client::new(&server, kind);
+            client.allocate();
+            let before = server.stats().reason(Reason::Malformed).packets;
+            client.wire.write_all(bytes).unwrap();
+            assert_eq!(closed_with(&server, &mut client, kind), *code, "{what}");
+            let stats = wait_for(&server, "the end", |s| s.allocations() == 0);
+            let malformed = stats.reason(Reason::Malformed).packets - before;
+            assert_eq!(malformed, u64::from(*code != 1000), "{what}");
+        }
+    }
+    let mut stranger = Client::new(&server, ConnectionKind::Ws);
+    stranger.wire.write_all(&frame(0x82, &[0; 5000])[..100]).unwrap();
+    assert_eq!(closed_with(&server, &mut stranger, ConnectionKind::Ws), 1009);
+}
