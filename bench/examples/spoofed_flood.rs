@@ -102,6 +102,7 @@ impl Server {
             allocation_peers: MOST_PEERS,
             strangers: StrangerRate::default().rate(),
             peer_overrides: Default::default(),
+            tcp_relay: None,
             software: None,
             discovery: None,
             alternate: None,

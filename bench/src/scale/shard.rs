@@ -51,6 +51,7 @@ impl Shard {
             allocation_peers: MOST_PEERS,
             strangers: StrangerRate::default().rate(),
             peer_overrides: Default::default(),
+            tcp_relay: None,
             software: None,
             discovery: None,
             alternate: None,

@@ -192,6 +192,25 @@ impl Collector for Snapshot {
             ([("method", r.method.clone()), ("code", code)], r.count)
         });
         counter(e, "responses", "Responses by method and error code", responses)?;
+        if let Some(tcp) = &self.0.tcp_relay {
+            one(
+                e,
+                "tcp_connections",
+                "Connections of TCP allocations that carry data",
+                ConstGauge::new(tcp.active),
+            )?;
+            let outcomes = [
+                ([("outcome", "connected")], tcp.connected),
+                ([("outcome", "connect_failed")], tcp.connect_failed),
+                ([("outcome", "accepted")], tcp.accepted),
+                ([("outcome", "refused")], tcp.refused),
+                ([("outcome", "not_bound")], tcp.not_bound),
+            ];
+            counter(e, "tcp_connection_outcomes", "Connections of TCP allocations with peers", outcomes)?;
+            let ways =
+                [([("direction", "to_peer")], tcp.to_peer), ([("direction", "to_client")], tcp.to_client)];
+            counter(e, "tcp_relayed_bytes", "Bytes carried by connections of TCP allocations", ways)?;
+        }
         let drops = [([("socket", "listener")], drops.listener), ([("socket", "relay")], drops.relay)];
         counter(e, "receive_buffer_drops", "Datagrams lost because a receive buffer was full", drops)?;
         self.0.front.as_ref().map_or(Ok(()), |status| front(e, status))

@@ -19,6 +19,6 @@ pub use server::{Admin, Source};
 pub use sessions::{Carried, EndedSessions, MOST_SESSIONS, Session, Sessions};
 pub(crate) use status::RELAYED;
 pub use status::{
-    Allocations, Bindings, Connections, Drained, Drops, Reload, Reloaded, Responses, State, Status, Traffic,
-    Verdict, Where,
+    Allocations, Bindings, Connections, Drained, Drops, Reload, Reloaded, Responses, State, Status, TcpRelay,
+    Traffic, Verdict, Where,
 };

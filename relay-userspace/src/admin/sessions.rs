@@ -49,6 +49,9 @@ pub struct Session {
     pub permissions: usize,
     /// Bound channels.
     pub channels: usize,
+    /// Connections with peers, of a TCP allocation.
+    #[serde(default)]
+    pub connections: usize,
     /// From the client to its peers.
     pub to_peer: Carried,
     /// From the peers to the client.

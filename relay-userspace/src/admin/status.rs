@@ -66,6 +66,9 @@ pub struct Status {
     /// Connections and certificates, where there are listeners of streams.
     #[serde(default)]
     pub front: Option<FrontStatus>,
+    /// Connections of TCP allocations; nothing where there cannot be any.
+    #[serde(default)]
+    pub tcp_relay: Option<TcpRelay>,
 }
 
 /// Where a server is in its life.
@@ -250,6 +253,27 @@ pub struct Drops {
     pub listener: u64,
     /// Of relayed transport addresses.
     pub relay: u64,
+}
+
+/// Connections of TCP allocations (RFC 6062) with peers, since the start but for the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TcpRelay {
+    /// Carrying data now.
+    pub active: u64,
+    /// Made because a client asked.
+    pub connected: u64,
+    /// Asked for in vain.
+    pub connect_failed: u64,
+    /// Made by peers that have a permission.
+    pub accepted: u64,
+    /// Made by peers that have none, or beyond a limit, and closed.
+    pub refused: u64,
+    /// Closed because their client did not bind them within 30 seconds.
+    pub not_bound: u64,
+    /// Bytes from clients to peers.
+    pub to_peer: u64,
+    /// Bytes from peers to clients.
+    pub to_client: u64,
 }
 
 /// The reasons of what was relayed, which are its directions.

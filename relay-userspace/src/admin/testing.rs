@@ -95,6 +95,7 @@ pub(crate) fn busy_status() -> Status {
                 },
             ],
         }),
+        tcp_relay: None,
     }
 }
 
@@ -163,6 +164,7 @@ pub(super) fn busy_session() -> Session {
         expires_in_seconds: 599,
         permissions: 2,
         channels: 1,
+        connections: 0,
         to_peer: Carried { packets: 10, bytes: 1000, xdp_packets: 9, xdp_bytes: 900, dropped: 1 },
         to_client: Carried::default(),
     }

@@ -6,7 +6,7 @@ use crate::auth::SecretHash;
 use crate::config::{
     Admin, AdminListen, Alternate, AlternateServer, Auth, Bandwidth, Datapath, Discovery, Domain, Http, Ice,
     Layer, Limits, Listen, Peers, PortRange, ProxyProtocol, PublicHost, Realm, Relay, Secret, Span,
-    StrangerRate, Streams, TestPage, Tls, User,
+    StrangerRate, Streams, TcpRelayLayer, TestPage, Tls, User,
 };
 use crate::datapath::Request;
 use crate::net::RelaySockets;
@@ -26,8 +26,9 @@ pub(super) struct SettingsFlags {
     /// domain, when; [limits] user-quota, total-quota, allocation-bandwidth, allocation-packets, allocation-peers,
     /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [tls] cert, key; [[tls.certificate]] cert,
     /// key; [[tls.passthrough]] names, to; [http] upstream, websocket-origins; [proxy-protocol] from; [streams] connections,
-    /// connections-per-address, handshakes, handshake-time, idle-time, none of which has a flag but the first two; [admin]
-    /// listen; [ice] host, urls, address-rate; [[ice.tenants]] name, key, key-file, key-sha256, realm, origins, urls, lifetime,
+    /// connections-per-address, handshakes, handshake-time, idle-time, none of which has a flag but the first two;
+    /// [tcp-relay] enabled, max-connections-per-allocation, max-connections, idle-timeout, which have no flags; [admin] listen;
+    /// [ice] host, urls, address-rate; [[ice.tenants]] name, key, key-file, key-sha256, realm, origins, urls, lifetime,
     /// max-lifetime, rate, which have no flags; [test-page] enabled, key, key-file, key-sha256, realm, lifetime. An unknown key
     /// is an error. A flag overrides its key, a repeatable flag its whole list.
     #[arg(short, long, value_name = "FILE")]
@@ -295,6 +296,7 @@ impl SettingsFlags {
             http: Http::default(),
             proxy_protocol: ProxyProtocol::default(),
             streams: Streams::default(),
+            tcp_relay: TcpRelayLayer::default(),
             admin: Admin { listen: self.admin },
             ice: Ice { host: self.ice_host, ..Ice::default() },
             test_page: TestPage { enabled: self.test_page.then_some(true), ..TestPage::default() },

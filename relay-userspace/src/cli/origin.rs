@@ -100,6 +100,7 @@ pub(super) fn core_config(settings: &Settings, host: &Host, draining: bool) -> R
         allocation_peers: settings.rates.allocation_peers as usize,
         strangers: settings.rates.strangers.rate(),
         peer_overrides: settings.peer_overrides(),
+        tcp_relay: settings.tcp_relay,
         // Off by default: answers are short, and nobody learns the version.
         software: settings.software.then(|| concat!("Turnpike ", env!("CARGO_PKG_VERSION")).to_owned()),
         draining,

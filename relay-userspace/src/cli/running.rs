@@ -16,7 +16,7 @@ use super::run::controls;
 use super::sessions;
 use crate::admin::{
     Allocations, Bindings, Connections, Drained, Drops, EndedSessions, Reload, Reloaded, Responses, Sessions,
-    Source, State, Status, Traffic, Where,
+    Source, State, Status, TcpRelay, Traffic, Where,
 };
 use crate::auth::printable;
 use crate::config::{Change, Changes, Host, Settings};
@@ -214,6 +214,7 @@ impl Source for Running {
             responses: Vec::new(),
             drops: Drops::default(),
             front: None,
+            tcp_relay: settings.tcp_relay.map(|_| TcpRelay::default()),
         };
         if let Phase::Ready(parts) = &*phase {
             count(&mut status, parts);
@@ -296,6 +297,19 @@ fn count(status: &mut Status, parts: &Parts) {
     let responses = stats.responses.iter();
     status.responses =
         responses.map(|r| Responses { method: r.method.into(), code: r.code, count: r.count }).collect();
+    if let Some(tcp_relay) = &mut status.tcp_relay {
+        let tcp = stats.tcp;
+        *tcp_relay = TcpRelay {
+            active: tcp.active(),
+            connected: tcp.connected,
+            connect_failed: tcp.connect_failed,
+            accepted: tcp.accepted,
+            refused: tcp.refused,
+            not_bound: tcp.not_bound,
+            to_peer: tcp.to_peer,
+            to_client: tcp.to_client,
+        };
+    }
     status.drops = Drops { listener: stats.listener_drops, relay: stats.relay_drops };
 }
 

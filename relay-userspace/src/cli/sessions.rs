@@ -177,6 +177,7 @@ fn session(FoundSession { id, session, fast }: FoundSession) -> Session {
         expires_in_seconds: session.expires_in.as_secs(),
         permissions: session.permissions,
         channels: session.channels,
+        connections: session.connections,
         to_peer: carried(slow_to_peer, to_peer),
         to_client: carried(slow_to_client, to_client),
     }

@@ -104,6 +104,23 @@ fn render(status: &Status) -> Screen {
         }
     }
     screen.rows("relayed", relayed(status));
+    if let Some(tcp) = &status.tcp_relay {
+        let carried = [(tcp.to_peer, "to peers"), (tcp.to_client, "to clients")];
+        let [to_peers, to_clients] = carried.map(|(count, what)| format!("{} {what}", bytes(count)));
+        screen.row(
+            "tcp",
+            format_args!("{} connections with peers; {to_peers}, {to_clients}", thousands(tcp.active)),
+        );
+        for (count, what) in [
+            (tcp.connect_failed, "peers could not be connected to"),
+            (tcp.refused, "connections of peers refused: no permission, or beyond a limit"),
+            (tcp.not_bound, "connections closed: their client did not bind them within 30 seconds"),
+        ] {
+            if count > 0 {
+                screen.row("", format_args!("{} {what}", thousands(count)));
+            }
+        }
+    }
     for (count, what) in [(status.drops.listener, "from clients"), (status.drops.relay, "from peers")] {
         if count > 0 {
             screen.row(

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resolve::Settings;
 use super::streams::StreamSettings;
+use super::tcp_relay::shown;
 use super::values::{Span, User};
 use crate::auth::printable;
 use crate::turn::Alternate;
@@ -63,6 +64,7 @@ impl Settings {
             max_lifetime,
             discovery,
             alternate,
+            tcp_relay,
             lifetimes,
             mobility,
             software,
@@ -83,6 +85,8 @@ impl Settings {
         waiting.value("datapath.max-bindings", &self.max_bindings, &max_bindings);
         // It is made of the listeners.
         waiting.value("discovery.enabled", &self.discovery.is_some(), &discovery.is_some());
+        // Its threads are started with the server.
+        waiting.value("tcp-relay", &shown(self.tcp_relay), &shown(tcp_relay));
         waiting.value("admin.listen", &self.admin, &admin);
 
         let mut applied = Found::default();

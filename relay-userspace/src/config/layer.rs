@@ -12,6 +12,7 @@ use super::overrides::Override;
 use super::rates::{Bandwidth, StrangerRate};
 use super::realms::RealmLayer;
 use super::streams::{Http, ProxyProtocol, Streams};
+use super::tcp_relay::TcpRelayLayer;
 use super::tls::Tls;
 use super::values::{AdminListen, PortRange, Realm, Secret, Span, User};
 use crate::auth::SecretHash;
@@ -60,6 +61,9 @@ pub struct Layer {
     pub proxy_protocol: ProxyProtocol,
     /// `[streams]`; has no flags.
     pub streams: Streams,
+    /// `[tcp-relay]`; has no flags.
+    #[serde(alias = "tcp_relay")]
+    pub tcp_relay: TcpRelayLayer,
     /// `[admin]`.
     pub admin: Admin,
     /// `[ice]`.
@@ -272,6 +276,7 @@ impl Layer {
             http: self.http.over(below.http),
             proxy_protocol: ProxyProtocol { from: list(self.proxy_protocol.from, below.proxy_protocol.from) },
             streams: self.streams.over(below.streams),
+            tcp_relay: self.tcp_relay.over(below.tcp_relay),
             admin: Admin { listen: self.admin.listen.or(below.admin.listen) },
             ice: self.ice.over(below.ice),
             test_page: self.test_page.over(below.test_page),

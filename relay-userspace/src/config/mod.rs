@@ -18,6 +18,7 @@ mod rates;
 mod realms;
 mod resolve;
 mod streams;
+mod tcp_relay;
 mod tls;
 mod values;
 
@@ -42,6 +43,7 @@ pub use rates::{Bandwidth, DEFAULT_STRANGER_RATE, RateSettings, StrangerRate};
 pub use realms::{Origin, RealmLayer, RealmSettings};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
 pub use streams::{Http, ProxyProtocol, StreamLimits, StreamSettings, Streams};
+pub use tcp_relay::TcpRelayLayer;
 pub use tls::{CertificateFiles, Passthrough, Tls, TlsSettings};
 pub use values::{AdminListen, BadValue, DEFAULT_RELAY_PORTS, PortRange, Realm, Secret, Span, User};
 

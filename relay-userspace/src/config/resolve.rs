@@ -21,7 +21,7 @@ use crate::datapath::{DEFAULT_BINDINGS, MOST_BINDINGS, Request};
 use crate::net::RelaySockets;
 use crate::policy::{Cidr, HostAddresses, PeerOverrides, PeerRules};
 use crate::stun::PasswordAlgorithm;
-use crate::turn::{Alternate, Discovery, Lifetimes, RelayAddress};
+use crate::turn::{Alternate, Discovery, Lifetimes, RelayAddress, TcpRelay};
 
 /// Where the admin API listens unless told otherwise.
 pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9641);
@@ -90,6 +90,8 @@ pub struct Settings {
     pub discovery: Option<Discovery>,
     /// Other servers to send clients to.
     pub alternate: Option<Alternate>,
+    /// What TCP allocations may do, where clients may have them.
+    pub tcp_relay: Option<TcpRelay>,
     /// How long permissions and channels last.
     pub lifetimes: Lifetimes,
     /// Whether clients may take their allocations along to another address (RFC 8016).
@@ -215,6 +217,7 @@ impl Layer {
             max_lifetime: self.limits.allocation_lifetime.map_or(max_lifetime, |Span(duration)| duration),
             discovery,
             alternate,
+            tcp_relay: self.tcp_relay.resolve()?,
             lifetimes: lifetimes(&self.limits, &mut warnings),
             mobility: self.mobility.unwrap_or(false),
             software: self.software.unwrap_or(false),

@@ -10,7 +10,7 @@ use relay_common::tables::Count;
 use super::streams::Framing;
 use crate::datapath::NotInstalled;
 use crate::stun::Method;
-use crate::turn::Transport;
+use crate::turn::{TcpEvent, Transport};
 
 /// What the sockets of a server have done since it started.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -34,6 +34,8 @@ pub struct Stats {
     pub bindings_refused_full: u64,
     /// Channel bindings left on the slow path because there is no fast path.
     pub bindings_without_fast_path: u64,
+    /// What happened to connections of TCP allocations.
+    pub tcp: TcpStats,
     /// Datagrams that the kernel dropped because a listener's receive buffer was full.
     pub listener_drops: u64,
     /// Datagrams that the kernel dropped because the receive buffer of a relayed transport address was full.
@@ -143,6 +145,36 @@ impl Stats {
     }
 }
 
+/// Connections of TCP allocations with peers (RFC 6062).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpStats {
+    /// Made for a client's Connect request.
+    pub connected: u64,
+    /// Asked for by a client, in vain.
+    pub connect_failed: u64,
+    /// Made by peers, and told to the client.
+    pub accepted: u64,
+    /// Made by peers, and closed: without permission, or beyond a limit.
+    pub refused: u64,
+    /// Joined to a connection of the client.
+    pub bound: u64,
+    /// Closed because the client bound none to it in time.
+    pub not_bound: u64,
+    /// Ended after they were joined.
+    pub ended: u64,
+    /// Bytes carried from clients to peers.
+    pub to_peer: u64,
+    /// Bytes carried from peers to clients.
+    pub to_client: u64,
+}
+
+impl TcpStats {
+    /// Joined now.
+    pub fn active(&self) -> u64 {
+        self.bound.saturating_sub(self.ended)
+    }
+}
+
 /// How often a method was answered in one way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Responses {
@@ -155,12 +187,14 @@ pub struct Responses {
 }
 
 /// Methods counted apart; the last takes the rest.
-const METHODS: [(u16, &str); 6] = [
+const METHODS: [(u16, &str); 8] = [
     (Method::BINDING.get(), "binding"),
     (Method::ALLOCATE.get(), "allocate"),
     (Method::REFRESH.get(), "refresh"),
     (Method::CREATE_PERMISSION.get(), "create_permission"),
     (Method::CHANNEL_BIND.get(), "channel_bind"),
+    (Method::CONNECT.get(), "connect"),
+    (Method::CONNECTION_BIND.get(), "connection_bind"),
     (0, "other"),
 ];
 
@@ -201,6 +235,9 @@ pub(super) struct Counters {
     pub(super) bindings_installed: Counter,
     bindings_refused_full: Counter,
     bindings_without_fast_path: Counter,
+    tcp: [Counter; 7],
+    pub(super) tcp_to_peer: Counter,
+    pub(super) tcp_to_client: Counter,
     pub(super) listener_drops: Counter,
     pub(super) relay_drops: Counter,
     connections: [ConnectionCounters; ConnectionKind::ALL.len()],
@@ -241,6 +278,11 @@ impl Counters {
         }
     }
 
+    /// Something happened to a connection of a TCP allocation.
+    pub(super) fn tcp(&self, event: TcpEvent) {
+        self.tcp[event as usize].add(1);
+    }
+
     /// Adds this shard's counters to the sums.
     pub(super) fn add_to(&self, sums: &mut Stats) {
         for (sum, (packets, bytes)) in sums.reasons.iter_mut().zip(self.packets.iter().zip(self.bytes.iter()))
@@ -260,6 +302,16 @@ impl Counters {
         sums.bindings_installed += self.bindings_installed.get();
         sums.bindings_refused_full += self.bindings_refused_full.get();
         sums.bindings_without_fast_path += self.bindings_without_fast_path.get();
+        let of = |event: TcpEvent| self.tcp[event as usize].get();
+        sums.tcp.connected += of(TcpEvent::Connected);
+        sums.tcp.connect_failed += of(TcpEvent::ConnectFailed);
+        sums.tcp.accepted += of(TcpEvent::Accepted);
+        sums.tcp.refused += of(TcpEvent::Refused);
+        sums.tcp.bound += of(TcpEvent::Bound);
+        sums.tcp.not_bound += of(TcpEvent::NotBound);
+        sums.tcp.ended += of(TcpEvent::Ended);
+        sums.tcp.to_peer += self.tcp_to_peer.get();
+        sums.tcp.to_client += self.tcp_to_client.get();
         sums.listener_drops += self.listener_drops.get();
         sums.relay_drops += self.relay_drops.get();
         for (sum, counters) in sums.connections.iter_mut().zip(&self.connections) {

@@ -13,6 +13,7 @@ use super::log::Ended;
 use super::mailbox::{HandOn, Steering};
 use super::raw;
 use super::shard::{Shard, readable};
+use super::tcp_relay::Joining;
 use super::token::{RelayToken, Token};
 use crate::datapath::NotInstalled;
 use crate::time::Timestamp;
@@ -90,6 +91,21 @@ impl Shard {
                 self.send_queued();
                 self.relays.close(relayed);
             }
+            Output::OpenTcpRelay { allocation, relayed } => {
+                let outcome = self.open_tcp_relay(now, relayed);
+                self.opened.push_back((allocation, outcome));
+            }
+            Output::CloseTcpRelay { relayed } => self.tcp_relays.close(relayed),
+            Output::ConnectPeer { connection, relayed, peer } => {
+                self.tcp_relays.connect(connection, relayed, peer);
+            }
+            Output::AcceptPeer { connection } => self.tcp_relays.accept(connection),
+            Output::RefusePeer => self.tcp_relays.refuse(),
+            // Carried out once the message in hand is done with.
+            Output::Join { five_tuple: _, connection, pace, idle } => {
+                self.connections.joining = Some(Joining { connection, pace, idle });
+            }
+            Output::CloseConnection { connection } => self.tcp_relays.end(connection),
             Output::Bind(binding) => self.bind(now, &binding),
             Output::Extend(binding) => self.fast_path.extend(&binding),
             Output::Unbind { binding } => self.fast_path.unbind(binding),
@@ -205,6 +221,7 @@ impl Shard {
                 self.log.ended(now, &ended, fast);
             }
             Event::AllocationMoved { .. } => {}
+            Event::Tcp(event) => self.counters.tcp(*event),
             Event::Refused { method, code } => self.counters.response(*method, Some(*code)),
             Event::Answered { method } => self.counters.response(*method, None),
         }

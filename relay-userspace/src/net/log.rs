@@ -61,7 +61,10 @@ impl Log {
                     );
                 }
             }
-            Event::AllocationEnded { .. } | Event::Refused { .. } | Event::Answered { .. } => {}
+            Event::AllocationEnded { .. }
+            | Event::Refused { .. }
+            | Event::Answered { .. }
+            | Event::Tcp(_) => {}
         }
     }
 

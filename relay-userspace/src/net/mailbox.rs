@@ -12,6 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::control::IpFields;
 use super::streams::{ClientStream, Connection};
+use super::tcp_relay::Happening;
 use super::walk::Walk;
 use crate::turn::{CoreConfig, FiveTuple};
 
@@ -24,6 +25,8 @@ pub(super) enum Letter {
     Walk(Walk),
     /// A client connected.
     Stream(Box<ClientStream>),
+    /// Something happened to a connection of a TCP allocation.
+    TcpRelay(Happening),
     /// A client's connection comes to where its allocation is.
     Connection(Box<Connection>),
     /// The server stops.

@@ -29,11 +29,12 @@ mod shared;
 mod sockets;
 mod streams;
 mod sys;
+mod tcp_relay;
 mod token;
 mod ttl;
 mod walk;
 
-pub use counters::{ByReason, Connected, ConnectionKind, Responses, Stats};
+pub use counters::{ByReason, Connected, ConnectionKind, Responses, Stats, TcpStats};
 pub(crate) use limits::leave_reserve;
 pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;

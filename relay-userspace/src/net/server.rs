@@ -17,6 +17,7 @@ use super::names::{self, Names, NotHeld};
 use super::shard::{Parts, Shard};
 use super::shared::{self, NotShared, Shed};
 use super::streams::Streams;
+use super::tcp_relay::{Carriers, TcpRelays};
 use super::walk::{Found, Selection, SessionQuery, Walk};
 use super::{limits, listeners};
 use crate::datapath::FastPath;
@@ -68,6 +69,8 @@ pub struct Server {
     shed: Vec<Shed>,
     why_each: Option<String>,
     _watch: Option<Watch>,
+    // Stopped after the shards.
+    _carriers: Option<Carriers>,
     // Given back last: until then the ports are in use.
     _names: Option<Names>,
 }
@@ -83,6 +86,10 @@ impl Server {
         let mailboxes: Arc<[_]> =
             mailboxes.collect::<Result<_, _>>().context("no event descriptor to reach the shards by")?;
         let RelayedBy { mut shared, watch, names, why_each } = RelayedBy::open(&config)?;
+        // One for two shards: what they carry is rare beside media.
+        let carriers =
+            config.core.tcp_relay.map(|_| Carriers::start(config.shards.div_ceil(2))).transpose()?;
+        let runtime = carriers.as_ref().and_then(Carriers::handle);
         let mut server = Server {
             listeners: by_shard[0].iter().map(|listener| listener.address).collect(),
             mailboxes,
@@ -91,6 +98,7 @@ impl Server {
             shed: shared.iter().flatten().map(shared::Shared::shed).collect(),
             why_each,
             _watch: watch,
+            _carriers: carriers,
             _names: names,
         };
         for (number, listeners) in by_shard.into_iter().enumerate() {
@@ -105,6 +113,7 @@ impl Server {
                 core: core.numbered(shard),
                 listeners,
                 shared: shared[number].take(),
+                tcp_relays: TcpRelays::new(shard, Arc::clone(&server.mailboxes), runtime.clone()),
                 fast_path: (config.fast_path)(number),
                 counters,
                 mailboxes: Arc::clone(&server.mailboxes),

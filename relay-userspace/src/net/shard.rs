@@ -22,6 +22,7 @@ use super::mailbox::{HandOn, HandedOn, Letter, Mailbox, Steering};
 use super::relays::Relays;
 use super::shared::Shared;
 use super::streams::Connections;
+use super::tcp_relay::TcpRelays;
 use super::token::{Family, RelayToken, Token};
 use super::walk::Walks;
 use crate::datapath::FastPath;
@@ -43,6 +44,7 @@ pub(super) struct Shard {
     pub(super) batch: Batch,
     pub(super) listeners: Vec<Listener>,
     pub(super) relays: Relays,
+    pub(super) tcp_relays: TcpRelays,
     pub(super) epoll: Epoll,
     pub(super) fast_path: Box<dyn FastPath>,
     pub(super) counters: Arc<Counters>,
@@ -65,6 +67,7 @@ pub(super) struct Parts {
     /// Without them every allocation has a socket.
     pub(super) shared: Option<Shared>,
     pub(super) fast_path: Box<dyn FastPath>,
+    pub(super) tcp_relays: TcpRelays,
     pub(super) counters: Arc<Counters>,
     pub(super) mailboxes: Arc<[Mailbox]>,
 }
@@ -88,6 +91,7 @@ impl Shard {
             batch: Batch::new(),
             listeners: parts.listeners,
             relays: Relays::new(parts.shared),
+            tcp_relays: parts.tcp_relays,
             epoll,
             fast_path: parts.fast_path,
             counters: parts.counters,
@@ -124,6 +128,7 @@ impl Shard {
                                 Letter::Walk(walk) => self.walks.add(walk),
                                 Letter::Stream(stream) => self.admit(now, *stream),
                                 Letter::Connection(connection) => self.take_over(now, connection),
+                                Letter::TcpRelay(happening) => self.hear_of_connection(now, happening),
                                 Letter::Stop => return Ok(()),
                             }
                         }

@@ -72,6 +72,8 @@ attribute_types! {
     PADDING = 0x0026, "PADDING";
     /// RFC 5780 section 7.5.
     RESPONSE_PORT = 0x0027, "RESPONSE-PORT";
+    /// RFC 6062 section 6.2.1.
+    CONNECTION_ID = 0x002a, "CONNECTION-ID";
     /// RFC 8656 section 18.11.
     ADDITIONAL_ADDRESS_FAMILY = 0x8000, "ADDITIONAL-ADDRESS-FAMILY";
     /// RFC 8656 section 18.12.

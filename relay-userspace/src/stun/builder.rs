@@ -100,6 +100,11 @@ impl<'b> Builder<'b> {
         self.bytes(AttributeType::LIFETIME, &seconds.to_be_bytes())
     }
 
+    /// CONNECTION-ID.
+    pub fn connection_id(&mut self, id: u32) -> &mut Self {
+        self.bytes(AttributeType::CONNECTION_ID, &id.to_be_bytes())
+    }
+
     /// CHANNEL-NUMBER.
     pub fn channel_number(&mut self, number: u16) -> &mut Self {
         let [high, low] = number.to_be_bytes();

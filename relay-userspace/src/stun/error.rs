@@ -31,6 +31,10 @@ impl ErrorCode {
     pub const UNSUPPORTED_TRANSPORT: Self = Self(442);
     /// 443: the peer's family is not the relayed address's.
     pub const PEER_ADDRESS_FAMILY_MISMATCH: Self = Self(443);
+    /// 446: there is a connection to this peer already (RFC 6062 section 6.3).
+    pub const CONNECTION_ALREADY_EXISTS: Self = Self(446);
+    /// 447: the peer could not be connected to (RFC 6062 section 6.3).
+    pub const CONNECTION_TIMEOUT_OR_FAILURE: Self = Self(447);
     /// 486: the user holds as much as it may.
     pub const ALLOCATION_QUOTA_REACHED: Self = Self(486);
     /// 500: try again later.
@@ -58,6 +62,8 @@ impl ErrorCode {
             Self::WRONG_CREDENTIALS => "Wrong Credentials",
             Self::UNSUPPORTED_TRANSPORT => "Unsupported Transport Protocol",
             Self::PEER_ADDRESS_FAMILY_MISMATCH => "Peer Address Family Mismatch",
+            Self::CONNECTION_ALREADY_EXISTS => "Connection Already Exists",
+            Self::CONNECTION_TIMEOUT_OR_FAILURE => "Connection Timeout or Failure",
             Self::ALLOCATION_QUOTA_REACHED => "Allocation Quota Reached",
             Self::SERVER_ERROR => "Server Error",
             Self::INSUFFICIENT_CAPACITY => "Insufficient Capacity",

@@ -21,6 +21,12 @@ impl Method {
     pub const CREATE_PERMISSION: Self = Self(0x008);
     /// Gives a peer a channel number.
     pub const CHANNEL_BIND: Self = Self(0x009);
+    /// Has a TCP allocation connect to a peer (RFC 6062 section 6.1; the ones below too).
+    pub const CONNECT: Self = Self(0x00a);
+    /// Makes the connection that it comes by the other end of a peer's.
+    pub const CONNECTION_BIND: Self = Self(0x00b);
+    /// A peer connected; an indication only.
+    pub const CONNECTION_ATTEMPT: Self = Self(0x00c);
 
     /// The number, as RFC 8489 section 18.2 registers it.
     pub const fn get(self) -> u16 {
@@ -38,6 +44,9 @@ impl fmt::Display for Method {
             Self::DATA => "Data",
             Self::CREATE_PERMISSION => "CreatePermission",
             Self::CHANNEL_BIND => "ChannelBind",
+            Self::CONNECT => "Connect",
+            Self::CONNECTION_BIND => "ConnectionBind",
+            Self::CONNECTION_ATTEMPT => "ConnectionAttempt",
             Self(number) => return write!(f, "method {number:#05x}"),
         })
     }

@@ -139,6 +139,11 @@ impl<'a> Message<'a> {
         self.fixed(AttributeType::EVEN_PORT, |[bits]| bits & 0x80 != 0)
     }
 
+    /// CONNECTION-ID (RFC 6062 section 6.2.1).
+    pub fn connection_id(&self) -> Value<u32> {
+        self.fixed(AttributeType::CONNECTION_ID, u32::from_be_bytes)
+    }
+
     /// RESERVATION-TOKEN.
     pub fn reservation_token(&self) -> Value<[u8; 8]> {
         self.fixed(AttributeType::RESERVATION_TOKEN, |token| token)

@@ -22,10 +22,13 @@ use super::timers::Timer;
 use super::types::{AllocationId, FiveTuple, RelayAddr};
 use super::usage::Usage;
 use crate::policy::Bucket;
-use crate::stun::{AddressFamily, ErrorCode, Message};
+use crate::stun::{AddressFamily, AttributeType, ErrorCode, Message};
 
 /// UDP in REQUESTED-TRANSPORT (RFC 8656 section 18.8).
 const UDP: u8 = 17;
+
+/// TCP in REQUESTED-TRANSPORT (RFC 6062 section 4.1).
+const TCP: u8 = 6;
 
 /// How many ports are tried before the client is told 508. One that another program holds is rare; many in a row
 /// mean that the range is not ours, and each try may cost a system call.
@@ -59,6 +62,8 @@ struct Waiting {
     lifetime: Duration,
     /// The client asks for a ticket.
     mobile: bool,
+    /// Peers are to be reached over TCP.
+    tcp: bool,
     port: Port,
     /// The families whose turn has not come.
     wanted: &'static [Family],
@@ -97,6 +102,8 @@ impl Port {
 
 /// What the client asks for.
 struct Wish {
+    /// Peers are to be reached over TCP.
+    tcp: bool,
     /// In the order in which they are opened.
     families: &'static [Family],
     want: Want,
@@ -110,7 +117,7 @@ impl Core {
         if self.allocations.of_client(&request.caller.five_tuple).is_some() {
             return Err(ErrorCode::ALLOCATION_MISMATCH.into());
         }
-        let wish = read_wish(&request.caller.message)?;
+        let wish = self.read_wish(&request.caller)?;
         // RFC 8656 section 7.2: "at any point". A reserved port belongs to a call that is here.
         if wish.token.is_none()
             && let Some(code) = self.turned_away(&request.caller.five_tuple)
@@ -118,6 +125,10 @@ impl Core {
             return Err(code.into());
         }
         let mobile = self.wants_ticket(&request.caller.message)?;
+        // RFC 8016 has the client's data tell that it moved; here none comes by the connection that moves.
+        if mobile && wish.tcp {
+            return Err(ErrorCode::MOBILITY_FORBIDDEN.into());
+        }
         // Also when none was asked for and the server relays IPv6 only: RFC 8656 section 7.2 has it so, and coturn does
         // the same unless told otherwise. A client that knows nothing of families would take an IPv6 address for
         // nonsense.
@@ -146,6 +157,7 @@ impl Core {
             account,
             lifetime: granted_lifetime(wish.lifetime, self.config.max_lifetime),
             mobile,
+            tcp: wish.tcp,
             port,
             wanted: if reserved.is_some() { &[] } else { wish.families },
             opened: Relayed::default(),
@@ -220,8 +232,32 @@ impl Core {
 
     fn ask_to_open(&mut self, opening: Opening, out: &mut Outputs) {
         let (allocation, relayed) = (opening.waiting.id, opening.relayed);
-        out.items.push(Output::OpenRelay { allocation, relayed });
+        out.items.push(if opening.waiting.tcp {
+            Output::OpenTcpRelay { allocation, relayed }
+        } else {
+            Output::OpenRelay { allocation, relayed }
+        });
         self.opening.insert(allocation, opening);
+    }
+
+    /// What the client asks for (RFC 8656 section 7.2, step 3; RFC 6062 section 5.1, steps 1 to 3).
+    fn read_wish(&self, caller: &Caller<'_>) -> Result<Wish, Refusal> {
+        let message = &caller.message;
+        let tcp = match message.requested_transport()? {
+            None => return Err(ErrorCode::BAD_REQUEST.into()),
+            Some(UDP) => false,
+            Some(TCP) if self.config.tcp_relay.is_some() => true,
+            Some(_) => return Err(ErrorCode::UNSUPPORTED_TRANSPORT.into()),
+        };
+        let of_udp_alone = || {
+            message.dont_fragment()
+                || message.has(AttributeType::EVEN_PORT)
+                || message.has(AttributeType::RESERVATION_TOKEN)
+        };
+        if tcp && (!caller.five_tuple.transport.is_stream() || of_udp_alone()) {
+            return Err(ErrorCode::BAD_REQUEST.into());
+        }
+        read_wish(message, tcp)
     }
 
     fn claim_reserved(&self, token: &Token, user: &str) -> Result<Reservation, Refusal> {
@@ -289,6 +325,7 @@ impl Core {
             as_a_stranger: Bucket::default(),
             request: waiting.digest,
             answer: out.bytes[answer].into(),
+            tcp: waiting.tcp.then(Box::default),
             permissions: SortedMap::default(),
             channels: SortedMap::default(),
             numbers: SortedMap::default(),
@@ -306,13 +343,8 @@ impl Core {
     }
 }
 
-/// The attributes of the request, and whether they go together (RFC 8656 section 7.2, steps 3 to 9).
-fn read_wish(message: &Message<'_>) -> Result<Wish, Refusal> {
-    match message.requested_transport()? {
-        None => return Err(ErrorCode::BAD_REQUEST.into()),
-        Some(UDP) => {}
-        Some(_) => return Err(ErrorCode::UNSUPPORTED_TRANSPORT.into()),
-    }
+/// The attributes of the request, and whether they go together (RFC 8656 section 7.2, steps 4 to 9).
+fn read_wish(message: &Message<'_>, tcp: bool) -> Result<Wish, Refusal> {
     let token = message.reservation_token()?;
     let even_port = message.even_port()?;
     let family = message.requested_address_family()?;
@@ -339,7 +371,7 @@ fn read_wish(message: &Message<'_>) -> Result<Wish, Refusal> {
         Some(false) => Want::Even,
         Some(true) => Want::Pair,
     };
-    Ok(Wish { families, want, token, lifetime: message.lifetime()? })
+    Ok(Wish { tcp, families, want, token, lifetime: message.lifetime()? })
 }
 
 /// The next-higher port on the same address.

@@ -12,6 +12,7 @@ use super::metering::{Direction, Metered};
 use super::mobility::Mobility;
 use super::slot_index::SlotIndex;
 use super::sorted_map::SortedMap;
+use super::tcp::TcpAllocation;
 use super::timers::{Deadline, Timer, Timers};
 use super::types::{AllocationId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
 use super::usage::Usage;
@@ -55,12 +56,14 @@ pub(super) struct Allocation {
     /// Which peers its user may reach.
     pub(super) rules: Arc<PeerRules>,
     /// The limits on its data, if there are any.
-    pub(super) metered: Option<Box<Metered>>,
+    pub(super) metered: Option<Arc<Metered>>,
     /// Answers to requests from its client's address that prove nothing.
     pub(super) as_a_stranger: Bucket,
     /// The digest of the Allocate request, and the answer that its retransmissions get.
     pub(super) request: u64,
     pub(super) answer: Box<[u8]>,
+    /// If peers are reached over TCP (RFC 6062).
+    pub(super) tcp: Option<Box<TcpAllocation>>,
     pub(super) permissions: SortedMap<IpAddr, Permission>,
     pub(super) channels: SortedMap<ChannelNumber, Channel>,
     /// The same channels by peer.

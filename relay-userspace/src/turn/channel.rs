@@ -11,6 +11,10 @@ impl Core {
     /// Binds or refreshes a channel, and the permission for its peer with it.
     pub(super) fn channel_bind(&mut self, request: &Request<'_>, out: &mut Outputs) -> Result<(), Refusal> {
         let slot = self.own_allocation(request)?;
+        // Channels are for datagrams. RFC 6062 names no error; it is the one that coturn's clients know.
+        if self.allocations.get(slot).tcp.is_some() {
+            return Err(ErrorCode::FORBIDDEN.into());
+        }
         let number = request.caller.message.channel_number()?.ok_or(ErrorCode::BAD_REQUEST)?;
         let number = ChannelNumber::new(number).ok_or(ErrorCode::BAD_REQUEST)?;
         let peer = request.caller.message.xor_peer_address()?.ok_or(ErrorCode::BAD_REQUEST)?;

@@ -9,6 +9,7 @@ use super::accounts::Account;
 use super::discovery::Discovery;
 use super::metering::Rates;
 use super::redirect::Alternate;
+use super::tcp::TcpRelay;
 use super::types::RelayAddress;
 use crate::auth::Realms;
 use crate::policy::{PeerOverrides, PeerRules, Rate};
@@ -48,6 +49,8 @@ pub struct CoreConfig {
     pub strangers: Option<Rate>,
     /// Which peers some users may reach in spite of `peer_rules`, or not.
     pub peer_overrides: PeerOverrides,
+    /// What TCP allocations may do (RFC 6062); they are refused with 442 when `None`.
+    pub tcp_relay: Option<TcpRelay>,
     /// SOFTWARE attribute of responses; hidden when `None`.
     pub software: Option<String>,
     /// No new allocations; those there are go on.

@@ -16,6 +16,7 @@ use super::answers::Answers;
 use super::config::CoreConfig;
 use super::io::{Binding, Input, Output, Outputs};
 use super::shared::Shared;
+use super::tcp::{Connection, ConnectionId};
 use super::timers::{Deadline, Timers};
 use super::types::{AllocationId, FiveTuple, RelayAddr};
 use crate::auth::KnownKeys;
@@ -34,6 +35,8 @@ pub struct Core {
     pub(super) allocations: Allocations,
     /// Allocations whose relayed transport address is being opened.
     pub(super) opening: HashMap<AllocationId, Opening>,
+    /// Connections of TCP allocations with peers.
+    pub(super) connections: HashMap<ConnectionId, Connection>,
     pub(super) timers: Timers,
     pub(super) known_keys: KnownKeys,
     pub(super) answers: Answers,
@@ -66,6 +69,8 @@ pub struct Occupancy {
     pub permissions: usize,
     /// Channels, those included whose binding expired less than five minutes ago.
     pub channels: usize,
+    /// Connections with peers (RFC 6062).
+    pub connections: usize,
     /// Answers kept for retransmissions.
     pub answers: usize,
     /// 5-tuples of clients that moved here while another shard holds their allocation.
@@ -86,6 +91,7 @@ impl Core {
             digest_keys: RandomState::new(),
             allocations: Allocations::default(),
             opening: HashMap::new(),
+            connections: HashMap::new(),
             timers: Timers::default(),
             known_keys: KnownKeys::default(),
             answers: Answers::default(),
@@ -122,6 +128,13 @@ impl Core {
             Input::FromPeer { relayed, peer, datagram } => self.peer_datagram(relayed, peer, datagram, out),
             Input::IcmpError { relayed, peer, icmp } => self.icmp_error(relayed, peer, icmp, out),
             Input::RelayOpened { allocation, outcome } => self.relay_opened(allocation, outcome, out),
+            Input::PeerConnected { connection } => self.peer_connected(connection, out),
+            Input::ConnectFailed { connection } => self.connect_failed(connection, out),
+            Input::PeerIncoming { relayed, peer } => self.peer_incoming(relayed, peer, out),
+            Input::ConnectionCarried { connection, to_peer, to_client } => {
+                self.connection_carried(connection, to_peer, to_client);
+            }
+            Input::ConnectionGone { connection } => self.connection_gone(connection, out),
             Input::ClientGone { five_tuple } => self.client_gone(&five_tuple, out),
             Input::End(allocation) => self.end_by_operator(allocation, out),
             Input::Wakeup => {}
@@ -162,6 +175,7 @@ impl Core {
             opening: self.opening.len(),
             permissions: self.allocations.iter().map(|a| a.permissions.len()).sum(),
             channels: self.allocations.iter().map(|a| a.channels.len()).sum(),
+            connections: self.connections.len(),
             answers: self.answers.len(),
             steered: self.steered.len(),
             timers: self.timers.len(),

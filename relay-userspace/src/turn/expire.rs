@@ -31,6 +31,7 @@ impl Core {
                         self.shared.accounts.give_back(&reservation.account, 1, self.now);
                     }
                 }
+                Timer::Connection(connection) => self.connection_expired(connection, out),
                 Timer::ForeignPort(relayed) => self.shared.ports.release(*relayed),
                 Timer::Answers => {
                     self.answers_expire = None;
@@ -60,9 +61,13 @@ impl Core {
     /// with its last one. The lease's timer has run or been cancelled.
     fn end_lease(&mut self, slot: Slot, family: Family, cause: EndCause, out: &mut Outputs) {
         let Some(relayed) = self.allocations.take_lease(slot, family) else { return };
+        self.end_connections(slot, family, out);
         let allocation = self.allocations.get_mut(slot);
         allocation.forget_peers(family, &mut self.timers, out);
-        out.items.push(Output::CloseRelay { relayed });
+        out.items.push(match allocation.tcp {
+            None => Output::CloseRelay { relayed },
+            Some(_) => Output::CloseTcpRelay { relayed },
+        });
         self.given_up.push(relayed);
         if allocation.relayed().next().is_some() {
             return;

@@ -1,13 +1,16 @@
 //! What goes into the protocol core and what comes out: plain data, no effects.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use relay_common::addr::Be16;
 use relay_common::channel::INDICATION;
 use relay_common::flow::Path;
 use relay_common::reason::Reason;
+use relay_common::tables::Count;
 
 use super::family::Relayed;
+use super::tcp::{ConnectionId, Pace, TcpEvent};
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
 use super::usage::Summary;
 use crate::stun::Icmp;
@@ -66,6 +69,38 @@ pub enum Input<'a> {
         allocation: AllocationId,
         /// Whether the port is now ours. The core tries another port after a refusal.
         outcome: Result<(), RelayRefused>,
+    },
+    /// What [`Output::ConnectPeer`] asked for is done; it waits for [`Output::Join`], unread.
+    PeerConnected {
+        /// Which one.
+        connection: ConnectionId,
+    },
+    /// What [`Output::ConnectPeer`] asked for could not be done.
+    ConnectFailed {
+        /// Which one.
+        connection: ConnectionId,
+    },
+    /// A peer connected to the relayed transport address of a TCP allocation. The answer is [`Output::AcceptPeer`] or
+    /// [`Output::RefusePeer`].
+    PeerIncoming {
+        /// The relayed transport address (as bound here).
+        relayed: RelayAddr,
+        /// Who connected.
+        peer: PeerAddr,
+    },
+    /// A joined connection carried more since this was said last.
+    ConnectionCarried {
+        /// Which one.
+        connection: ConnectionId,
+        /// From the client to the peer.
+        to_peer: Count,
+        /// From the peer to the client.
+        to_client: Count,
+    },
+    /// A connection with a peer closed, or what it was joined to, and both ends are closed now.
+    ConnectionGone {
+        /// Which one.
+        connection: ConnectionId,
     },
     /// The connection of a client closed: a 5-tuple of TCP, TLS or DTLS. Nothing more comes from there, and nothing that
     /// is sent there arrives.
@@ -141,6 +176,55 @@ pub enum Output {
     CloseRelay {
         /// The address given up.
         relayed: RelayAddr,
+    },
+    /// Listen for TCP connections on this relayed transport address and answer with [`Input::RelayOpened`] (RFC 6062 section
+    /// 5.1).
+    OpenTcpRelay {
+        /// The allocation that waits for it.
+        allocation: AllocationId,
+        /// The address to listen on.
+        relayed: RelayAddr,
+    },
+    /// Listen no longer. Its connections were closed before.
+    CloseTcpRelay {
+        /// The address given up.
+        relayed: RelayAddr,
+    },
+    /// Connect from the relayed transport address to the peer, and answer with [`Input::PeerConnected`] or
+    /// [`Input::ConnectFailed`] (RFC 6062 section 5.2). The core limits the time.
+    ConnectPeer {
+        /// Its name.
+        connection: ConnectionId,
+        /// Where it leaves from: as bound here, while it is listened on too.
+        relayed: RelayAddr,
+        /// Where to.
+        peer: PeerAddr,
+    },
+    /// Keep the peer's connection of the input, unread: "The server adjusts its advertised TCP receive window to reflect the
+    /// amount of empty buffer space" (RFC 6062 section 5.3).
+    AcceptPeer {
+        /// Its name from now on.
+        connection: ConnectionId,
+    },
+    /// Close the peer's connection of the input.
+    RefusePeer,
+    /// Send what is left for the client's connection, then carry what comes by it to the peer's, and the other way, as it is
+    /// (RFC 6062 section 5.4). What the client sent after the message of the input is the first of it.
+    Join {
+        /// The client's connection, which carries no messages any more.
+        five_tuple: FiveTuple,
+        /// The peer's.
+        connection: ConnectionId,
+        /// How fast.
+        pace: Pace,
+        /// How long nothing may come before both are closed.
+        idle: Duration,
+    },
+    /// Close a connection with a peer, or give up making it, and close the client's connection that it is joined to. No
+    /// [`Input::ConnectionGone`] is needed.
+    CloseConnection {
+        /// Which one.
+        connection: ConnectionId,
     },
     /// A channel or a permission came to life: both directions may take the fast path until its deadline.
     Bind(Binding),
@@ -243,6 +327,8 @@ pub enum Event {
         /// The STUN error code.
         code: u16,
     },
+    /// Something happened to a connection of a TCP allocation.
+    Tcp(TcpEvent),
     /// A request was answered with success.
     Answered {
         /// The STUN method.

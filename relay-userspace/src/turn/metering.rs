@@ -46,8 +46,10 @@ impl Throughput {
 
 /// Which way data goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Direction {
+pub enum Direction {
+    /// From the client to a peer.
     ToPeer,
+    /// From a peer to the client.
     ToClient,
 }
 
@@ -77,7 +79,7 @@ impl Metered {
         account: &Account,
         bank: &Arc<MeterBank>,
         now: Timestamp,
-    ) -> Option<Box<Self>> {
+    ) -> Option<Arc<Self>> {
         let own = rates.allocation.is_limited().then(|| bank.take(now));
         let user = rates.user.is_limited().then(|| &**account.meter.get_or_init(|| bank.take(now).into()));
         if let Some(own) = &own {
@@ -94,7 +96,7 @@ impl Metered {
                 if user.number() == 0 { 0 } else { own.number() }
             }
         };
-        Some(Box::new(Self { own, by_user: user.is_some(), number }))
+        Some(Arc::new(Self { own, by_user: user.is_some(), number }))
     }
 
     /// The meter that XDP counts by; 0 if there was no row for one, and XDP must not forward for the allocation.

@@ -32,6 +32,7 @@ mod slot_index;
 mod sorted_map;
 mod steering;
 mod strangers;
+mod tcp;
 mod timers;
 mod types;
 mod usage;
@@ -41,10 +42,11 @@ pub use config::{CoreConfig, Lifetimes};
 pub use discovery::{Discovery, NoSquare};
 pub use family::{Family, PerFamily, Relayed};
 pub use io::{Binding, EndCause, Event, Input, Output, Outputs, RelayRefused, Via};
-pub use metering::{Rates, Throughput};
+pub use metering::{Direction, Rates, Throughput};
 pub use permission::MOST_PEERS;
 pub use redirect::{Alternate, RedirectWhen};
 pub use shared::Shared;
+pub use tcp::{ConnectionId, Pace, TcpEvent, TcpRelay};
 pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,
     Transport,

@@ -105,6 +105,10 @@ impl Core {
             return Err(Reason::Unexpected);
         }
         let slot = self.data_from(five_tuple, out)?;
+        // There are no datagrams in a TCP allocation: RFC 6062 section 3 has connections carry its data.
+        if self.allocations.get(slot).tcp.is_some() {
+            return Err(Reason::Unexpected);
+        }
         let data = message.data().ok_or(Reason::Malformed);
         let bytes = data.map_or(0, <[u8]>::len);
         let effect = data.and_then(|data| self.to_peer_by_send(slot, five_tuple, message, data));

@@ -87,6 +87,13 @@ impl Core {
                 let digest = self.digest(datagram);
                 self.request(Caller { five_tuple, message, digest, signer: None }, out);
             }
+            // RFC 6062; otherwise methods that are not known.
+            (Class::Request, Method::CONNECT | Method::CONNECTION_BIND)
+                if self.config.tcp_relay.is_some() =>
+            {
+                let digest = self.digest(datagram);
+                self.request(Caller { five_tuple, message, digest, signer: None }, out);
+            }
             _ => out.items.push(Output::Dropped(Reason::Unexpected)),
         }
     }
@@ -203,6 +210,8 @@ impl Core {
             Method::ALLOCATE => self.allocate(request, out),
             Method::REFRESH => self.refresh(request, out),
             Method::CREATE_PERMISSION => self.create_permission(request, out),
+            Method::CONNECT => self.connect(request, out),
+            Method::CONNECTION_BIND => self.connection_bind(request, out),
             _ => self.channel_bind(request, out),
         }
     }

@@ -6,6 +6,7 @@ use super::accounts::Accounts;
 use super::config::CoreConfig;
 use super::ports::Ports;
 use super::reservations::Reservations;
+use super::tcp::Connections;
 use crate::auth::{Nonces, Tickets};
 use crate::meter_bank::{BankOccupancy, MeterBank};
 use crate::policy::Strangers;
@@ -17,6 +18,7 @@ pub struct Shared {
     pub(super) ports: Ports,
     pub(super) accounts: Accounts,
     pub(super) reservations: Reservations,
+    pub(super) connections: Connections,
     pub(super) nonces: Nonces,
     pub(super) tickets: Tickets,
     pub(super) strangers: Strangers,
@@ -30,6 +32,7 @@ impl Shared {
             ports: Ports::new(&config.relay_addresses, &config.relay_ports),
             accounts: Accounts::default(),
             reservations: Reservations::default(),
+            connections: Connections::default(),
             nonces: Nonces::new(seed),
             tickets: Tickets::new(seed),
             strangers: Strangers::default(),
@@ -60,6 +63,11 @@ impl Shared {
     /// Users that hold an allocation or a reserved port.
     pub fn users(&self) -> usize {
         self.accounts.users()
+    }
+
+    /// Connections of TCP allocations with peers (RFC 6062), those included that are being made or wait for the client.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     /// Reserved ports that wait for their Allocate request.

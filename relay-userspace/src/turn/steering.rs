@@ -26,11 +26,11 @@ impl Core {
     }
 
     /// A datagram that another shard handed on. It may come a little late: the 5-tuple is no longer, or not yet, one of
-    /// an allocation here. Then only a Refresh request can mean this shard; the client repeats other requests, and they
-    /// go where they belong.
+    /// an allocation here. Then only a Refresh or a ConnectionBind request can mean this shard; the client repeats other
+    /// requests, and they go where they belong.
     pub(super) fn handed_on(&mut self, from: u16, five_tuple: FiveTuple, datagram: &[u8], out: &mut Outputs) {
         self.via = Some(from);
-        if self.allocations.of_client(&five_tuple).is_none() && !is_refresh(datagram) {
+        if self.allocations.of_client(&five_tuple).is_none() && !may_come_from_elsewhere(datagram) {
             return out.items.push(Output::Dropped(Reason::NoAllocation));
         }
         self.client_datagram(five_tuple, datagram, out);
@@ -58,7 +58,8 @@ impl Core {
     }
 }
 
-fn is_refresh(datagram: &[u8]) -> bool {
-    let refresh = MessageType::new(Method::REFRESH, Class::Request);
-    Message::parse(datagram).is_ok_and(|message| message.message_type() == refresh)
+/// The requests that name what is meant by other things than their 5-tuple.
+fn may_come_from_elsewhere(datagram: &[u8]) -> bool {
+    let requests = [Method::REFRESH, Method::CONNECTION_BIND].map(|m| MessageType::new(m, Class::Request));
+    Message::parse(datagram).is_ok_and(|message| requests.contains(&message.message_type()))
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::allocations::Slot;
 use super::family::Family;
 use super::reservations::Token;
+use super::tcp::ConnectionId;
 use super::types::{ChannelNumber, RelayAddr};
 use crate::time::Timestamp;
 
@@ -25,6 +26,8 @@ pub(super) enum Timer {
     ForeignPort(Box<RelayAddr>),
     /// The oldest answer kept for retransmissions.
     Answers,
+    /// The time for a peer to answer, or for the client to bind a connection (RFC 6062).
+    Connection(ConnectionId),
 }
 
 impl Timer {
@@ -36,6 +39,7 @@ impl Timer {
             Self::Reservation(_) => 3,
             Self::ForeignPort(_) => 4,
             Self::Answers => 5,
+            Self::Connection(_) => 6,
         }
     }
 }

@@ -97,6 +97,8 @@ pub struct Session {
     pub permissions: usize,
     /// Bound channels.
     pub channels: usize,
+    /// Connections with peers, of a TCP allocation (RFC 6062).
+    pub connections: usize,
     /// What the core relayed.
     pub usage: Usage,
 }
@@ -157,6 +159,7 @@ impl<'a> Look<'a> {
             expires_in: expires.since(now),
             permissions: allocation.permissions.len(),
             channels: allocation.channels.iter().filter(|(_, channel)| bound(channel.state)).count(),
+            connections: allocation.tcp.as_ref().map_or(0, |tcp| tcp.connections.len()),
             usage: allocation.usage,
         }
     }

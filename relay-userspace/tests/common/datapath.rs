@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use turnpike::time::Timestamp;
-use turnpike::turn::{Binding, BindingId, Core, FiveTuple, Output, RelayAddr, Via};
+use turnpike::turn::{Binding, BindingId, ConnectionId, Core, FiveTuple, Output, PeerAddr, RelayAddr, Via};
 
 #[derive(Default, PartialEq, Eq, Debug)]
 pub struct Datapath {
@@ -12,13 +12,32 @@ pub struct Datapath {
     pub bindings: HashMap<BindingId, Binding>,
     /// Relayed addresses between opening and CloseRelay.
     pub open: HashSet<RelayAddr>,
+    /// Relayed addresses of TCP between opening and CloseTcpRelay.
+    pub listening: HashSet<RelayAddr>,
+    /// Connections with peers between ConnectPeer or AcceptPeer and their end.
+    pub connections: HashMap<ConnectionId, Joined>,
     /// Every binding id ever seen.
     pub ids: HashSet<BindingId>,
+}
+
+/// A connection with a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Joined {
+    /// It is being made.
+    Connecting(RelayAddr, PeerAddr),
+    /// It waits for the client.
+    Waiting,
+    /// It is joined to this connection of the client.
+    To(FiveTuple),
 }
 
 impl Datapath {
     pub fn opened(&mut self, relayed: RelayAddr) {
         assert!(self.open.insert(relayed), "{relayed:?} was opened twice");
+    }
+
+    pub fn listens(&mut self, relayed: RelayAddr) {
+        assert!(self.listening.insert(relayed), "{relayed:?} was opened twice");
     }
 
     /// No effect refers to what is dead, and none contradicts another.
@@ -52,6 +71,30 @@ impl Datapath {
                 self.bindings.remove(binding).expect("only live bindings are removed");
             }
             Output::ToPeer { relayed, .. } => assert!(self.open.contains(relayed)),
+            Output::OpenTcpRelay { relayed, .. } => assert!(!self.listening.contains(relayed)),
+            Output::CloseTcpRelay { relayed } => {
+                assert!(self.listening.remove(relayed), "{relayed:?} was not listened on");
+            }
+            Output::ConnectPeer { connection, relayed, peer } => {
+                assert!(self.listening.contains(relayed), "connects from an address that is not its own");
+                let before = self.connections.insert(*connection, Joined::Connecting(*relayed, *peer));
+                assert_eq!(before, None, "a name that is in use");
+            }
+            Output::AcceptPeer { connection } => {
+                assert_eq!(
+                    self.connections.insert(*connection, Joined::Waiting),
+                    None,
+                    "a name that is in use"
+                );
+            }
+            Output::Join { five_tuple, connection, .. } => {
+                let known = self.connections.get_mut(connection).expect("only what waits is joined");
+                assert_eq!(std::mem::replace(known, Joined::To(*five_tuple)), Joined::Waiting);
+            }
+            Output::CloseConnection { connection } => {
+                self.connections.remove(connection).expect("only what is there is closed");
+            }
+            Output::RefusePeer => {}
             Output::ToClient { .. }
             | Output::Forward { .. }
             | Output::Steer { .. }
@@ -64,7 +107,9 @@ impl Datapath {
     pub fn assert_agrees_with(&self, core: &Core) {
         let believed: HashMap<_, _> = core.bindings().map(|binding| (binding.id, binding)).collect();
         assert_eq!(self.bindings, believed);
-        assert_eq!(self.open.len(), core.occupancy().relayed);
+        let occupancy = core.occupancy();
+        assert_eq!(self.open.len() + self.listening.len(), occupancy.relayed);
+        assert_eq!(self.connections.len(), occupancy.connections);
         for channel in self.bindings.values().filter(|b| channel_of(b).is_some()) {
             let permission = self.permission(channel.five_tuple, channel.peer.0.ip());
             let permission = permission.expect("no data passes without a permission");

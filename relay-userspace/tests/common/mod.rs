@@ -5,6 +5,7 @@
 
 mod client;
 mod datapath;
+mod tcp;
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +24,8 @@ use turnpike::turn::{
 };
 
 pub use client::{Client, Reply, channel_data};
-pub use datapath::{Datapath, channel_of};
+pub use datapath::{Datapath, Joined, channel_of};
+pub use tcp::*;
 
 pub const REALM: &str = "example.org";
 pub const USER: &str = "alice";
@@ -93,6 +95,7 @@ pub fn config() -> CoreConfig {
         allocation_peers: MOST_PEERS,
         strangers: StrangerRate::default().rate(),
         peer_overrides: Default::default(),
+        tcp_relay: None,
         software: None,
         draining: false,
     }
@@ -179,19 +182,27 @@ impl Sim {
                 Output::Dropped(reason) => Seen::Dropped(reason),
                 Output::Event(event) => Seen::Event(event),
                 Output::OpenRelay { allocation, relayed } => {
-                    asked.push((allocation, relayed));
+                    asked.push((allocation, relayed, false));
+                    Seen::Other(output)
+                }
+                Output::OpenTcpRelay { allocation, relayed } => {
+                    asked.push((allocation, relayed, true));
                     Seen::Other(output)
                 }
                 other => Seen::Other(other),
             });
         }
-        for (allocation, relayed) in asked {
+        for (allocation, relayed, tcp) in asked {
             let outcome = if self.foreign.contains(&relayed.0.port()) {
                 Err(RelayRefused::InUse)
             } else if self.out_of_sockets {
                 Err(RelayRefused::NoResources)
             } else {
-                self.datapath.opened(relayed);
+                if tcp {
+                    self.datapath.listens(relayed);
+                } else {
+                    self.datapath.opened(relayed);
+                }
                 Ok(())
             };
             seen.extend(self.input(Input::RelayOpened { allocation, outcome }));
@@ -243,6 +254,7 @@ impl Sim {
         // Users are forgotten when the next allocation comes or goes.
         let meters = self.shared.meters();
         assert!(meters.held <= 3, "{meters:?}: more than there are users");
+        assert_eq!(self.shared.connections(), 0);
         assert_eq!((self.shared.quota_used(), self.shared.users(), self.shared.reservations()), (0, 0, 0));
     }
 }

@@ -10,3 +10,5 @@ mod mobility;
 mod relaying;
 mod server;
 mod sessions;
+mod streams;
+mod tcp_relay;

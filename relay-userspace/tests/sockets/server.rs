@@ -48,6 +48,7 @@ pub(crate) fn config(shards: usize, relay_ports: RangeInclusive<u16>) -> ServerC
         allocation_peers: MOST_PEERS,
         strangers: None,
         peer_overrides: Default::default(),
+        tcp_relay: None,
         software: None,
         draining: false,
     };

@@ -13,7 +13,7 @@ use super::{ClientStream, Framing, Place};
 use crate::net::counters::{ConnectionKind, Counters};
 use crate::net::sys::set_option;
 use crate::time::Timestamp;
-use crate::turn::FiveTuple;
+use crate::turn::{ClientAddr, FiveTuple};
 
 /// Most bytes taken from a connection before others have their turn.
 pub(super) const TURN: usize = 64 << 10;
@@ -61,7 +61,7 @@ pub(in crate::net) struct Connection {
     /// It was told to end, and is waited for until then.
     pub(super) closing: Option<Timestamp>,
     /// In the limits of who let it in.
-    _place: Place,
+    place: Place,
 }
 
 /// Whether there may be more to read.
@@ -110,15 +110,28 @@ impl Connection {
             served: now,
             next_check: now,
             closing: None,
-            _place: place,
+            place,
         })
     }
 
-    pub(super) fn kind(&self) -> ConnectionKind {
+    /// The connection for somebody else, and what is still to be sent before all else: by its TLS, if it has one. `early` is
+    /// what was read and is not handled.
+    pub(in crate::net) fn give_up(mut self, early: Vec<u8>, counters: &Counters) -> (ClientStream, Vec<u8>) {
+        // What broke off is noticed again.
+        let _ = self.send(counters);
+        let FiveTuple { client: ClientAddr(client), listener, transport } = self.five_tuple;
+        let Self { socket, tls, framing, outgoing, place, .. } = self;
+        (
+            ClientStream { socket, tls, framing, client, listener, transport, early, place },
+            outgoing.into_answers(),
+        )
+    }
+
+    pub(in crate::net) fn kind(&self) -> ConnectionKind {
         ConnectionKind::of(self.five_tuple.transport, self.framing)
     }
 
-    pub(super) fn socket(&self) -> impl AsFd + '_ {
+    pub(in crate::net) fn socket(&self) -> impl AsFd + '_ {
         &self.socket
     }
 

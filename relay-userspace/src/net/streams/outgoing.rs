@@ -74,6 +74,13 @@ impl Outgoing {
         &mut self.answers
     }
 
+    /// What must arrive, and the rest of what was begun.
+    pub(super) fn into_answers(self) -> Vec<u8> {
+        let mut waiting = self.begun;
+        waiting.extend(self.answers);
+        waiting
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.begun.is_empty() && self.answers.is_empty() && self.data.messages.is_empty()
     }

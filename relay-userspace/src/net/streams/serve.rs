@@ -26,6 +26,8 @@ enum Heard {
     All,
     /// With one that belongs to another shard.
     Elsewhere(u16),
+    /// With the last: what follows is for a peer (RFC 6062 section 5.4).
+    Joined,
     /// With something that is no TURN; a WebSocket ends with this code.
     Over(CloseCode),
 }
@@ -73,6 +75,7 @@ impl Shard {
                 let rest = self.connections.get_mut(token).map(|c| mem::take(&mut c.rest));
                 self.hand_over(token, shard, messages[used..].into(), rest.unwrap_or_default());
             }
+            Heard::Joined => self.join(now, token, Vec::new()),
             Heard::Over(code) => self.refuse(now, token, code, messages.len() - used),
         }
     }
@@ -129,6 +132,11 @@ impl Shard {
             Heard::Elsewhere(shard) => {
                 let rest = input.split_off(used);
                 self.hand_over(token, shard, messages, rest);
+                return false;
+            }
+            Heard::Joined => {
+                let early = input.split_off(used);
+                self.join(now, token, early);
                 return false;
             }
             Heard::Over(code) => self.refuse(now, token, code, left),
@@ -244,6 +252,9 @@ impl Shard {
                 return Heard::Elsewhere(shard);
             }
             *used += space;
+            if self.connections.joining.is_some() {
+                return Heard::Joined;
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::connection::Connection;
+use crate::net::tcp_relay::Joining;
 use crate::net::token::StreamToken;
 use crate::time::Timestamp;
 use crate::turn::FiveTuple;
@@ -25,6 +26,8 @@ pub(in crate::net) struct Connections {
     checks: BinaryHeap<Reverse<(Timestamp, StreamToken)>>,
     /// The shard that the connection in hand is to move to.
     pub(in crate::net) moving_to: Option<u16>,
+    /// What the connection in hand is to be joined to: it carries no TURN from then on.
+    pub(in crate::net) joining: Option<Joining>,
     /// Room for what is read, used again for each connection.
     pub(super) wire: Vec<u8>,
     pub(super) input: Vec<u8>,
@@ -56,7 +59,7 @@ impl Connections {
     }
 
     /// Takes a connection out; its token names none any more.
-    pub(super) fn remove(&mut self, token: StreamToken) -> Option<Box<Connection>> {
+    pub(in crate::net) fn remove(&mut self, token: StreamToken) -> Option<Box<Connection>> {
         let slot = self.slots.get_mut(usize::from(token.index))?;
         let connection = slot.connection.take_if(|_| slot.generation == token.generation)?;
         slot.generation = slot.generation.wrapping_add(1);

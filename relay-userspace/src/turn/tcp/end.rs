@@ -1,0 +1,83 @@
+//! How connections end (RFC 6062 sections 5.2, 5.3 and 5.5), and what they carried.
+
+use relay_common::tables::Count;
+
+use super::super::allocations::Slot;
+use super::super::core::Core;
+use super::super::family::Family;
+use super::super::io::{Event, Output, Outputs};
+use super::super::metering::Direction;
+use super::connections::{Connection, State};
+use super::{ConnectionId, TcpEvent};
+use crate::stun::ErrorCode;
+
+impl Core {
+    /// The time for a peer to answer, or for the client to bind, is over.
+    pub(in super::super) fn connection_expired(&mut self, id: ConnectionId, out: &mut Outputs) {
+        out.items.push(Output::CloseConnection { connection: id });
+        match self.connections.get(&id) {
+            Some(Connection { state: State::Connecting { .. }, .. }) => {
+                self.refuse_connect(id, ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE, out);
+            }
+            _ => {
+                self.remove_connection(id);
+                out.items.push(Output::Event(Event::Tcp(TcpEvent::NotBound)));
+            }
+        }
+    }
+
+    /// The caller closed a connection: one of its two ends went.
+    pub(in super::super) fn connection_gone(&mut self, id: ConnectionId, out: &mut Outputs) {
+        if let Some(deadline) = self.connections.get(&id).and_then(Connection::expires) {
+            self.timers.cancel(deadline);
+        }
+        match self.remove_connection(id).map(|connection| connection.state) {
+            Some(State::Active) => out.items.push(Output::Event(Event::Tcp(TcpEvent::Ended))),
+            Some(State::Pending { .. }) => out.items.push(Output::Event(Event::Tcp(TcpEvent::NotBound))),
+            Some(State::Connecting { asker, .. }) => {
+                self.refuse(&asker.caller(), ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE, out);
+                out.items.push(Output::Event(Event::Tcp(TcpEvent::ConnectFailed)));
+            }
+            None => {}
+        }
+    }
+
+    /// A connection carried so much more.
+    pub(in super::super) fn connection_carried(
+        &mut self,
+        id: ConnectionId,
+        to_peer: Count,
+        to_client: Count,
+    ) {
+        if let Some(connection) = self.connections.get(&id) {
+            let usage = &mut self.allocations.get_mut(connection.slot).usage;
+            usage.of(Direction::ToPeer).relayed += to_peer;
+            usage.of(Direction::ToClient).relayed += to_client;
+        }
+    }
+
+    /// "If the allocation associated with a data connection expires, the data connection MUST be closed" (section 5.5); and
+    /// so for the peers of one family, when its relayed transport address ends.
+    pub(in super::super) fn end_connections(&mut self, slot: Slot, family: Family, out: &mut Outputs) {
+        let Some(tcp) = &self.allocations.get(slot).tcp else { return };
+        for id in tcp.connections.clone() {
+            let Some(connection) = self.connections.get(&id) else { continue };
+            if connection.peer.family() != family {
+                continue;
+            }
+            if let Some(deadline) = connection.expires() {
+                self.timers.cancel(deadline);
+            }
+            out.items.push(Output::CloseConnection { connection: id });
+            match &connection.state {
+                // The client asked and is still there to hear that there is no allocation any more.
+                State::Connecting { .. } => self.refuse_connect(id, ErrorCode::ALLOCATION_MISMATCH, out),
+                State::Pending { .. } => _ = self.remove_connection(id),
+                State::Active => {
+                    self.remove_connection(id);
+                    out.items.push(Output::Event(Event::Tcp(TcpEvent::Ended)));
+                }
+            }
+        }
+    }
+}
