@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use nix::sys::epoll::EpollFlags;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use relay_common::reason::Reason;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::connection::Connection;
+use super::outgoing::Outgoing;
 use super::{Framing, seconds, websocket};
 use crate::net::batch::Arrival;
 use crate::net::mailbox::Letter;
 use crate::net::shard::Shard;
-use crate::net::token::StreamToken;
+use crate::net::token::{StreamToken, Token};
 use crate::time::Timestamp;
 use crate::turn::{FiveTuple, Input};
 
@@ -78,8 +79,15 @@ impl Shard {
         websocket::write_close(connection.outgoing.answers(), code);
         connection.finish(&self.counters);
         connection.outgoing.give_up(&self.counters);
-        connection.closing = Some(now + LINGER);
+        // What could not be sent is not waited for: only the client's goodbye is, which must be read to be heard.
+        (connection.outgoing, connection.is_held_back) = (Outgoing::default(), false);
+        (connection.blocked_since, connection.closing) = (None, Some(now + LINGER));
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN, Token::Stream(token).to_bits());
+        let told = self.epoll.modify(connection.socket(), &mut event).is_ok();
         let five_tuple = connection.five_tuple;
+        if !told {
+            self.connections.broken.push(token);
+        }
         self.connections.forget(&five_tuple, token);
         self.connections.check_at(token, now + LINGER);
         self.client_gone(now, five_tuple);

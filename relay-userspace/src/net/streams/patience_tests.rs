@@ -133,3 +133,20 @@ fn a_websocket_that_does_not_say_goodbye_is_closed() {
         assert!(took >= seconds(3) && took <= seconds(20), "{took:?}");
     }
 }
+
+#[test]
+fn a_websocket_that_is_refused_while_it_reads_nothing_has_no_more_time_for_its_goodbye() {
+    let server = start(1);
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut client = Client::new(&server, ConnectionKind::Ws);
+    let relayed = client.allocate();
+    client.bind_channel(0x4001, peer.local_addr().unwrap());
+    while server.stats().reason(Reason::SlowReader).packets == 0 {
+        (0..20).for_each(|_| _ = peer.send_to(&[7; 1200], relayed).unwrap());
+        thread::sleep(Duration::from_millis(1));
+    }
+    client.wire.write_all(&client::frame(0x81, b"text")).unwrap();
+    wait_for(&server, "the end of its allocation", |s| s.allocations() == 0);
+    assert_eq!(open(&server), 1, "it may still say goodbye");
+    assert!(until(&server, 0) >= seconds(3));
+}
