@@ -1,6 +1,7 @@
 //! What the end-to-end and packet tests share.
 
 pub mod bpf;
+pub mod browser;
 pub mod frames;
 pub mod lab;
 pub mod xdp;
