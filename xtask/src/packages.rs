@@ -18,6 +18,10 @@ pub(crate) const COMPILER: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-we
 /// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`.
 pub(crate) const TESTS: &[&str] = &["coturn", "ethtool", "iproute2", "nftables"];
 
+/// What the firewall lab uses beside them and the browser: proxies, and tools for certificates and passwords.
+pub(crate) const FIREWALLS: &[&str] =
+    &["apache2-utils", "curl", "libnss3-tools", "mitmproxy", "squid-openssl"];
+
 /// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
 /// apt's.
 pub(crate) const CLIENTS: &[&str] = &["chromium", "python3-aioice"];
@@ -83,7 +87,9 @@ pub(crate) fn ensure_without_daemons(packages: &[&str], daemons: &[&str]) -> Res
     drop(policy);
     if on_path("systemctl").is_some() {
         for daemon in new {
-            run(Command::new("systemctl").args(["--quiet", "disable", daemon]))?;
+            // The package of squid with TLS has the daemon of the other.
+            let service = if daemon == "squid-openssl" { "squid" } else { daemon };
+            run(Command::new("systemctl").args(["--quiet", "disable", service]))?;
         }
     }
     Ok(())
