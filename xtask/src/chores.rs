@@ -187,7 +187,7 @@ pub(crate) fn install_test_packages() -> Result<Vec<&'static str>> {
         return Ok(Vec::new());
     }
     let needed = [packages::TESTS, packages::FIREWALLS].concat();
-    packages::ensure_without_daemons(&needed, &["coturn", "squid-openssl"])?;
+    packages::ensure_without_daemons(&needed, packages::DAEMONS)?;
     let unknown = packages::ensure_those_known(packages::CLIENTS)?;
     for client in &unknown {
         eprintln!("==> NOT RUN: the tests with {client}, which apt does not have here");

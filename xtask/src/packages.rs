@@ -15,12 +15,16 @@ use crate::version::Version;
 /// A compiler whose `core` for BPF is already built.
 pub(crate) const COMPILER: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
 
-/// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`.
-pub(crate) const TESTS: &[&str] = &["coturn", "ethtool", "iproute2", "nftables"];
+/// What the tests use beside the project itself. coturn is there for its client, `turnutils_uclient`, and as a server for our own
+/// clients; squid is a proxy for them.
+pub(crate) const TESTS: &[&str] = &["coturn", "ethtool", "iproute2", "nftables", "openssl", "squid-openssl"];
 
-/// What the firewall lab uses beside them and the browser: proxies, and tools for certificates and passwords.
-pub(crate) const FIREWALLS: &[&str] =
-    &["apache2-utils", "curl", "libnss3-tools", "mitmproxy", "squid-openssl"];
+/// Those of them that bring a daemon, and the name of its service.
+pub(crate) const DAEMONS: &[(&str, &str)] = &[("coturn", "coturn"), ("squid-openssl", "squid")];
+
+/// What the firewall lab uses beside them and the browser: a proxy that decrypts, and tools for pages, passwords and
+/// certificates.
+pub(crate) const FIREWALLS: &[&str] = &["apache2-utils", "curl", "libnss3-tools", "mitmproxy"];
 
 /// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
 /// apt's.
@@ -80,16 +84,15 @@ pub(crate) fn ensure_those_known<'a>(packages: &[&'a str]) -> Result<Vec<&'a str
 }
 
 /// As [`ensure`], for packages that bring a daemon: it is neither started now nor at the next boot. Root only.
-pub(crate) fn ensure_without_daemons(packages: &[&str], daemons: &[&str]) -> Result<()> {
-    let new: Vec<_> = missing(daemons);
+pub(crate) fn ensure_without_daemons(packages: &[&str], daemons: &[(&str, &str)]) -> Result<()> {
+    let new: Vec<_> =
+        daemons.iter().filter(|(package, _)| !is_installed(package)).map(|(_, service)| service).collect();
     let policy = NoStart::new()?;
     ensure(packages)?;
     drop(policy);
     if on_path("systemctl").is_some() {
         for daemon in new {
-            // The package of squid with TLS has the daemon of the other.
-            let service = if daemon == "squid-openssl" { "squid" } else { daemon };
-            run(Command::new("systemctl").args(["--quiet", "disable", service]))?;
+            run(Command::new("systemctl").args(["--quiet", "disable", daemon]))?;
         }
     }
     Ok(())

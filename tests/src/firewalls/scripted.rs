@@ -64,6 +64,7 @@ pub(super) fn tunnel(lab: &Lab<'_>) -> Result<String, String> {
         .args(["--proxy", &format!("http://{PROXY_USER}:{PROXY_PASSWORD}@{PROXY}"), "--ca"])
         .arg(authority);
     let mut tunnel = Process::start(&mut command);
+    tunnel.wait_for_output("listening at");
     let said = uclient(lab, &client, client.at(3478), "");
     if let Some(status) = tunnel.exited() {
         return Err(format!("the tunnel ended with {status}: {}", tunnel.output()));
