@@ -38,7 +38,8 @@ struct Firewalls {
     /// Write what was seen here, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the matrix here, as Markdown
+    /// Write the matrix here, as Markdown: between the lines `<!-- matrix -->` and `<!-- end of the matrix -->` of a file that
+    /// has them
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
@@ -92,7 +93,9 @@ fn run(options: &Firewalls) -> Result<bool> {
     let matrix = report::markdown(&reports);
     println!("\n{matrix}");
     if let Some(file) = &options.markdown {
-        fs::write(file, &matrix).with_context(|| format!("cannot write {}", file.display()))?;
+        let before = fs::read_to_string(file).unwrap_or_default();
+        let after = report::put_into(&before, &matrix);
+        fs::write(file, after).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if let Some(file) = &options.json {
         let all =

@@ -234,6 +234,14 @@ pub fn markdown(reports: &[Report]) -> String {
     text
 }
 
+/// A page with this matrix in place of the one in it; the matrix alone where there is none.
+pub fn put_into(page: &str, matrix: &str) -> String {
+    const BEGIN: &str = "<!-- matrix -->\n";
+    const END: &str = "<!-- end of the matrix -->";
+    let parts = page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    parts.map_or_else(|| matrix.to_owned(), |(head, tail)| format!("{head}{BEGIN}\n{matrix}\n{END}{tail}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::networks::named;
@@ -268,6 +276,15 @@ mod tests {
         let probed = |passed, should| problems(|report| report.probed(Probe::Udp(443), passed, should)).len();
         assert_eq!([probed(true, true), probed(false, false)], [0, 0]);
         assert_eq!([probed(true, false), probed(false, true)], [1, 1]);
+    }
+
+    #[test]
+    fn a_page_keeps_what_is_around_the_matrix() {
+        let page = "before\n<!-- matrix -->\nold\n<!-- end of the matrix -->\nafter\n";
+        let new = "before\n<!-- matrix -->\n\nnew\n\n<!-- end of the matrix -->\nafter\n";
+        assert_eq!(put_into(page, "new\n"), new);
+        assert_eq!(put_into(new, "new\n"), new);
+        assert_eq!(put_into("", "new\n"), "new\n");
     }
 
     #[test]

@@ -45,8 +45,7 @@ macro_rules! networks {
 }
 
 networks! {
-    open udp_443_only no_udp only_80_and_443 stun_aware proxy_intercepting;
+    open udp_443_only no_udp only_80_and_443 stun_aware proxy_intercepting ports_by_number sip_and_h323;
     whole matrix: only_443_and_53 https_only symmetric_nat_one symmetric_nat_both proxy proxy_basic
-    browser_without_udp allow_list nothing_inbound credentials_from_a_page ports_by_number sip_and_h323
-    native_behind_proxy
+    browser_without_udp allow_list nothing_inbound credentials_from_a_page native_behind_proxy
 }
