@@ -2,6 +2,7 @@
 
 pub mod bpf;
 pub mod browser;
+pub mod firewalls;
 pub mod frames;
 pub mod lab;
 pub mod xdp;

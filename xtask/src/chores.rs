@@ -179,18 +179,20 @@ pub(crate) fn check() -> Result<()> {
     })
 }
 
-/// Installs what the end-to-end tests and those with other clients use.
-pub(crate) fn install_test_packages() -> Result<()> {
+/// Installs what the end-to-end tests, those with other clients and the firewall lab use. Gives what apt does not have.
+pub(crate) fn install_test_packages() -> Result<Vec<&'static str>> {
     if on_path("apt-get").is_none() {
-        let all = [packages::TESTS, packages::CLIENTS].concat().join(" ");
+        let all = [packages::TESTS, packages::FIREWALLS, packages::CLIENTS].concat().join(" ");
         eprintln!("    no apt here: the tests expect the equivalents of {all}");
-        return Ok(());
+        return Ok(Vec::new());
     }
-    packages::ensure_without_daemons(packages::TESTS, packages::DAEMONS)?;
-    for client in packages::ensure_those_known(packages::CLIENTS)? {
+    let needed = [packages::TESTS, packages::FIREWALLS].concat();
+    packages::ensure_without_daemons(&needed, packages::DAEMONS)?;
+    let unknown = packages::ensure_those_known(packages::CLIENTS)?;
+    for client in &unknown {
         eprintln!("==> NOT RUN: the tests with {client}, which apt does not have here");
     }
-    Ok(())
+    Ok(unknown)
 }
 
 /// The cargo that started this program, in the workspace.

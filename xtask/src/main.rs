@@ -9,6 +9,7 @@ mod bench;
 mod chores;
 mod ebpf;
 mod fuzz;
+mod lab;
 mod linker;
 mod object;
 mod packages;
@@ -45,6 +46,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Build everything and try it in networks that are made for it; needs root. `cargo xtask lab firewalls --help`
+    #[command(disable_help_flag = true)]
+    Lab {
+        /// A lab and its flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Fuzz the parsers and the protocol core, installing cargo-fuzz where it is missing
     Fuzz(fuzz::Options),
     /// Run a choice of the tests on Debian's kernel, in a virtual machine; needs root and apt
@@ -60,6 +68,7 @@ fn main() -> ExitCode {
         Chore::Run { flags } => chores::run(&flags),
         Chore::Test(options) => chores::test(&options),
         Chore::Bench { args } => bench::bench(&args),
+        Chore::Lab { args } => lab::lab(&args),
         Chore::Fuzz(options) => fuzz::fuzz(&options),
         Chore::Vm(options) => vm::vm(&options),
         Chore::Check => chores::check(),

@@ -23,6 +23,10 @@ pub(crate) const TESTS: &[&str] =
 /// Those of them that bring a daemon, and the name of its service.
 pub(crate) const DAEMONS: &[(&str, &str)] = &[("coturn", "coturn"), ("squid-openssl", "squid")];
 
+/// What the firewall lab uses beside them and the browser: a proxy that decrypts, and tools for pages, passwords and
+/// certificates.
+pub(crate) const FIREWALLS: &[&str] = &["apache2-utils", "libnss3-tools", "mitmproxy"];
+
 /// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
 /// apt's.
 pub(crate) const CLIENTS: &[&str] = &["chromium", "python3-aioice"];

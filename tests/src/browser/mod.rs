@@ -106,6 +106,29 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
+    /// The value that a promise of the page is kept with; or what it is broken with.
+    pub fn outcome(&mut self, promise: &str) -> Result<Value, String> {
+        let text = "error => ({ error: String(error?.message ?? error) })";
+        let mut settled = self.evaluate(&format!("({promise}).then(value => ({{ value }}), {text})"));
+        match settled["error"].as_str() {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(settled["value"].take()),
+        }
+    }
+
+    /// From now on answers proxies that ask for a name and a password, for pages and what they load.
+    pub fn log_in_to_proxies(&mut self, user: &str, password: &str) {
+        self.pipe.log_in_to_proxies([user, password].map(String::from));
+        let all = json!([{ "urlPattern": "*" }]);
+        self.call("Fetch.enable", json!({ "handleAuthRequests": true, "patterns": all }));
+    }
+
+    /// The browser's name and version.
+    pub fn version(&mut self) -> String {
+        let version = self.pipe.call(None, "Browser.getVersion", json!({}));
+        version["product"].as_str().unwrap_or("Chromium").to_owned()
+    }
+
     /// Waits until an expression in the page is true, or truthy.
     pub fn wait_for(&mut self, expression: &str, limit: Duration) {
         let deadline = Instant::now() + crate::lab::scaled(limit);
@@ -159,7 +182,8 @@ impl Drop for Browser {
         self.pipe.end();
         // Its children go when they notice, and until then may still write there.
         for _ in 0..50 {
-            if fs::remove_dir_all(&self.profile).is_ok() {
+            // In a filesystem of the browser's machine alone it is gone with that.
+            if fs::remove_dir_all(&self.profile).is_ok() || !self.profile.exists() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));

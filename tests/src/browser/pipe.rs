@@ -21,6 +21,8 @@ pub(super) struct Pipe {
     commands: ChildStdin,
     messages: Receiver<Value>,
     calls: u64,
+    /// The name and password for a proxy that asks for them.
+    proxy_login: Option<[String; 2]>,
 }
 
 impl Pipe {
@@ -49,11 +51,32 @@ impl Pipe {
                 }
             }
         });
-        Self { child, commands, messages, calls: 0 }
+        Self { child, commands, messages, calls: 0, proxy_login: None }
+    }
+
+    /// Answers proxies that ask for a name and a password, wherever events say that they do.
+    pub(super) fn log_in_to_proxies(&mut self, login: [String; 2]) {
+        self.proxy_login = Some(login);
     }
 
     /// A command and its result. Panics where the browser refuses it.
     pub(super) fn call(&mut self, session: Option<&str>, method: &str, parameters: Value) -> Value {
+        let id = self.send(session, method, parameters);
+        loop {
+            match self.messages.recv_timeout(PATIENCE) {
+                Ok(mut answer) if answer["id"] == id => {
+                    assert!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
+                    return answer["result"].take();
+                }
+                // What happens in the page.
+                Ok(event) => self.event(&event),
+                Err(RecvTimeoutError::Timeout) => panic!("{method}: no answer within {PATIENCE:?}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("{method}: the browser has ended"),
+            }
+        }
+    }
+
+    fn send(&mut self, session: Option<&str>, method: &str, parameters: Value) -> u64 {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": parameters });
         if let Some(session) = session {
@@ -61,17 +84,27 @@ impl Pipe {
         }
         let sent = self.commands.write_all(format!("{message}\0").as_bytes());
         sent.unwrap_or_else(|e| panic!("{method}: the browser does not listen: {e}"));
-        loop {
-            match self.messages.recv_timeout(PATIENCE) {
-                Ok(mut answer) if answer["id"] == self.calls => {
-                    assert!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
-                    return answer["result"].take();
-                }
-                // What happens in the page, of which we do not ask.
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => panic!("{method}: no answer within {PATIENCE:?}"),
-                Err(RecvTimeoutError::Disconnected) => panic!("{method}: the browser has ended"),
+        self.calls
+    }
+
+    /// Lets requests go on that wait for us (the domain `Fetch`, where it is enabled); all other events are not for us.
+    fn event(&mut self, event: &Value) {
+        let (session, request) = (event["sessionId"].as_str(), &event["params"]["requestId"]);
+        match event["method"].as_str() {
+            Some("Fetch.requestPaused") => {
+                self.send(session, "Fetch.continueRequest", json!({ "requestId": request }));
             }
+            Some("Fetch.authRequired") => {
+                let answer = match &self.proxy_login {
+                    Some([user, password]) => {
+                        json!({ "response": "ProvideCredentials", "username": user, "password": password })
+                    }
+                    None => json!({ "response": "CancelAuth" }),
+                };
+                let parameters = json!({ "requestId": request, "authChallengeResponse": answer });
+                self.send(session, "Fetch.continueWithAuth", parameters);
+            }
+            _ => {}
         }
     }
 

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -21,6 +22,7 @@ pub struct Namespace {
 struct Fds {
     net: File,
     mount: File,
+    private: OnceLock<()>,
 }
 
 impl Namespace {
@@ -88,6 +90,32 @@ impl Namespace {
         self.enter(|| std::fs::write(&path, value)).unwrap_or_else(|e| panic!("{path} = {value}: {e}"));
     }
 
+    /// A folder in memory that only those in the namespace see, and that is gone with it.
+    pub fn private(&self) -> PathBuf {
+        const AT: &str = "/mnt";
+        self.fds.private.get_or_init(|| {
+            self.enter(|| mount(Some("tmpfs"), AT, Some("tmpfs"), MsFlags::empty(), None::<&str>))
+                .expect("a filesystem in memory");
+        });
+        AT.into()
+    }
+
+    /// Puts a file into [that folder](Self::private), and gives its path.
+    pub fn keep(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.private().join(name);
+        self.enter(|| std::fs::write(&path, text)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        path
+    }
+
+    /// Shows this text in place of a file of the system, to those in the namespace.
+    pub fn show(&self, file: impl AsRef<Path>, text: &str) {
+        let file = file.as_ref();
+        let name = file.to_string_lossy().trim_start_matches('/').replace('/', "-");
+        let kept = self.keep(&name, text);
+        self.enter(|| mount(Some(&kept), file, None::<&str>, MsFlags::MS_BIND, None::<&str>))
+            .unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    }
+
     /// The MAC address of an interface.
     pub fn mac(&self, interface: &str) -> [u8; 6] {
         let text = self.enter(|| {
@@ -126,5 +154,9 @@ fn make() -> io::Result<Fds> {
     umount2("/sys", MntFlags::MNT_DETACH)?;
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)?;
     mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none)?;
-    Ok(Fds { net: File::open("/proc/thread-self/ns/net")?, mount: File::open("/proc/thread-self/ns/mnt")? })
+    Ok(Fds {
+        net: File::open("/proc/thread-self/ns/net")?,
+        mount: File::open("/proc/thread-self/ns/mnt")?,
+        private: OnceLock::new(),
+    })
 }

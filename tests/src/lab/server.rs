@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::counters::Counters;
 use super::host::Host;
 use super::http::get;
+use super::namespace::Namespace;
 use super::process::Process;
 use super::wait_longer_for;
 
@@ -185,7 +186,7 @@ impl Server {
 }
 
 /// `turnpike` as a command in a machine.
-pub fn turnpike(host: &Host) -> Command {
+pub fn turnpike(host: &Namespace) -> Command {
     host.command(binary())
 }
 
