@@ -27,6 +27,7 @@ fn every_file_of_settings_in_the_documents_is_understood() {
         ("README.md", include_str!("../../README.md")),
         ("docs/operations.md", include_str!("../../docs/operations.md")),
         ("docs/from-coturn.md", include_str!("../../docs/from-coturn.md")),
+        ("docs/firewalls.md", include_str!("../../docs/firewalls.md")),
     ];
     for (name, page) in pages {
         let files: Vec<&str> = settings_in(page).collect();

@@ -5,6 +5,7 @@
 
 mod common;
 
+mod a_tunnel_over_websocket;
 mod aioice;
 mod chromium;
 mod probe_and_tunnel_through_proxies;
