@@ -139,8 +139,8 @@ async fn answer(
     request.extensions_mut().insert(guest.clone());
     let mut response = match request.uri().path() {
         websocket::PATH => websocket::upgrade(desk, &rules, guest, request),
-        // The page that says what this is gives way to a real one.
-        "/" if let Some(upstream) = &rules.streams.upstream => {
+        // The page that says what this is gives way to a real one, and so does its having no picture.
+        "/" | "/favicon.ico" if let Some(upstream) = &rules.streams.upstream => {
             upstream::pass(upstream.clone(), request).await
         }
         _ => {

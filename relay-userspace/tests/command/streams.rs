@@ -125,10 +125,13 @@ fn one_port_has_pages_and_turn_by_name_and_by_alpn() {
         let words = format!("--cacert {cert} --resolve {name}:8443:{ip} https://{name}:8443/");
         for version in ["--tlsv1.3", "--tlsv1.2 --tls-max 1.2"] {
             let page = curl(&format!("{version} {words}"));
-            assert!(page.starts_with("HTTP/1.1 200 OK") && page.contains("This is a TURN server"), "{page}");
+            assert!(
+                page.starts_with("HTTP/1.1 200 OK") && page.contains("This is a relay for calls"),
+                "{page}"
+            );
         }
     }
-    assert!(curl(&format!("http://{ip}:8080/")).contains("This is a TURN server"));
+    assert!(curl(&format!("http://{ip}:8080/")).contains("This is a relay for calls"));
     assert!(curl(&format!("http://{ip}:8080/turn")).starts_with("HTTP/1.1 426"));
     for (version, name) in
         [("-tls1_3", "stun.turn"), ("-tls1_2", "stun.turn"), ("-tls1_3", "stun.nat-discovery")]
@@ -181,7 +184,7 @@ fn check_says_what_is_wrong_with_a_certificate() {
 fn streams_alone_are_served_as_well() {
     let ip = own_address();
     let server = Server::start(&format!("--listen tcp://{ip} --admin {ip}:9641 --user a:b"));
-    assert!(curl(&format!("http://{ip}:3478/")).contains("This is a TURN server"));
+    assert!(curl(&format!("http://{ip}:3478/")).contains("This is a relay for calls"));
     assert!(page(&format!("{ip}:9641"), "/readyz").ends_with("ready\n"));
     assert_eq!(server.stop().0, Some(0));
 }
@@ -204,7 +207,7 @@ fn more_connections_than_descriptors_leave_some_for_the_admin() {
     assert!((20..128).contains(&there), "{there}");
     drop(clients);
     wait_for("an end", || status(ip).front.unwrap().connections.undecided == 0);
-    assert!(curl(&format!("http://{ip}:3478/")).contains("This is a TURN server"));
+    assert!(curl(&format!("http://{ip}:3478/")).contains("This is a relay for calls"));
     let (code, log) = server.stop();
     assert_eq!(code, Some(0));
     let lines = log.matches("too many connections").count();
