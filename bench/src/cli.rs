@@ -62,12 +62,25 @@ pub(crate) struct Output {
     pub(crate) plots: Option<PathBuf>,
 }
 
+/// Who makes the packets.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum By {
+    /// An XDP program by live frames
+    #[default]
+    LiveFrames,
+    /// The kernel's packet generator
+    Pktgen,
+}
+
 /// Where it is measured, and beside whom.
 #[derive(Args, Debug)]
 pub(crate) struct Place {
     /// A coturn (its `turnserver`) to measure beside the one on the PATH; may be repeated
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) coturn: Vec<PathBuf>,
+    /// Who makes the packets. pktgen, where the kernel has it, makes those of peers only
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) generator: By,
     /// Only the subjects whose names contain this, such as `floor` or `turnpike xdp`; may be repeated
     #[arg(long, global = true, value_name = "TEXT")]
     pub(crate) subject: Vec<String>,

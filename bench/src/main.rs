@@ -62,7 +62,7 @@ fn measure(cli: &Cli, names: &[String]) -> Result<()> {
         geteuid().is_root(),
         "the bench loads XDP programs and makes network namespaces, which needs root: run it with sudo"
     );
-    let mut bench = place::open(&cli.place.coturn, &cli.place.subject, real)?;
+    let mut bench = place::open(&cli.place, real)?;
     let machine = Machine::read(bench.drivers());
     for warning in machine.warnings() {
         eprintln!("note: {warning}");

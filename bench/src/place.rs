@@ -3,27 +3,27 @@
 mod rig;
 mod scale;
 
-use std::path::PathBuf;
-
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use turnpike_bench::allocations::{CLIENTS, Carriage, Plan, To, User};
 use turnpike_bench::lab::{self, Lab};
 use turnpike_bench::runs::setup::{Family, Kind, Setup};
 use turnpike_bench::runs::subject::{Absent, Bench, Figure, Lineup, Role};
 use turnpike_bench::subjects::{Coturn, DataPath, Floor, Forwarding, OptionSet, Server, Subject, Turnpike};
-use turnpike_bench::traffic::STAMP_LEN;
+use turnpike_bench::traffic::{STAMP_LEN, why_no_pktgen};
 
-use crate::cli::RealInterfaces;
+use crate::cli::{By, Place, RealInterfaces};
 use rig::LabRig;
 
 /// The lab in namespaces, or the real interfaces.
-pub(crate) fn open(
-    coturns: &[PathBuf],
-    only: &[String],
-    real: Option<RealInterfaces>,
-) -> Result<Box<dyn Bench>> {
+pub(crate) fn open(place: &Place, real: Option<RealInterfaces>) -> Result<Box<dyn Bench>> {
+    let Place { coturn: coturns, subject: only, generator: by, .. } = place;
+    if *by == By::Pktgen
+        && let Some(why) = why_no_pktgen()
+    {
+        bail!(why);
+    }
     if let Some(real) = real {
-        return Ok(Box::new(Elsewhere(real)));
+        return Ok(Box::new(Elsewhere(real, *by)));
     }
     let turnpike = Turnpike::built()?;
     let (mut found, mut absent) = (Vec::new(), Vec::new());
@@ -39,7 +39,7 @@ pub(crate) fn open(
         let sets = coturn.option_sets();
         sets.into_iter().map(move |set| (coturn.clone(), set))
     });
-    Ok(Box::new(Labs { turnpike, coturns: coturns.collect(), absent, only: only.to_vec() }))
+    Ok(Box::new(Labs { turnpike, coturns: coturns.collect(), absent, only: only.clone(), by: *by }))
 }
 
 /// A lab for each subject.
@@ -49,6 +49,7 @@ struct Labs {
     absent: Vec<Absent>,
     /// Parts of the names of those that are measured; all, if there are none.
     only: Vec<String>,
+    by: By,
 }
 
 impl Labs {
@@ -68,7 +69,7 @@ impl Bench for Labs {
             if !self.is_asked_for(name) {
                 return;
             }
-            match lab().and_then(start).and_then(|subject| LabRig::new(subject, role)) {
+            match lab().and_then(start).and_then(|subject| LabRig::new(subject, role, self.by)) {
                 Ok(rig) => lineup.rigs.push(Box::new(rig)),
                 Err(error) => {
                     lineup.absent.push(Absent { subject: name.into(), why: format!("{error:#}") });
@@ -107,11 +108,11 @@ impl Bench for Labs {
 }
 
 /// A server that somebody else runs, behind interfaces of this machine.
-struct Elsewhere(RealInterfaces);
+struct Elsewhere(RealInterfaces, By);
 
 impl Bench for Elsewhere {
     fn lineup(&mut self, setup: &Setup) -> Result<Lineup> {
-        let Self(real) = self;
+        let Self(real, by) = self;
         let nics = if real.client_interface == real.peer_interface { 1 } else { 2 };
         let lab = Lab::real(lab::RealInterfaces {
             client_interface: real.client_interface.clone(),
@@ -125,7 +126,7 @@ impl Bench for Elsewhere {
         let name = format!("server at {}, {nics} interfaces", real.listeners[0]);
         let server = Server::elsewhere(lab, &name, &user, &plan(setup)?)?;
         Ok(Lineup {
-            rigs: vec![Box::new(LabRig::new(Box::new(server), Role::External)?)],
+            rigs: vec![Box::new(LabRig::new(Box::new(server), Role::External, *by)?)],
             absent: Vec::new(),
         })
     }

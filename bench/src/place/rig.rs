@@ -6,7 +6,9 @@ use turnpike_bench::figures::{Load, Outcome};
 use turnpike_bench::lab::{GENERATOR_CPU, Place, pin};
 use turnpike_bench::runs::subject::{Rig, Role, Subject as Who};
 use turnpike_bench::subjects::Subject;
-use turnpike_bench::traffic::{FirstInLine, Traffic};
+use turnpike_bench::traffic::{FirstInLine, Generator, Pktgen, Traffic};
+
+use crate::cli::By;
 
 /// What is measured, and what measures it. Fields are dropped in this order: the lab, which the subject has, goes last.
 pub(super) struct LabRig {
@@ -18,7 +20,7 @@ pub(super) struct LabRig {
 
 impl LabRig {
     /// Attaches generator and sink to the subject's lab.
-    pub(super) fn new(subject: Box<dyn Subject>, role: Role) -> Result<Self> {
+    pub(super) fn new(subject: Box<dyn Subject>, role: Role, by: By) -> Result<Self> {
         let lab = subject.lab();
         let (clients, peers) = (lab.clients(), lab.peers());
         let (flows, wire) = (subject.flows(), subject.wire());
@@ -27,6 +29,9 @@ impl LabRig {
                 Traffic::new(&clients.interface, clients.own_mac, clients.relay_mac, flows, wire)?;
             if !lab.has_one_nic() {
                 traffic.peers_at(&peers.interface, peers.own_mac, peers.relay_mac)?;
+            }
+            if by == By::Pktgen {
+                traffic.generate_by(Generator::Pktgen(Pktgen::on(GENERATOR_CPU)?));
             }
             anyhow::Ok(traffic)
         };

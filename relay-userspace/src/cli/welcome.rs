@@ -1,6 +1,5 @@
 //! What `run` prints when it is ready.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::json;
@@ -9,6 +8,7 @@ use super::screen::Screen;
 use super::status::interface_lines;
 use crate::admin::Status;
 use crate::config::{Scheme, Settings, User};
+use crate::web::{IceUrls, ice_urls};
 
 /// Where the server can be reached, and with which credential if it made one up.
 pub(super) struct Welcome<'a> {
@@ -16,7 +16,9 @@ pub(super) struct Welcome<'a> {
     admin: Option<SocketAddr>,
     generated: Option<&'a User>,
     /// What clients are to be told.
-    urls: Vec<Url>,
+    urls: Vec<String>,
+    /// Where visitors may try them all.
+    test_page: Option<String>,
 }
 
 impl<'a> Welcome<'a> {
@@ -26,7 +28,14 @@ impl<'a> Welcome<'a> {
         admin: Option<SocketAddr>,
         generated: Option<&'a User>,
     ) -> Self {
-        Self { status, admin, generated, urls: turn_urls(settings) }
+        let IceUrls { mut turn, web_socket, .. } = ice_urls(settings, &settings.realm, &[]);
+        let test_page = settings.test_page.as_ref().zip(web_socket.as_ref());
+        let test_page = test_page.map(|(_, url)| url.replacen("ws", "http", 1).replace("/turn", "/test"));
+        turn.extend(web_socket);
+        let ice = &settings.ice;
+        let named = !ice.hosts.is_empty() || !ice.urls.is_empty();
+        // Names, as certificates have them, are known only from there.
+        Self { status, admin, generated, urls: if named { turn } else { turn_urls(settings) }, test_page }
     }
 
     /// For people.
@@ -48,16 +57,18 @@ impl<'a> Welcome<'a> {
             None => screen.row("admin", "off"),
         }
         screen.rows("URL", &self.urls);
+        screen.rows("test page", &self.test_page);
         if let Some(User { name, password }) = self.generated {
             let password = password.expose();
             screen.line("");
             screen.line("No user and no secret is configured. This user holds until the server stops:");
             screen.row("user", name);
             screen.row("password", password);
-            // The probe speaks UDP.
-            let tries = self.urls.iter().filter(|url| url.transport == "udp");
-            let tries =
-                tries.map(|url| format!("turnpike probe {} --user {name} --password {password}", url.base));
+            let over_udp: Vec<_> =
+                self.urls.iter().filter_map(|url| url.strip_suffix("?transport=udp")).collect();
+            let first = self.urls.first().map(String::as_str).filter(|_| over_udp.is_empty());
+            let tries = over_udp.into_iter().chain(first);
+            let tries = tries.map(|url| format!("turnpike probe {url} --user {name} --password {password}"));
             screen.rows("try it", tries);
         }
         screen
@@ -65,28 +76,16 @@ impl<'a> Welcome<'a> {
 
     /// One line for programs.
     pub(super) fn json(&self) -> String {
-        let urls: Vec<_> = self.urls.iter().map(ToString::to_string).collect();
+        let urls = &self.urls;
         let user = self.generated.map(|u| json!({ "username": u.name, "credential": u.password.expose() }));
-        json!({ "status": self.status, "admin": self.admin, "url": urls[0], "urls": urls, "generated": user })
+        json!({ "status": self.status, "admin": self.admin, "url": urls.first(), "urls": urls, "generated": user })
             .to_string()
     }
 }
 
-/// `turn:ADDRESS:PORT?transport=udp` (RFC 7065).
-struct Url {
-    base: String,
-    transport: &'static str,
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}?transport={}", self.base, self.transport)
-    }
-}
-
-/// What clients are to be told: for each of UDP, TCP and TLS the first listener, and the first of the other family. Behind a
-/// 1:1 NAT it is the public address of each. Names, as certificates have them, are not known here.
-fn turn_urls(settings: &Settings) -> Vec<Url> {
+/// What clients are to be told (RFC 7065): for each of UDP, TCP and TLS the first listener, and the first of the other family. Behind a
+/// 1:1 NAT it is the public address of each.
+fn turn_urls(settings: &Settings) -> Vec<String> {
     type IsKind = fn(Scheme) -> bool;
     let kinds: [(IsKind, _, _); 3] = [
         (|scheme| scheme == Scheme::Udp, "turn", "udp"),
@@ -100,7 +99,7 @@ fn turn_urls(settings: &Settings) -> Vec<Url> {
         first.into_iter().chain(other).map(move |listener: SocketAddr| {
             let mapped = settings.relay_addresses.iter().find(|address| address.local == listener.ip());
             let ip: IpAddr = mapped.map_or(listener.ip(), |address| address.public);
-            Url { base: format!("{scheme}:{}", SocketAddr::new(ip, listener.port())), transport }
+            format!("{scheme}:{}?transport={transport}", SocketAddr::new(ip, listener.port()))
         })
     });
     urls.collect()
@@ -166,7 +165,7 @@ URL          turn:[2001:db8::1]:3478?transport=udp
         let settings = settings(
             "listen = ['http://10.0.0.2', 'tcp://10.0.0.2', 'udp://10.0.0.2', 'tcp://[2001:db8::1]:443']",
         );
-        let urls: Vec<_> = turn_urls(&settings).iter().map(ToString::to_string).collect();
+        let urls = turn_urls(&settings);
         assert_eq!(
             urls,
             [

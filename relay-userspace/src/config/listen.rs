@@ -92,7 +92,14 @@ impl FromStr for Listen {
             return refuse(format!("{text:?} has no scheme: write udp://ADDRESS:PORT, or {SCHEMES}"));
         };
         let Some(scheme) = Scheme::ALL.into_iter().find(|scheme| scheme.name() == name) else {
-            return refuse(format!("unknown scheme {name:?}: write udp://ADDRESS:PORT, or {SCHEMES}"));
+            let hint = match name {
+                "turns" => "; TURN over TLS is tls://",
+                "wss" => "; WebSockets are at /turn of https://",
+                "ws" => "; WebSockets are at /turn of http://",
+                "turn" => "; clients write turn: where a listener is udp:// or tcp://",
+                _ => "",
+            };
+            return refuse(format!("unknown scheme {name:?}: write udp://ADDRESS:PORT, or {SCHEMES}{hint}"));
         };
         match address_and_port(rest, &format!("{name}://"), scheme.default_port())? {
             address if address.port() == 0 => refuse("port 0: clients must know the port beforehand"),

@@ -92,7 +92,7 @@ pub(super) fn load_reason(error: &(dyn StdError + 'static)) -> String {
 }
 
 const NEEDS_CAPABILITIES: &str = "XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run as root, or `setcap \
-                                  cap_bpf,cap_net_admin,cap_perfmon+ep` on the binary";
+                                  cap_bpf,cap_net_admin,cap_net_raw,cap_perfmon+ep` on the binary";
 
 /// The verifier's log can be megabytes; its end says what was wrong.
 fn shorten(text: &str) -> String {

@@ -19,7 +19,7 @@ use super::limits::Ticket;
 use super::lobby::Seat;
 use super::patient::Patient;
 use super::proxy_header::{self, Header};
-use super::upstream::connect;
+use super::upstream::{complain, connect};
 use crate::config::{Endpoint, Listen};
 use crate::net::{ClientStream, Framing, Place};
 use crate::turn::Transport;
@@ -70,8 +70,12 @@ pub(super) async fn receive(
             http::serve(desk, rules, conn, ends, ticket).await;
         }
         Ok(Found::Foreign(client, to)) => {
-            let Ok(server) = connect(&to).await else {
-                return desk.counts.add(Outcome::PassThroughFailed);
+            let server = match connect(&to).await {
+                Ok(server) => server,
+                Err(error) => {
+                    complain(&to, &error);
+                    return desk.counts.add(Outcome::PassThroughFailed);
+                }
             };
             desk.counts.add(Outcome::PassedThrough);
             ticket.is(Kind::PassedThrough);

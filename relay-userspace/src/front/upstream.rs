@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,6 +20,8 @@ use super::counts::Kind;
 use super::http::{Guest, Visitor};
 use super::websocket::has_word;
 use crate::config::Endpoint;
+use crate::throttle::Throttle;
+use crate::time::Timestamp;
 
 /// How long the web server may take to let us in.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -64,7 +66,7 @@ pub(super) async fn pass(to: Endpoint, mut request: Request) -> Response {
     match timeout(ANSWER_TIME, exchange(&to, request)).await {
         Err(_) => (StatusCode::GATEWAY_TIMEOUT, "the web server does not answer\n").into_response(),
         Ok(Err(error)) => {
-            tracing::debug!(%to, %error, "the upstream does not answer");
+            complain(&to, &*error);
             (StatusCode::BAD_GATEWAY, "the web server cannot be reached\n").into_response()
         }
         Ok(Ok(mut response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -86,6 +88,15 @@ pub(super) async fn pass(to: Endpoint, mut request: Request) -> Response {
             remove_hop_by_hop(response.headers_mut());
             response
         }
+    }
+}
+
+/// Says now and then that another server, to which clients are led, cannot be reached.
+pub(super) fn complain(to: &Endpoint, error: &(dyn std::error::Error + Send + Sync)) {
+    static TOLD: Mutex<Throttle> = Mutex::new(Throttle::new(1));
+    let told = TOLD.lock().unwrap_or_else(PoisonError::into_inner).pass(Timestamp::now());
+    if let Some(suppressed) = told {
+        tracing::warn!(%to, %error, suppressed, "a server behind this one does not answer");
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) struct Wanted<'a> {
 
 /// Of `linux/capability.h`.
 const NET_ADMIN: u32 = 12;
+const NET_RAW: u32 = 13;
 const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
@@ -78,17 +79,23 @@ pub(super) fn lacking(machine: &Machine) -> Vec<&'static str> {
     wanted.into_iter().filter(|(_, has)| !has).map(|(name, _)| name).collect()
 }
 
+/// What XDP, and sockets that allocations share, need.
+pub(in crate::datapath) const ALL_CAPABILITIES: &str = "cap_bpf,cap_net_admin,cap_net_raw,cap_perfmon+ep";
+
 fn capabilities(machine: &Machine, findings: &mut Findings) {
     let lacking = lacking(machine);
-    if lacking.is_empty() {
-        return findings.say(Level::Ok, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are there");
-    }
     let binary = machine.binary.as_deref().unwrap_or("turnpike");
-    findings.fix(
-        Level::Error,
-        format!("{} lacking: run as root, or give them to the binary", lacking.join(", ")),
-        format!("setcap cap_bpf,cap_net_admin,cap_perfmon+ep {binary}"),
-    );
+    let setcap = format!("setcap {ALL_CAPABILITIES} {binary}");
+    if !lacking.is_empty() {
+        let text = format!("{} lacking: run as root, or give them to the binary", lacking.join(", "));
+        return findings.fix(Level::Error, text, setcap);
+    }
+    findings.say(Level::Ok, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are there");
+    if machine.capabilities.is_some_and(|bits| bits & 1 << NET_RAW == 0) {
+        let text =
+            "CAP_NET_RAW lacking: in userspace each allocation has a socket of its own, which is slower";
+        findings.fix(Level::Warning, text, setcap);
+    }
 }
 
 fn memlock(machine: &Machine, findings: &mut Findings) {

@@ -13,7 +13,7 @@ fn good_host() -> Machine {
     Machine {
         pieces: Some(true),
         release: "6.18.0".into(),
-        capabilities: Some(1 << 12 | 1 << 38 | 1 << 39),
+        capabilities: Some(1 << 12 | 1 << 13 | 1 << 38 | 1 << 39),
         binary: Some("/opt/turnpike".into()),
         cpus: 4,
         memlock: Some(u64::MAX),
@@ -38,7 +38,7 @@ fn a_good_host_has_nothing_to_be_done() {
 fn every_setting_of_the_host_is_judged() {
     use Level::{Error, Note, Warning};
     let host = good_host;
-    let setcap = "setcap cap_bpf,cap_net_admin,cap_perfmon+ep /opt/turnpike";
+    let setcap = "setcap cap_bpf,cap_net_admin,cap_net_raw,cap_perfmon+ep /opt/turnpike";
     let all_but = |bit: u32| Some(good_host().capabilities.unwrap() & !(1 << bit));
     let cases = [
         (Machine { release: "5.10.0".into(), ..host() }, vec![(Error, "-")]),
@@ -46,7 +46,8 @@ fn every_setting_of_the_host_is_judged() {
         (Machine { release: "5.17.9".into(), ..host() }, vec![(Note, "-")]),
         (Machine { capabilities: all_but(38), ..host() }, vec![(Error, setcap)]),
         (Machine { capabilities: all_but(39), ..host() }, vec![(Error, setcap)]),
-        (Machine { capabilities: Some(1 << 12 | 1 << 21), ..host() }, vec![]),
+        (Machine { capabilities: Some(1 << 12 | 1 << 13 | 1 << 21), ..host() }, vec![]),
+        (Machine { capabilities: all_but(13), ..host() }, vec![(Warning, setcap)]),
         (
             Machine { release: "5.10.0".into(), memlock: Some(65_536), ..host() },
             vec![(Error, "-"), (Warning, "ulimit -l unlimited")],
