@@ -65,6 +65,8 @@ pub struct Visitor {
 pub(super) struct Guest {
     pub(super) ends: Ends,
     pub(super) secure: bool,
+    /// How long nothing may come.
+    pub(super) idle_time: Duration,
     /// Until the connection is no longer one of HTTP.
     ticket: Mutex<Option<Ticket>>,
     requests: AtomicU32,
@@ -103,6 +105,7 @@ pub(super) async fn serve(desk: Arc<Desk>, rules: Arc<Rules>, conn: Conn, ends: 
     let guest = Arc::new(Guest {
         ends,
         secure: conn.is_tls(),
+        idle_time: limits.idle_time,
         ticket: Mutex::new(Some(ticket)),
         requests: AtomicU32::new(0),
     });

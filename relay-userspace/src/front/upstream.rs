@@ -18,8 +18,10 @@ use tokio::time::timeout;
 
 use super::counts::Kind;
 use super::http::{Guest, Visitor};
+use super::patient::Patient;
 use super::websocket::has_word;
 use crate::config::Endpoint;
+use crate::net::leave_reserve;
 use crate::throttle::Throttle;
 use crate::time::Timestamp;
 
@@ -47,6 +49,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub(super) async fn connect(to: &Endpoint) -> io::Result<TcpStream> {
     let connecting = TcpStream::connect((to.host.as_str(), to.port));
     let stream = timeout(CONNECT_TIME, connecting).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    leave_reserve(&stream)?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -77,8 +80,9 @@ pub(super) async fn pass(to: Endpoint, mut request: Request) -> Response {
                 if let Some(ticket) = &mut ticket {
                     ticket.is(Kind::PassedThrough);
                 }
-                // Either end may go as it likes; the client's has an end of patience.
-                let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+                // Either end may go as it likes; with both there is an end of patience, the client's has one already.
+                let mut client = TokioIo::new(client);
+                let mut server = Patient::new(TokioIo::new(server), guest.idle_time);
                 let _ = copy_bidirectional(&mut client, &mut server).await;
                 drop(ticket);
             });
@@ -128,14 +132,29 @@ fn rewritten(request: Request, visitor: Visitor, to: &Endpoint) -> Option<Reques
     if !headers.contains_key(header::HOST) {
         headers.insert(header::HOST, HeaderValue::try_from(to.to_string()).ok()?);
     }
-    // What the client wrote there is not to be trusted.
+    // What the client wrote there is not to be trusted, by whatever name a web server looks for it.
+    let told: Vec<HeaderName> = headers.keys().filter(|name| tells_who(name.as_str())).cloned().collect();
+    told.iter().for_each(|name| _ = headers.remove(name));
     let client: IpAddr = visitor.client.ip().to_canonical();
     headers.insert(FORWARDED_FOR, HeaderValue::try_from(client.to_string()).ok()?);
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if visitor.secure { "https" } else { "http" }));
-    headers.remove(header::FORWARDED);
     // What is of this side only must not be of use there.
     parts.extensions.clear();
     Some(Request::from_parts(parts, body))
+}
+
+/// Whether a header is one by which proxies say who the client is. Some servers take `_` for `-`.
+fn tells_who(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    let names = [
+        "forwarded",
+        "x-real-ip",
+        "true-client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "cf-connecting-ip",
+    ];
+    name.starts_with("x-forwarded-") || names.contains(&&*name)
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -181,6 +200,10 @@ mod tests {
             ("upgrade", "h2c"),
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
+            ("x_forwarded_for", "10.0.0.1"),
+            ("x-forwarded-host", "inside.example.org"),
+            ("x-real-ip", "10.0.0.1"),
+            ("true-client-ip", "10.0.0.1"),
             ("accept", "*/*"),
         ]);
         let mut there: Vec<_> =

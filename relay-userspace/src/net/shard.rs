@@ -34,6 +34,9 @@ use crate::turn::{
 /// Most datagrams taken from one relayed transport address before others have their turn.
 const RELAY_TURN: usize = 16;
 
+/// Connections that have their turn before the listeners have theirs again.
+const STREAMS: u32 = 8;
+
 /// The protocol core, the sockets and all else that one thread needs. How the core's outputs are carried out is in
 /// [`effects`](super::effects).
 pub(super) struct Shard {
@@ -108,6 +111,7 @@ impl Shard {
     /// Serves clients and peers until the server stops.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
+        let mut streams: u32 = 0;
         let mut now = Timestamp::now();
         loop {
             let ready = match self.epoll.wait(&mut events, self.timeout(now)) {
@@ -147,7 +151,14 @@ impl Shard {
                     }
                     Token::Shared(family) => self.serve_all_peers(now, family),
                     Token::Icmp(family) => self.take_icmp(family),
-                    Token::Stream(stream) => self.serve_connection(now, stream, event.events()),
+                    Token::Stream(stream) => {
+                        self.serve_connection(now, stream, event.events());
+                        streams += 1;
+                        if streams % STREAMS == 0 {
+                            // Each may have had as much to say as a listener's whole turn.
+                            (0..self.listeners.len()).for_each(|index| self.serve_clients(now, index));
+                        }
+                    }
                     // Nobody waits for what it sends.
                     Token::Raw(_) => {}
                 }

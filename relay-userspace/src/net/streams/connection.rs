@@ -52,6 +52,8 @@ pub(in crate::net) struct Connection {
     pub(super) is_dirty: bool,
     /// It is not listened to until it has read some of its answers.
     pub(super) is_held_back: bool,
+    /// When it was looked after last.
+    pub(super) had_allocation: bool,
     /// It sent a whole message once.
     pub(super) was_heard: bool,
     /// When it was known to have an allocation, or else came.
@@ -106,6 +108,7 @@ impl Connection {
             interest: EpollFlags::EPOLLIN,
             is_dirty: false,
             is_held_back: false,
+            had_allocation: false,
             was_heard: false,
             served: now,
             next_check: now,

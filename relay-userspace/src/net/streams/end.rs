@@ -43,9 +43,12 @@ impl Shard {
     fn next_check(&mut self, now: Timestamp, token: StreamToken) -> Option<Timestamp> {
         let connection = self.connections.get_mut(token)?;
         connection.shrink();
-        if self.core.has_allocation(&connection.five_tuple) {
+        let has_allocation = self.core.has_allocation(&connection.five_tuple);
+        if has_allocation || connection.had_allocation {
+            // It may have ended just now, and the next one is on its way.
             connection.served = now;
         }
+        connection.had_allocation = has_allocation;
         let unused = now.since(connection.served) >= UNUSED;
         if connection.closing.is_some() || connection.is_stuck(now) || !connection.was_heard || unused {
             return None;

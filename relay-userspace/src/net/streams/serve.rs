@@ -19,6 +19,9 @@ use crate::turn::{FiveTuple, Input};
 /// How long a client may take for its first whole message.
 const FIRST_MESSAGE: Duration = seconds(30);
 
+/// Most messages of a connection, or frames, that are handled before others have their turn.
+const MESSAGES: u32 = 128;
+
 /// How the reading of a connection's messages ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Heard {
@@ -103,6 +106,7 @@ impl Shard {
     }
 
     fn read(&mut self, now: Timestamp, token: StreamToken) {
+        self.connections.left_in_turn = MESSAGES;
         let mut wire = mem::take(&mut self.connections.wire);
         let mut input = mem::take(&mut self.connections.input);
         wire.resize(TURN, 0);
@@ -121,7 +125,9 @@ impl Shard {
         let mut own = mem::take(&mut connection.rest);
         let begun = !own.is_empty();
         let input = if begun { &mut own } else { room };
-        let received = connection.receive(wire, input);
+        // What of it is not handled yet is no reason to take more.
+        let held_back = connection.is_held_back;
+        let received = if held_back { Ok(Received::Open) } else { connection.receive(wire, input) };
         if connection.has_to_send() {
             self.connections.mark_dirty(token);
         }
@@ -198,11 +204,15 @@ impl Shard {
                 }
                 Frame::Ping(range) => {
                     websocket::write_pong(connection.outgoing.answers(), &input[start..][range]);
+                    self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
                     self.connections.mark_dirty(token);
                     continue;
                 }
                 Frame::Close => return Heard::Over(CloseCode::Normal),
-                Frame::Nothing => continue,
+                Frame::Nothing => {
+                    self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
+                    continue;
+                }
             };
             let mut at = 0;
             match self.hear_messages(now, token, message, &mut at, true) {
@@ -247,6 +257,7 @@ impl Shard {
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.was_heard = true;
             }
+            self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
             self.message(now, five_tuple, &rest[..length]);
             if let Some(shard) = self.connections.moving_to.take() {
                 return Heard::Elsewhere(shard);
@@ -258,8 +269,16 @@ impl Shard {
         }
     }
 
-    /// Whether a client is not listened to until it has read some of its answers.
+    /// Whether a client is not listened to for now: until it has read some of its answers, or others have had their turn.
     fn is_held_back(&mut self, token: StreamToken) -> bool {
+        if self.connections.left_in_turn == 0 {
+            if let Some(connection) = self.connections.get_mut(token) {
+                // epoll reports it again at once, as there is room to send; behind the others.
+                connection.is_held_back = true;
+                self.connections.mark_dirty(token);
+            }
+            return true;
+        }
         let many = |c: &mut Connection| c.outgoing.has_many_answers();
         if !self.connections.get_mut(token).is_some_and(many) {
             return false;

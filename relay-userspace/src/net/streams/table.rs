@@ -28,6 +28,8 @@ pub(in crate::net) struct Connections {
     pub(in crate::net) moving_to: Option<u16>,
     /// What the connection in hand is to be joined to: it carries no TURN from then on.
     pub(in crate::net) joining: Option<Joining>,
+    /// How many messages, or frames without one, the connection in hand may still have handled before others have their turn.
+    pub(super) left_in_turn: u32,
     /// Room for what is read, used again for each connection.
     pub(super) wire: Vec<u8>,
     pub(super) input: Vec<u8>,
