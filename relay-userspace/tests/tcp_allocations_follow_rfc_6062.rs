@@ -245,10 +245,38 @@ fn a_peer_that_was_forbidden_meanwhile_is_refused() {
     let (mut sim, mut client) = (tcp_sim(), tcp_client(1));
     let relayed = client.allocate_tcp(&mut sim).relayed();
     client.permit(&mut sim, &[a_peer()]);
-    let host = HostAddresses { own: vec![], relay: vec![], relay_ports: 50_000..=50_063 };
-    let forbids = PeerRules::new(vec![], vec!["203.0.113.0/24".parse().unwrap()], host).into();
-    sim.core.reconfigure(CoreConfig { peer_rules: forbids, ..tcp_config() }.into());
+    forbid(&mut sim, "203.0.113.0/24");
     assert_eq!(sim.peer_connects(relayed, a_peer())[0], Seen::Other(Output::RefusePeer));
+}
+
+fn forbid(sim: &mut Sim, peers: &str) {
+    let host = HostAddresses { own: vec![], relay: vec![], relay_ports: 50_000..=50_063 };
+    let forbids = PeerRules::new(vec![], vec![peers.parse().unwrap()], host).into();
+    sim.core.reconfigure(CoreConfig { peer_rules: forbids, ..tcp_config() }.into());
+}
+
+/// Nor does one that is connected stay so: a connection lasts for hours. Others do.
+#[test]
+fn a_peer_that_was_forbidden_meanwhile_is_cut_off() {
+    let (mut sim, mut client) = (tcp_sim(), tcp_client(1));
+    client.allocate_tcp(&mut sim);
+    let cut = client.connected(&mut sim, a_peer());
+    let kept = client.connected(&mut sim, addr("8.8.8.8:80"));
+    assert_eq!(tcp_client(2).connection_bind(&mut sim, cut).code(), 0);
+    assert_eq!(tcp_client(3).connection_bind(&mut sim, kept).code(), 0);
+    let carried = |connection| {
+        let count = Count { packets: 1, bytes: 700 };
+        Input::ConnectionCarried { connection, to_peer: count, to_client: count }
+    };
+    assert_eq!(sim.input(carried(cut)), []);
+    forbid(&mut sim, "203.0.113.1/32");
+    assert_eq!(sim.input(carried(kept)), []);
+    let seen = sim.input(carried(cut));
+    assert_eq!((closed(&seen), events(&seen)), (vec![cut], vec![TcpEvent::Ended]));
+    assert_eq!(sim.shared.connections(), 1);
+    let session = sim.core.look(0).unwrap().session(sim.now);
+    assert_eq!(session.usage.to_peer.relayed.bytes, 2100, "counted to the last");
+    assert_eq!(sim.connection_goes(cut), [], "late news");
 }
 
 /// RFC 6062 section 5.4: 400 over UDP, without CONNECTION-ID, for none that waits; and section 4.3: the same user, and not

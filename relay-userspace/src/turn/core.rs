@@ -132,7 +132,7 @@ impl Core {
             Input::ConnectFailed { connection } => self.connect_failed(connection, out),
             Input::PeerIncoming { relayed, peer } => self.peer_incoming(relayed, peer, out),
             Input::ConnectionCarried { connection, to_peer, to_client } => {
-                self.connection_carried(connection, to_peer, to_client);
+                self.connection_carried(connection, to_peer, to_client, out);
             }
             Input::ConnectionGone { connection } => self.connection_gone(connection, out),
             Input::ClientGone { five_tuple } => self.client_gone(&five_tuple, out),
@@ -154,7 +154,7 @@ impl Core {
 
     /// Takes other settings for all that is asked from now on; what was granted before stays as it is: a permission for
     /// a peer that the rules now forbid is not refreshed, so nobody is reached against the new rules for longer than a
-    /// permission lasts, and an allocation keeps the limits on its data that it was made with. The relay
+    /// permission lasts, nor by a connection once [`Input::ConnectionCarried`] tells of it; and an allocation keeps the limits on its data that it was made with. The relay
     /// addresses and ports must be the same: what the cores share was made for them.
     pub fn reconfigure(&mut self, config: Arc<CoreConfig>) {
         debug_assert_eq!(self.config.relay_addresses, config.relay_addresses);

@@ -7,6 +7,7 @@ use super::super::core::Core;
 use super::super::family::Family;
 use super::super::io::{Event, Output, Outputs};
 use super::super::metering::Direction;
+use super::super::peers::may_connect_with;
 use super::connections::{Connection, State};
 use super::{ConnectionId, TcpEvent};
 use crate::stun::ErrorCode;
@@ -42,17 +43,23 @@ impl Core {
         }
     }
 
-    /// A connection carried so much more.
+    /// A connection carried so much more. It ends if the rules came to forbid its peer, as no permission that runs out would
+    /// end it: connections last for hours.
     pub(in super::super) fn connection_carried(
         &mut self,
         id: ConnectionId,
         to_peer: Count,
         to_client: Count,
+        out: &mut Outputs,
     ) {
-        if let Some(connection) = self.connections.get(&id) {
-            let usage = &mut self.allocations.get_mut(connection.slot).usage;
-            usage.of(Direction::ToPeer).relayed += to_peer;
-            usage.of(Direction::ToClient).relayed += to_client;
+        let Some(connection) = self.connections.get(&id) else { return };
+        let allocation = self.allocations.get_mut(connection.slot);
+        allocation.usage.of(Direction::ToPeer).relayed += to_peer;
+        allocation.usage.of(Direction::ToClient).relayed += to_client;
+        if matches!(connection.state, State::Active) && !may_connect_with(&allocation.rules, connection.peer)
+        {
+            out.items.push(Output::CloseConnection { connection: id });
+            self.connection_gone(id, out);
         }
     }
 
