@@ -131,9 +131,7 @@ impl Core {
             Input::PeerConnected { connection } => self.peer_connected(connection, out),
             Input::ConnectFailed { connection } => self.connect_failed(connection, out),
             Input::PeerIncoming { relayed, peer } => self.peer_incoming(relayed, peer, out),
-            Input::ConnectionCarried { connection, to_peer, to_client } => {
-                self.connection_carried(connection, to_peer, to_client, out);
-            }
+            Input::ConnectionCarried { connection } => self.connection_carried(connection, out),
             Input::ConnectionGone { connection } => self.connection_gone(connection, out),
             Input::ClientGone { five_tuple } => self.client_gone(&five_tuple, out),
             Input::End(allocation) => self.end_by_operator(allocation, out),
