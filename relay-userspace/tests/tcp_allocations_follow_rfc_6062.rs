@@ -304,6 +304,22 @@ fn connection_bind_is_refused_where_it_must_be() {
     assert_eq!(tcp_client(4).connection_bind(&mut sim, connection).code(), 400, "twice");
 }
 
+/// A WebSocket carries messages alone: 400, and the connection of the peer waits for another.
+#[test]
+fn a_websocket_cannot_be_bound() {
+    let (mut sim, mut client, mut data) = (tcp_sim(), tcp_client(1), tcp_client(2));
+    client.allocate_tcp(&mut sim);
+    let connection = client.connected(&mut sim, a_peer());
+    data.learn_nonce(&mut sim);
+    let request = data.signed(Method::CONNECTION_BIND, |b| {
+        b.connection_id(connection.0);
+    });
+    let seen = sim.input(Input::FromWebSocket { five_tuple: data.five_tuple, datagram: &request });
+    assert_eq!((code(&seen), closed(&seen)), (Some(400), vec![]));
+    assert!(sim.datapath.connections[&connection] == Joined::Waiting);
+    assert_eq!(tcp_client(3).connection_bind(&mut sim, connection).code(), 0);
+}
+
 /// Section 5: the data of a TCP allocation is in its connections. ChannelBind is refused, indications are dropped.
 #[test]
 fn datagrams_have_no_place_in_a_tcp_allocation() {

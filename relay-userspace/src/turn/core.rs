@@ -52,6 +52,8 @@ pub struct Core {
     pub(super) now: Timestamp,
     /// The shard that handed the input on.
     pub(super) via: Option<u16>,
+    /// The input in hand came in a message of a WebSocket.
+    pub(super) by_websocket: bool,
     /// When the driver last told the time of day, and what it was.
     unix_time: Option<(Timestamp, u64)>,
 }
@@ -102,6 +104,7 @@ impl Core {
             next_binding: NonZeroU64::MIN,
             now: Timestamp::default(),
             via: None,
+            by_websocket: false,
             unix_time: None,
         }
     }
@@ -121,6 +124,11 @@ impl Core {
         self.expire(out);
         match input {
             Input::FromClient { five_tuple, datagram } => self.arrives(five_tuple, datagram, out),
+            Input::FromWebSocket { five_tuple, datagram } => {
+                self.by_websocket = true;
+                self.arrives(five_tuple, datagram, out);
+                self.by_websocket = false;
+            }
             Input::Forwarded { from, five_tuple, datagram } => {
                 self.handed_on(from, five_tuple, datagram, out);
             }

@@ -26,6 +26,13 @@ pub enum Input<'a> {
         /// The UDP payload, or the message.
         datagram: &'a [u8],
     },
+    /// A message came by a client's connection, in one of a WebSocket: nothing but messages can come by that.
+    FromWebSocket {
+        /// Who sent it, and to which listener.
+        five_tuple: FiveTuple,
+        /// The message.
+        datagram: &'a [u8],
+    },
     /// Another shard handed on a datagram that arrived at one of our listeners: its [`Output::Forward`].
     Forwarded {
         /// The number of that shard.

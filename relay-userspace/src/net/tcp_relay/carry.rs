@@ -47,7 +47,7 @@ pub(super) async fn carry(connection: ConnectionId, peer: TcpStream, client: Cli
     let Client { stream, unsent, pace, idle, carried } = client;
     let traffic = Traffic { carried, half_closed: AtomicBool::new(false) };
     let joined = async {
-        // A WebSocket carries messages, and RFC 6062 knows nothing of it.
+        // The core joins no WebSocket: it carries messages.
         if stream.framing != Framing::Turn {
             return Err(io::ErrorKind::Unsupported.into());
         }

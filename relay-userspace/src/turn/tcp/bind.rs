@@ -16,7 +16,8 @@ impl Core {
     ) -> Result<(), Refusal> {
         let limits = self.config.tcp_relay.ok_or(ErrorCode::BAD_REQUEST)?;
         let five_tuple = request.caller.five_tuple;
-        if !five_tuple.transport.is_stream() {
+        // A WebSocket carries messages: RFC 6062 knows nothing of it, and nothing else may come by it.
+        if !five_tuple.transport.is_stream() || self.by_websocket {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
         let connection = request.caller.message.connection_id()?.ok_or(ErrorCode::BAD_REQUEST)?;
