@@ -10,7 +10,6 @@ use std::time::Duration;
 use common::{Client, Joined, LIMITS, Seen, Sim, addr, attempt, code, dual_stack, over, tcp_config};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use relay_common::tables::Count;
 use turnpike::stun::{AddressFamily, Method};
 use turnpike::turn::{ConnectionId, CoreConfig, Input, Output, Transport};
 
@@ -104,8 +103,7 @@ impl Run {
             }
             82..87 => {
                 if let Some(connection) = self.connection(|_| true) {
-                    let count = Count { packets: 1, bytes: 1000 };
-                    self.sim.input(Input::ConnectionCarried { connection, to_peer: count, to_client: count });
+                    self.sim.input(Input::ConnectionCarried { connection });
                     self.sim.connection_goes(connection);
                 }
             }

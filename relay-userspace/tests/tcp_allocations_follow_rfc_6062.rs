@@ -10,7 +10,10 @@ use relay_common::reason::Reason;
 use relay_common::tables::Count;
 use turnpike::policy::{HostAddresses, PeerRules, Rate};
 use turnpike::stun::Method;
-use turnpike::turn::{CoreConfig, Event, Input, Output, Rates, TcpEvent, TcpRelay, Throughput, Transport};
+use turnpike::turn::{
+    Carried, ConnectionId, CoreConfig, Direction, Event, Input, Output, Rates, TcpEvent, TcpRelay,
+    Throughput, Transport,
+};
 
 fn tcp_sim() -> Sim {
     Sim::new(tcp_config(), [7; 32])
@@ -245,10 +248,37 @@ fn a_peer_that_was_forbidden_meanwhile_is_refused() {
     let (mut sim, mut client) = (tcp_sim(), tcp_client(1));
     let relayed = client.allocate_tcp(&mut sim).relayed();
     client.permit(&mut sim, &[a_peer()]);
-    let host = HostAddresses { own: vec![], relay: vec![], relay_ports: 50_000..=50_063 };
-    let forbids = PeerRules::new(vec![], vec!["203.0.113.0/24".parse().unwrap()], host).into();
-    sim.core.reconfigure(CoreConfig { peer_rules: forbids, ..tcp_config() }.into());
+    forbid(&mut sim, "203.0.113.0/24");
     assert_eq!(sim.peer_connects(relayed, a_peer())[0], Seen::Other(Output::RefusePeer));
+}
+
+fn forbid(sim: &mut Sim, peers: &str) {
+    let host = HostAddresses { own: vec![], relay: vec![], relay_ports: 50_000..=50_063 };
+    let forbids = PeerRules::new(vec![], vec![peers.parse().unwrap()], host).into();
+    sim.core.reconfigure(CoreConfig { peer_rules: forbids, ..tcp_config() }.into());
+}
+
+/// Nor does one that is connected stay so: a connection lasts for hours. Others do.
+#[test]
+fn a_peer_that_was_forbidden_meanwhile_is_cut_off() {
+    let (mut sim, mut client) = (tcp_sim(), tcp_client(1));
+    client.allocate_tcp(&mut sim);
+    let cut = client.connected(&mut sim, a_peer());
+    let kept = client.connected(&mut sim, addr("8.8.8.8:80"));
+    let (of_cut, of_kept) = (joined(&mut sim, 2, cut), joined(&mut sim, 3, kept));
+    let carries = |sim: &mut Sim, connection, of: &Carried| {
+        of.add(Direction::ToPeer, 700);
+        sim.input(Input::ConnectionCarried { connection })
+    };
+    assert_eq!(closed(&carries(&mut sim, cut, &of_cut)), []);
+    forbid(&mut sim, "203.0.113.1/32");
+    assert_eq!(closed(&carries(&mut sim, kept, &of_kept)), []);
+    let seen = carries(&mut sim, cut, &of_cut);
+    assert_eq!((closed(&seen), events(&seen)), (vec![cut], vec![TcpEvent::Ended]));
+    assert_eq!(sim.shared.connections(), 1);
+    let session = sim.core.look(0).unwrap().session(sim.now);
+    assert_eq!(session.usage.to_peer.relayed.bytes, 2100, "counted to the last");
+    assert_eq!(sim.connection_goes(cut), [], "late news");
 }
 
 /// RFC 6062 section 5.4: 400 over UDP, without CONNECTION-ID, for none that waits; and section 4.3: the same user, and not
@@ -272,6 +302,22 @@ fn connection_bind_is_refused_where_it_must_be() {
     assert_eq!(bob.connection_bind(&mut sim, connection).code(), 441, "another user's");
     assert_eq!(data.connection_bind(&mut sim, connection).code(), 0);
     assert_eq!(tcp_client(4).connection_bind(&mut sim, connection).code(), 400, "twice");
+}
+
+/// A WebSocket carries messages alone: 400, and the connection of the peer waits for another.
+#[test]
+fn a_websocket_cannot_be_bound() {
+    let (mut sim, mut client, mut data) = (tcp_sim(), tcp_client(1), tcp_client(2));
+    client.allocate_tcp(&mut sim);
+    let connection = client.connected(&mut sim, a_peer());
+    data.learn_nonce(&mut sim);
+    let request = data.signed(Method::CONNECTION_BIND, |b| {
+        b.connection_id(connection.0);
+    });
+    let seen = sim.input(Input::FromWebSocket { five_tuple: data.five_tuple, datagram: &request });
+    assert_eq!((code(&seen), closed(&seen)), (Some(400), vec![]));
+    assert!(sim.datapath.connections[&connection] == Joined::Waiting);
+    assert_eq!(tcp_client(3).connection_bind(&mut sim, connection).code(), 0);
 }
 
 /// Section 5: the data of a TCP allocation is in its connections. ChannelBind is refused, indications are dropped.
@@ -376,20 +422,69 @@ fn quotas_hold_for_tcp_allocations() {
     );
 }
 
-/// What connections carried is counted for the allocation while it lives, and is in its summary.
+/// Binds the connection, by one from this port of the client: where what it carries is counted.
+fn joined(sim: &mut Sim, port: u16, connection: ConnectionId) -> Carried {
+    let mut data = tcp_client(port);
+    data.learn_nonce(sim);
+    let request = data.signed(Method::CONNECTION_BIND, |b| {
+        b.connection_id(connection.0);
+    });
+    let seen = sim.client_sends(data.five_tuple, &request);
+    let join = seen.iter().find_map(|s| match s {
+        Seen::Other(Output::Join { carried, .. }) => Some(carried.clone()),
+        _ => None,
+    });
+    join.unwrap_or_else(|| panic!("{seen:?}"))
+}
+
+fn counted(bytes: [u64; 2]) -> Seen {
+    let [to_peer, to_client] = bytes.map(|bytes| Count { packets: u64::from(bytes > 0), bytes });
+    Seen::Event(Event::TcpCarried { to_peer, to_client })
+}
+
+/// What connections carried is counted for the allocation while it lives.
 #[test]
 fn what_is_carried_is_counted() {
     let (mut sim, mut client) = (tcp_sim(), tcp_client(1));
     client.allocate_tcp(&mut sim);
     let connection = client.connected(&mut sim, a_peer());
-    tcp_client(2).connection_bind(&mut sim, connection);
-    let (to_peer, to_client) = (Count { packets: 1, bytes: 700 }, Count { packets: 2, bytes: 9000 });
+    let carried = joined(&mut sim, 2, connection);
     for _ in 0..2 {
-        assert_eq!(sim.input(Input::ConnectionCarried { connection, to_peer, to_client }), []);
+        carried.add(Direction::ToPeer, 700);
+        carried.add(Direction::ToClient, 9000);
+        assert!(carried.any());
+        assert_eq!(sim.input(Input::ConnectionCarried { connection }), [counted([700, 9000])]);
+        assert_eq!(sim.input(Input::ConnectionCarried { connection }), [], "once");
     }
     let session = sim.core.look(0).unwrap().session(sim.now);
     assert_eq!((session.usage.to_peer.relayed.bytes, session.usage.to_client.relayed.bytes), (1400, 18_000));
     assert_eq!(session.connections, 1);
+}
+
+/// And so is what nobody told of when the connection ended, by either end or with its allocation: it is in the summary.
+#[test]
+fn the_last_that_is_carried_is_counted() {
+    let (mut sim, mut client) = (tcp_sim(), tcp_client(1));
+    client.allocate_tcp(&mut sim);
+    let goes = client.connected(&mut sim, a_peer());
+    let stays = client.connected(&mut sim, addr("203.0.113.2:80"));
+    let (of_goes, of_stays) = (joined(&mut sim, 2, goes), joined(&mut sim, 3, stays));
+    of_goes.add(Direction::ToClient, 300);
+    of_stays.add(Direction::ToPeer, 1_000_000);
+    assert_eq!(sim.connection_goes(goes), [counted([0, 300]), Seen::Event(Event::Tcp(TcpEvent::Ended))]);
+
+    let request = client.signed(Method::REFRESH, |b| {
+        b.lifetime(std::time::Duration::ZERO);
+    });
+    let seen = sim.client_sends(client.five_tuple, &request);
+    assert!(seen.contains(&counted([1_000_000, 0])), "{seen:?}");
+    let usage = seen.iter().find_map(|s| match s {
+        Seen::Event(Event::AllocationEnded { summary, .. }) => Some(summary.usage),
+        _ => None,
+    });
+    let usage = usage.expect("the end of the allocation");
+    assert_eq!((usage.to_peer.relayed.bytes, usage.to_client.relayed.bytes), (1_000_000, 300));
+    assert!(of_stays.is_over(), "whoever carries is to carry no more");
 }
 
 /// Rates hold for connections too: the caller gets the meters that all other data of the allocation is counted by.

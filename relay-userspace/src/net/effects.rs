@@ -102,8 +102,8 @@ impl Shard {
             Output::AcceptPeer { connection } => self.tcp_relays.accept(connection),
             Output::RefusePeer => self.tcp_relays.refuse(),
             // Carried out once the message in hand is done with.
-            Output::Join { five_tuple: _, connection, pace, idle } => {
-                self.connections.joining = Some(Joining { connection, pace, idle });
+            Output::Join { five_tuple: _, connection, pace, idle, carried } => {
+                self.connections.joining = Some(Joining { connection, pace, idle, carried });
             }
             Output::CloseConnection { connection } => self.tcp_relays.end(connection),
             Output::Bind(binding) => self.bind(now, &binding),
@@ -222,6 +222,10 @@ impl Shard {
             }
             Event::AllocationMoved { .. } => {}
             Event::Tcp(event) => self.counters.tcp(*event),
+            Event::TcpCarried { to_peer, to_client } => {
+                self.counters.tcp_to_peer.add(to_peer.bytes);
+                self.counters.tcp_to_client.add(to_client.bytes);
+            }
             Event::Refused { method, code } => self.counters.response(*method, Some(*code)),
             Event::Answered { method } => self.counters.response(*method, None),
         }

@@ -64,7 +64,8 @@ impl Log {
             Event::AllocationEnded { .. }
             | Event::Refused { .. }
             | Event::Answered { .. }
-            | Event::Tcp(_) => {}
+            | Event::Tcp(_)
+            | Event::TcpCarried { .. } => {}
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Core {
     pub(super) now: Timestamp,
     /// The shard that handed the input on.
     pub(super) via: Option<u16>,
+    /// The input in hand came in a message of a WebSocket.
+    pub(super) by_websocket: bool,
     /// When the driver last told the time of day, and what it was.
     unix_time: Option<(Timestamp, u64)>,
 }
@@ -102,6 +104,7 @@ impl Core {
             next_binding: NonZeroU64::MIN,
             now: Timestamp::default(),
             via: None,
+            by_websocket: false,
             unix_time: None,
         }
     }
@@ -121,6 +124,11 @@ impl Core {
         self.expire(out);
         match input {
             Input::FromClient { five_tuple, datagram } => self.arrives(five_tuple, datagram, out),
+            Input::FromWebSocket { five_tuple, datagram } => {
+                self.by_websocket = true;
+                self.arrives(five_tuple, datagram, out);
+                self.by_websocket = false;
+            }
             Input::Forwarded { from, five_tuple, datagram } => {
                 self.handed_on(from, five_tuple, datagram, out);
             }
@@ -131,9 +139,7 @@ impl Core {
             Input::PeerConnected { connection } => self.peer_connected(connection, out),
             Input::ConnectFailed { connection } => self.connect_failed(connection, out),
             Input::PeerIncoming { relayed, peer } => self.peer_incoming(relayed, peer, out),
-            Input::ConnectionCarried { connection, to_peer, to_client } => {
-                self.connection_carried(connection, to_peer, to_client);
-            }
+            Input::ConnectionCarried { connection } => self.connection_carried(connection, out),
             Input::ConnectionGone { connection } => self.connection_gone(connection, out),
             Input::ClientGone { five_tuple } => self.client_gone(&five_tuple, out),
             Input::End(allocation) => self.end_by_operator(allocation, out),
@@ -154,7 +160,7 @@ impl Core {
 
     /// Takes other settings for all that is asked from now on; what was granted before stays as it is: a permission for
     /// a peer that the rules now forbid is not refreshed, so nobody is reached against the new rules for longer than a
-    /// permission lasts, and an allocation keeps the limits on its data that it was made with. The relay
+    /// permission lasts, nor by a connection once [`Input::ConnectionCarried`] tells of it; and an allocation keeps the limits on its data that it was made with. The relay
     /// addresses and ports must be the same: what the cores share was made for them.
     pub fn reconfigure(&mut self, config: Arc<CoreConfig>) {
         debug_assert_eq!(self.config.relay_addresses, config.relay_addresses);

@@ -10,7 +10,7 @@ use relay_common::reason::Reason;
 use relay_common::tables::Count;
 
 use super::family::Relayed;
-use super::tcp::{ConnectionId, Pace, TcpEvent};
+use super::tcp::{Carried, ConnectionId, Pace, TcpEvent};
 use super::types::{AllocationId, BindingId, ChannelNumber, FiveTuple, PeerAddr, RelayAddr};
 use super::usage::Summary;
 use crate::stun::Icmp;
@@ -24,6 +24,13 @@ pub enum Input<'a> {
         /// Who sent it, and to which listener.
         five_tuple: FiveTuple,
         /// The UDP payload, or the message.
+        datagram: &'a [u8],
+    },
+    /// A message came by a client's connection, in one of a WebSocket: nothing but messages can come by that.
+    FromWebSocket {
+        /// Who sent it, and to which listener.
+        five_tuple: FiveTuple,
+        /// The message.
         datagram: &'a [u8],
     },
     /// Another shard handed on a datagram that arrived at one of our listeners: its [`Output::Forward`].
@@ -88,14 +95,10 @@ pub enum Input<'a> {
         /// Who connected.
         peer: PeerAddr,
     },
-    /// A joined connection carried more since this was said last.
+    /// There is something in the [`Carried`] of a joined connection. To be said every second or so while there is.
     ConnectionCarried {
         /// Which one.
         connection: ConnectionId,
-        /// From the client to the peer.
-        to_peer: Count,
-        /// From the peer to the client.
-        to_client: Count,
     },
     /// A connection with a peer closed, or what it was joined to, and both ends are closed now.
     ConnectionGone {
@@ -219,6 +222,8 @@ pub enum Output {
         pace: Pace,
         /// How long nothing may come before both are closed.
         idle: Duration,
+        /// What went on is to be counted here.
+        carried: Carried,
     },
     /// Close a connection with a peer, or give up making it, and close the client's connection that it is joined to. No
     /// [`Input::ConnectionGone`] is needed.
@@ -329,6 +334,13 @@ pub enum Event {
     },
     /// Something happened to a connection of a TCP allocation.
     Tcp(TcpEvent),
+    /// A connection of a TCP allocation carried more.
+    TcpCarried {
+        /// From the client to the peer.
+        to_peer: Count,
+        /// From the peer to the client.
+        to_client: Count,
+    },
     /// A request was answered with success.
     Answered {
         /// The STUN method.

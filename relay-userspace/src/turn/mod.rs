@@ -46,7 +46,7 @@ pub use metering::{Direction, Rates, Throughput};
 pub use permission::MOST_PEERS;
 pub use redirect::{Alternate, RedirectWhen};
 pub use shared::Shared;
-pub use tcp::{ConnectionId, Pace, TcpEvent, TcpRelay};
+pub use tcp::{Carried, ConnectionId, Pace, TcpEvent, TcpRelay};
 pub use types::{
     AllocationId, BindingId, ChannelNumber, ClientAddr, FiveTuple, PeerAddr, RelayAddr, RelayAddress,
     Transport,

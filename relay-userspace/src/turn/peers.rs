@@ -36,6 +36,11 @@ impl Core {
     }
 }
 
+/// Whether the rules as they are now let an allocation have a connection with this peer.
+pub(super) fn may_connect_with(rules: &PeerRules, peer: PeerAddr) -> bool {
+    rules.permits(peer.0.ip()) && may_send_to(rules, peer)
+}
+
 /// Whether data may go to this port of a peer whose address has a permission.
 pub(super) fn may_send_to(rules: &PeerRules, peer: PeerAddr) -> bool {
     peer.0.port() != 0 && rules.permits_port(peer.0)

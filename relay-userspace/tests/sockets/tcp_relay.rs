@@ -224,6 +224,27 @@ fn connections_end_with_the_allocation_and_its_port_is_free() {
     assert_eq!((stats.tcp.active(), stats.ports_in_use), (0, 0), "{stats:?}");
 }
 
+/// What was carried in the second before the allocation's end, which is told by nobody else, is counted too.
+#[test]
+fn what_is_carried_just_before_the_end_is_counted() {
+    const PIECE: u64 = 32 << 10;
+    let server = start(2);
+    for (round, door) in (1..).zip([Door::tcp(&server), Door::tls(&server)]) {
+        let (mut control, (listener, address)) = (door.connect(), peer());
+        control.allocate_tcp();
+        let connection = control.connect_to(address).unwrap();
+        let (mut at_peer, _) = accept(&listener);
+        let mut data = door.connect();
+        data.bind(connection).unwrap();
+        data.send(&pattern(200_000));
+        assert!(exactly(&mut at_peer, 200_000) == pattern(200_000));
+        control.request(Method::REFRESH, |b| _ = b.lifetime(Duration::ZERO)).unwrap();
+        let stats = wait_for(&server, "the end", |s| s.tcp.ended == round);
+        // The last piece may have arrived before it was counted.
+        assert!(stats.tcp.to_peer > round * (200_000 - PIECE), "{:?}", stats.tcp);
+    }
+}
+
 fn peer_that_accepts() -> SocketAddr {
     let (listener, address) = peer();
     thread::spawn(move || {

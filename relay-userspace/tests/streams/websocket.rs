@@ -1,15 +1,18 @@
 //! What a WebSocket does beside carrying messages (RFC 6455).
 
 use std::io::Write;
-use std::time::Instant;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use relay_common::reason::Reason;
 use turnpike::net::{ConnectionKind, Server};
-use turnpike::stun::Message;
+use turnpike::stun::{ErrorCode, Message, Method};
+use turnpike::turn::TcpRelay;
 
 use super::client::{Client, PATIENCE, channel_data, frame};
 use super::relaying::peer;
-use super::server::{start, wait_for};
+use super::server::{ANY_PORT, config, start, wait_for};
 
 const CHANNEL: u16 = 0x4001;
 const BOTH: [ConnectionKind; 2] = [ConnectionKind::Ws, ConnectionKind::Wss];
@@ -84,4 +87,30 @@ fn what_is_not_served_is_refused_with_its_code_and_the_allocation_ends() {
     let mut stranger = Client::new(&server, ConnectionKind::Ws);
     stranger.wire.write_all(&frame(0x82, &[0; 5000])[..100]).unwrap();
     assert_eq!(closed_with(&server, &mut stranger, ConnectionKind::Ws), 1009);
+}
+
+/// RFC 6062 has bytes follow the answer: a WebSocket is refused before anything is answered, and goes on.
+#[test]
+fn a_websocket_does_not_become_the_connection_of_a_peer() {
+    let mut config = config(2, ANY_PORT);
+    Arc::get_mut(&mut config.core).unwrap().tcp_relay =
+        Some(TcpRelay { allocation_connections: 4, total_connections: 4, idle: Duration::from_secs(60) });
+    let server = Server::start(config).unwrap();
+    let mut control = Client::new(&server, ConnectionKind::Tcp);
+    control.request(Method::ALLOCATE, |b| _ = b.requested_transport(6)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let answer = control.request(Method::CONNECT, |b| _ = b.xor_peer_address(at)).unwrap();
+    let connection = Message::parse(&answer).unwrap().connection_id().unwrap().unwrap();
+    let bind = |client: &mut Client| {
+        client.request(Method::CONNECTION_BIND, |b| _ = b.connection_id(connection)).map(drop)
+    };
+    for kind in BOTH {
+        for _ in 0..3 {
+            let mut client = Client::new(&server, kind);
+            assert_eq!(bind(&mut client), Err(ErrorCode::BAD_REQUEST));
+            client.allocate();
+        }
+    }
+    assert_eq!(bind(&mut Client::new(&server, ConnectionKind::Tcp)), Ok(()));
 }

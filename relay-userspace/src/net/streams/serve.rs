@@ -235,7 +235,7 @@ impl Shard {
         ends: bool,
     ) -> Heard {
         let Some(connection) = self.connections.get_mut(token) else { return Heard::All };
-        let five_tuple = connection.five_tuple;
+        let (five_tuple, framing) = (connection.five_tuple, connection.framing);
         loop {
             let rest = &bytes[*used..];
             if rest.is_empty() || !ends && self.is_held_back(token) {
@@ -258,7 +258,7 @@ impl Shard {
                 connection.was_heard = true;
             }
             self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
-            self.message(now, five_tuple, &rest[..length]);
+            self.message(now, five_tuple, framing, &rest[..length]);
             if let Some(shard) = self.connections.moving_to.take() {
                 return Heard::Elsewhere(shard);
             }
@@ -292,13 +292,17 @@ impl Shard {
         self.connections.get_mut(token).is_some_and(|c| c.is_held_back)
     }
 
-    fn message(&mut self, now: Timestamp, five_tuple: FiveTuple, message: &[u8]) {
+    fn message(&mut self, now: Timestamp, five_tuple: FiveTuple, framing: Framing, message: &[u8]) {
         if self.batch.room() == 0 {
             self.flush();
         }
         let slot = self.batch.take_over(message);
         let arrival = Arrival::message(slot, message);
-        self.core.handle(now, Input::FromClient { five_tuple, datagram: message }, &mut self.outputs);
+        let input = match framing {
+            Framing::Turn => Input::FromClient { five_tuple, datagram: message },
+            Framing::WebSocket => Input::FromWebSocket { five_tuple, datagram: message },
+        };
+        self.core.handle(now, input, &mut self.outputs);
         self.carry_out(now, arrival);
     }
 }

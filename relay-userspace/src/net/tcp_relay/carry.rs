@@ -1,10 +1,9 @@
 //! Copying between the connection of a client and that of a peer (RFC 6062 sections 5.4 and 5.5).
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use relay_common::tables::Count;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -13,7 +12,7 @@ use super::super::streams::{ClientStream, Framing};
 use super::tls::TlsStream;
 use super::{Happening, REPORT, Shard};
 use crate::time::Timestamp;
-use crate::turn::{ConnectionId, Direction, Pace};
+use crate::turn::{Carried, ConnectionId, Direction, Pace};
 
 /// A client's connection after its ConnectionBind request was answered.
 #[derive(Debug)]
@@ -27,6 +26,8 @@ pub(in super::super) struct Client {
     pub(in super::super) pace: Pace,
     /// How long nothing may come before both connections are closed.
     pub(in super::super) idle: Duration,
+    /// Where to count what goes on. The core takes the last of it when the connection ends, whichever side ends it.
+    pub(in super::super) carried: Carried,
 }
 
 /// Bytes that are on their way from one connection to the other, at most, for each direction.
@@ -43,10 +44,10 @@ const HALF_CLOSED: Duration = Duration::from_secs(60);
 
 /// Copies until both directions have ended, or either fails, or nothing came for too long.
 pub(super) async fn carry(connection: ConnectionId, peer: TcpStream, client: Client, shard: &Shard) {
-    let Client { stream, unsent, pace, idle } = client;
-    let traffic = Traffic::default();
+    let Client { stream, unsent, pace, idle, carried } = client;
+    let traffic = Traffic { carried, half_closed: AtomicBool::new(false) };
     let joined = async {
-        // A WebSocket carries messages, and RFC 6062 knows nothing of it.
+        // The core joins no WebSocket: it carries messages.
         if stream.framing != Framing::Turn {
             return Err(io::ErrorKind::Unsupported.into());
         }
@@ -65,7 +66,6 @@ pub(super) async fn carry(connection: ConnectionId, peer: TcpStream, client: Cli
         },
         () = watch(connection, &traffic, idle, shard) => {}
     }
-    traffic.report(connection, shard);
 }
 
 async fn both_ways(
@@ -122,55 +122,21 @@ impl Copying<'_> {
             while !self.pace.take(self.direction, Timestamp::now(), piece.len()) {
                 sleep(WAIT).await;
             }
+            // The task is aborted where it waits next, and it may not have to wait.
+            if self.traffic.carried.is_over() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
             to.write_all(piece).await?;
-            self.traffic.of(self.direction).add(piece.len());
+            self.traffic.carried.add(self.direction, piece.len());
         }
         to.flush().await
     }
 }
 
-/// What was carried since the shard was told last.
-#[derive(Default)]
+/// What both directions and the watch know of each other.
 struct Traffic {
-    to_peer: Carried,
-    to_client: Carried,
+    carried: Carried,
     half_closed: AtomicBool,
-}
-
-#[derive(Default)]
-struct Carried {
-    pieces: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Carried {
-    fn add(&self, bytes: usize) {
-        self.pieces.fetch_add(1, Relaxed);
-        self.bytes.fetch_add(bytes as u64, Relaxed);
-    }
-
-    fn take(&self) -> Count {
-        Count { packets: self.pieces.swap(0, Relaxed), bytes: self.bytes.swap(0, Relaxed) }
-    }
-}
-
-impl Traffic {
-    fn of(&self, direction: Direction) -> &Carried {
-        match direction {
-            Direction::ToPeer => &self.to_peer,
-            Direction::ToClient => &self.to_client,
-        }
-    }
-
-    /// Tells the shard. `false`: there was nothing to tell.
-    fn report(&self, connection: ConnectionId, shard: &Shard) -> bool {
-        let (to_peer, to_client) = (self.to_peer.take(), self.to_client.take());
-        let any = to_peer.packets + to_client.packets > 0;
-        if any {
-            shard.tell(Happening::Carried { connection, to_peer, to_client });
-        }
-        any
-    }
 }
 
 /// Reports what is carried, and returns when nothing was for too long.
@@ -178,7 +144,8 @@ async fn watch(connection: ConnectionId, traffic: &Traffic, idle: Duration, shar
     let mut last = Instant::now();
     loop {
         sleep(REPORT).await;
-        if traffic.report(connection, shard) {
+        if traffic.carried.any() {
+            shard.tell(Happening::Carried(connection));
             last = Instant::now();
         }
         let most = if traffic.half_closed.load(Relaxed) { HALF_CLOSED.min(idle) } else { idle };

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, shutdown};
-use relay_common::tables::Count;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -28,7 +27,7 @@ pub(super) use carry::Client;
 pub(super) use runtime::Carriers;
 
 use super::mailbox::{Letter, Mailbox};
-use crate::turn::{ConnectionId, Pace, PeerAddr, RelayAddr};
+use crate::turn::{Carried, ConnectionId, Pace, PeerAddr, RelayAddr};
 
 /// What a client's connection is to be joined to.
 #[derive(Debug)]
@@ -36,6 +35,7 @@ pub(super) struct Joining {
     pub(super) connection: ConnectionId,
     pub(super) pace: Pace,
     pub(super) idle: Duration,
+    pub(super) carried: Carried,
 }
 
 /// What the tasks of a shard have to say to it.
@@ -47,8 +47,8 @@ pub(super) enum Happening {
     Failed(ConnectionId),
     /// A peer connected.
     Incoming(Incoming),
-    /// A connection carried more, from the client to the peer and back.
-    Carried { connection: ConnectionId, to_peer: Count, to_client: Count },
+    /// A connection carried more.
+    Carried(ConnectionId),
     /// A connection is closed, at both ends.
     Gone(ConnectionId),
 }

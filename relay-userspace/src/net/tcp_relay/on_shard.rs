@@ -26,11 +26,7 @@ impl Shard {
                 }
                 Input::PeerIncoming { relayed, peer }
             }
-            Happening::Carried { connection, to_peer, to_client } => {
-                self.counters.tcp_to_peer.add(to_peer.bytes);
-                self.counters.tcp_to_client.add(to_client.bytes);
-                Input::ConnectionCarried { connection, to_peer, to_client }
-            }
+            Happening::Carried(connection) => Input::ConnectionCarried { connection },
             Happening::Gone(connection) => {
                 self.tcp_relays.end(connection);
                 Input::ConnectionGone { connection }
@@ -61,13 +57,15 @@ impl Shard {
     /// Takes a client's connection out of the shard and joins it to the peer's that was said. `early` is what the client sent
     /// behind its request.
     pub(in super::super) fn join(&mut self, now: Timestamp, token: StreamToken, early: Vec<u8>) {
-        let Some(Joining { connection, pace, idle }) = self.connections.joining.take() else { return };
+        let Some(Joining { connection, pace, idle, carried }) = self.connections.joining.take() else {
+            return;
+        };
         let joined = self.connections.remove(token).is_some_and(|client| {
             self.counters.connections(client.kind()).closed.add(1);
             // Otherwise it would be reported here for ever.
             self.epoll.delete(client.socket()).is_ok() && {
                 let (stream, unsent) = client.give_up(early, &self.counters);
-                self.tcp_relays.join(connection, Client { stream, unsent, pace, idle })
+                self.tcp_relays.join(connection, Client { stream, unsent, pace, idle, carried })
             }
         });
         if !joined {

@@ -4,7 +4,7 @@ use super::super::core::Core;
 use super::super::io::{Event, Output, Outputs};
 use super::super::request::{Refusal, Request};
 use super::connections::State;
-use super::{ConnectionId, Pace, TcpEvent};
+use super::{Carried, ConnectionId, Pace, TcpEvent};
 use crate::stun::ErrorCode;
 
 impl Core {
@@ -16,7 +16,8 @@ impl Core {
     ) -> Result<(), Refusal> {
         let limits = self.config.tcp_relay.ok_or(ErrorCode::BAD_REQUEST)?;
         let five_tuple = request.caller.five_tuple;
-        if !five_tuple.transport.is_stream() {
+        // A WebSocket carries messages: RFC 6062 knows nothing of it, and nothing else may come by it.
+        if !five_tuple.transport.is_stream() || self.by_websocket {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
         let connection = request.caller.message.connection_id()?.ok_or(ErrorCode::BAD_REQUEST)?;
@@ -39,12 +40,13 @@ impl Core {
         let State::Pending { expires } = known.state else { return Err(ErrorCode::BAD_REQUEST.into()) };
 
         self.timers.cancel(expires);
+        let carried = Carried::default();
         if let Some(known) = self.connections.get_mut(&connection) {
-            known.state = State::Active;
+            known.state = State::Active { carried: carried.clone() };
         }
         self.answer(&request.caller, out, |_| {});
         let pace = Pace::of(self.allocations.get(slot));
-        out.items.push(Output::Join { five_tuple, connection, pace, idle: limits.idle });
+        out.items.push(Output::Join { five_tuple, connection, pace, idle: limits.idle, carried });
         out.items.push(Output::Event(Event::Tcp(TcpEvent::Bound)));
         Ok(())
     }

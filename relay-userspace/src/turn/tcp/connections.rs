@@ -9,7 +9,7 @@ use super::super::authenticate::Signer;
 use super::super::request::{Caller, Request};
 use super::super::timers::Deadline;
 use super::super::types::{FiveTuple, PeerAddr};
-use super::ConnectionId;
+use super::{Carried, ConnectionId};
 use crate::stun::Message;
 
 /// What only TCP allocations have.
@@ -36,7 +36,7 @@ pub(super) enum State {
     /// It is there and waits for its ConnectionBind request.
     Pending { expires: Deadline },
     /// It is joined to a connection of the client: "active" in RFC 6062 section 5.2.
-    Active,
+    Active { carried: Carried },
 }
 
 impl Connection {
@@ -44,7 +44,7 @@ impl Connection {
     pub(super) fn expires(&self) -> Option<Deadline> {
         match self.state {
             State::Connecting { expires, .. } | State::Pending { expires } => Some(expires),
-            State::Active => None,
+            State::Active { .. } => None,
         }
     }
 }

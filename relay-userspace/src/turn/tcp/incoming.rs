@@ -4,7 +4,7 @@ use rand::RngExt;
 
 use super::super::core::Core;
 use super::super::io::{Event, Output, Outputs};
-use super::super::peers::may_send_to;
+use super::super::peers::may_connect_with;
 use super::super::timers::Timer;
 use super::super::types::{PeerAddr, RelayAddr};
 use super::connections::{Connection, State};
@@ -35,7 +35,7 @@ impl Core {
         let allocation = self.allocations.get(slot);
         allocation.permissions.get(&peer.0.ip())?;
         // The rules may have changed since the permission was made, and a connection lasts longer than data.
-        if !allocation.rules.permits(peer.0.ip()) || !may_send_to(&allocation.rules, peer) {
+        if !may_connect_with(&allocation.rules, peer) {
             return None;
         }
         let connection = self.new_connection(slot)?;

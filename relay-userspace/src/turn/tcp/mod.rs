@@ -8,6 +8,7 @@
 //! the connection goes there as a whole ([`Output::Forward`](super::Output::Forward)).
 
 mod bind;
+mod carried;
 mod connect;
 mod connections;
 mod end;
@@ -17,6 +18,7 @@ mod pace;
 use std::fmt;
 use std::time::Duration;
 
+pub use carried::Carried;
 pub(super) use connections::{Connection, Connections, TcpAllocation};
 pub use pace::Pace;
 
