@@ -223,6 +223,33 @@ fn new_settings_hold_for_new_connections_and_another_certificate_is_served() {
     assert_eq!(desk.status().certificates[0].names, ["other.test"]);
 }
 
+/// What an operator may have by mistake, or a container's mount.
+#[test]
+fn a_pipe_in_place_of_a_certificate_holds_neither_status_nor_the_end_up() {
+    let desk = open(|_, _| {});
+    let aside = Files::new("aside");
+    let before = aside.write("cert.pem", &std::fs::read_to_string(desk.cert()).unwrap());
+    std::fs::remove_file(desk.cert()).unwrap();
+    nix::unistd::mkfifo(desk.cert(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let start = Instant::now();
+    let problem = loop {
+        let asked = Instant::now();
+        let status = desk.status();
+        assert!(asked.elapsed() < Duration::from_secs(1));
+        if let Some(problem) = &status.certificates[0].problem {
+            break problem.clone();
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{status:?}");
+        thread::sleep(Duration::from_millis(50));
+    };
+    assert!(problem.contains("a pipe or a device"), "{problem}");
+    let mut client = tls_over(tcp(desk.tls()), &before, "turn.test", &[]);
+    assert!(answered(&mut client, GET).ends_with("own"));
+    let start = Instant::now();
+    drop(desk);
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
 #[test]
 fn a_connection_is_counted_until_it_ends() {
     let desk = open(|_, _| {});
