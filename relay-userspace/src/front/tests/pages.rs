@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::clients::{STUN, answered, is_closed, tcp, tls_over};
 use super::*;
+use crate::config::{self, Host};
 use crate::net::Framing;
 use crate::turn::Transport;
+use crate::web::{self, Site, Web};
 
 const GET: &str = "GET /own HTTP/1.1\r\nHost: turn.test\r\nConnection: close\r\n\r\n";
 
@@ -143,6 +145,37 @@ fn what_is_not_ours_is_answered_by_the_web_server_behind() {
     for path in ["/", "/elsewhere"] {
         let answer = answered(&mut tcp(desk.tcp()), &GET.replace("/own", path));
         assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    }
+}
+
+#[test]
+fn our_pages_that_are_off_are_those_of_the_web_server_behind() {
+    let desk = open(|_, _| {});
+    let written = Files::new("pages");
+    let certificates = vec![Arc::new(Certificate::read(&written.certificate("a", &["turn.test"])).unwrap())];
+    let tls = TlsSettings { certificates, ..TlsSettings::default() };
+    // Nobody is there, which tells who is asked.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let streams = StreamSettings { upstream: Some(nobody.parse().unwrap()), ..StreamSettings::default() };
+    let listen = "listen = ['tcp://127.0.0.1']\nauth = { secrets = ['s'] }\n";
+    let page = "[test-page]\nenabled = true\n";
+    let tenant = "[[ice.tenants]]\nname = 'app'\nkey = 'key-of-the-app-0123456789'\n";
+    for (text, of_page, of_credentials, of_ice) in [
+        ("".into(), 502, 502, 502),
+        (page.into(), 200, 405, 502),
+        (tenant.into(), 502, 502, 405),
+        (format!("{page}{tenant}"), 200, 405, 405),
+    ] {
+        let text = format!("{listen}{text}");
+        let read = config::parse("t.toml".as_ref(), &text).unwrap().resolve(&Host::default()).unwrap();
+        let web = Web::new(Site::new(&read.settings));
+        desk.front.reconfigure(&tls, streams.clone(), web::router(web, true));
+        for (path, expected) in
+            [("/test", of_page), ("/test/credentials", of_credentials), ("/v1/ice", of_ice), ("/", 502)]
+        {
+            let answer = answered(&mut tcp(desk.tcp()), &GET.replace("/own", path));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{path} of {text}: {answer}");
+        }
     }
 }
 
