@@ -109,7 +109,7 @@ fn open_front(settings: &Settings, server: &Server) -> Result<Option<(Front, Arc
         listen: settings.listen.clone(),
         tls: settings.tls.clone(),
         streams: settings.streams.clone(),
-        web: web::router(web.clone()),
+        web: web::router(web.clone(), settings.streams.upstream.is_some()),
         admit: Box::new(move |stream| streams.admit(stream)),
     };
     Ok(Some((Front::open(config)?, web)))

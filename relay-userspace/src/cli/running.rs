@@ -164,7 +164,9 @@ impl Running {
         parts.datapath.control(&controls(&next.settings));
         if let Some((front, web)) = &parts.front {
             web.replace(Site::new(&next.settings));
-            front.reconfigure(&next.settings.tls, next.settings.streams.clone(), web::router(web.clone()));
+            let streams = next.settings.streams.clone();
+            let pages = web::router(web.clone(), streams.upstream.is_some());
+            front.reconfigure(&next.settings.tls, streams, pages);
         }
         *held = next;
         Ok((made, posted))

@@ -1,9 +1,10 @@
 //! A certificate with its key, as an operator's files have them, and whether they can be served with.
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -153,8 +154,20 @@ fn content(path: &Path, what: String) -> BadCertificate {
     BadCertificate::Content { path: path.into(), what }
 }
 
+/// Of files only: a pipe or a device may keep its reader waiting for ever, or never end.
 fn read(path: &Path) -> Result<Vec<u8>, BadCertificate> {
-    fs::read(path).map_err(|cause| BadCertificate::Read { path: path.into(), cause })
+    let bad = |cause| BadCertificate::Read { path: path.into(), cause };
+    // To open a pipe waits for its writer otherwise.
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(bad)?;
+    let meta = file.metadata().map_err(bad)?;
+    if !meta.is_file() && !meta.is_dir() {
+        return Err(content(path, "this is a pipe or a device: it must be a file".into()));
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(bad)?;
+    Ok(text)
 }
 
 /// The certificates of a file, the server's own first. Not empty.

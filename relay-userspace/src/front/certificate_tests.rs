@@ -48,6 +48,15 @@ fn what_is_wrong_with_the_files_is_told_in_the_operators_words() {
     assert!(told.contains("the key has a password"), "{told}");
     // Neither the key nor what was in its place is repeated.
     assert!(!told.contains("AAAA") && !complaint(&with(&junk, &good.key)).contains("AAAA"));
+
+    let pipe = files.write("pipe", "");
+    fs::remove_file(&pipe).unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [&pipe, Path::new("/dev/zero")] {
+        for told in [complaint(&with(path, &good.key)), complaint(&with(&good.cert, path))] {
+            assert!(told.ends_with("this is a pipe or a device: it must be a file"), "{told}");
+        }
+    }
     fs::remove_file(&good.cert).unwrap();
     assert!(complaint(&good).starts_with("cannot read "));
 }

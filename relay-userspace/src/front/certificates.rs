@@ -6,15 +6,16 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
-use super::certificate::Certificate;
+use super::certificate::{BadCertificate, Certificate};
 use super::server_names::ByName;
 use super::watch::Stamp;
+use crate::config::CertificateFiles;
 
 /// All certificates. What was read once is served until something better was read.
 #[derive(Debug)]
 pub(super) struct Certificates {
     held: RwLock<Arc<Held>>,
-    /// As many as there are certificates; locked before `held`.
+    /// As many as there are certificates; locked before `held`, and never while files are asked for.
     watched: Mutex<Vec<Watched>>,
 }
 
@@ -63,38 +64,59 @@ impl Certificates {
 
     /// Reads what has changed. What cannot be served leaves things as they are, and is told.
     pub(super) fn look(&self) {
+        self.look_by(Certificate::read);
+    }
+
+    /// The same, with this to read files. They may lie where nobody answers: nothing is locked while they are asked for.
+    fn look_by(&self, read: impl Fn(&CertificateFiles) -> Result<Certificate, BadCertificate>) {
+        let known: Vec<_> = {
+            let watched = self.watched();
+            let stamps = watched.iter().map(|watched| (watched.tried, watched.seen));
+            self.held().all.iter().cloned().zip(stamps).collect()
+        };
+        for (index, (certificate, (tried, seen))) in known.into_iter().enumerate() {
+            let files = certificate.files();
+            let now = [&files.cert, &files.key].map(|path| Stamp::of(path));
+            let has_settled = now == seen;
+            let result = (has_settled && now != tried).then(|| read(files));
+            self.keep(index, &certificate, now, result);
+        }
+    }
+
+    /// Goes by what a look at a certificate's files found, unless others were to be served meanwhile.
+    fn keep(
+        &self,
+        index: usize,
+        certificate: &Arc<Certificate>,
+        now: [Option<Stamp>; 2],
+        result: Option<Result<Certificate, BadCertificate>>,
+    ) {
         let mut watched = self.watched();
         let mut all = self.held().all.clone();
-        let mut changed = false;
-        for (certificate, watched) in all.iter_mut().zip(watched.iter_mut()) {
-            let files = certificate.files().clone();
-            let now = [&files.cert, &files.key].map(|path| Stamp::of(path));
-            let has_settled = now == std::mem::replace(&mut watched.seen, now);
-            if !has_settled || now == watched.tried {
-                continue;
-            }
-            watched.tried = now;
-            let file = files.cert.display();
-            match Certificate::read(&files) {
-                Ok(next) => {
-                    watched.problem = None;
-                    watched.tried = next.stamps();
-                    if next != **certificate {
-                        let names = next.names().join(", ");
-                        tracing::info!(%file, names, "a certificate was replaced");
-                    }
-                    next.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-                    *certificate = Arc::new(next);
-                    changed = true;
-                }
-                Err(error) => {
-                    tracing::error!(%file, "the certificate before is still served: {error}");
-                    watched.problem = Some(error.to_string());
-                }
-            }
+        if !all.get(index).is_some_and(|held| Arc::ptr_eq(held, certificate)) {
+            return;
         }
-        if changed {
-            self.hold(all);
+        let watched = &mut watched[index];
+        watched.seen = now;
+        let Some(result) = result else { return };
+        watched.tried = now;
+        let file = certificate.files().cert.display();
+        match result {
+            Ok(next) => {
+                watched.problem = None;
+                watched.tried = next.stamps();
+                if next != **certificate {
+                    let names = next.names().join(", ");
+                    tracing::info!(%file, names, "a certificate was replaced");
+                }
+                next.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+                all[index] = Arc::new(next);
+                self.hold(all);
+            }
+            Err(error) => {
+                tracing::error!(%file, "the certificate before is still served: {error}");
+                watched.problem = Some(error.to_string());
+            }
         }
     }
 
@@ -162,6 +184,9 @@ impl ResolvesServerCert for Certificates {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
     use super::super::tests::Files;
     use super::*;
 
@@ -236,5 +261,38 @@ mod tests {
 
         std::fs::remove_file(&written.key).unwrap();
         assert_eq!(file(&looked()[0]), (vec!["new.test"], true));
+    }
+
+    /// As on a network file system whose server is gone.
+    #[test]
+    fn a_file_that_does_not_answer_holds_nobody_up() {
+        let files = Files::new("stuck");
+        let read = |files: &CertificateFiles| Arc::new(Certificate::read(files).unwrap());
+        let written = files.certificate("a", &["old.test"]);
+        let certificates = Certificates::new(vec![read(&written)]);
+        files.certificate("a", &["late.test"]);
+        certificates.look();
+        let other = read(&files.certificate("b", &["other.test"]));
+
+        let (asked, is_asked) = channel();
+        let (answer, answered) = channel::<()>();
+        thread::scope(|scope| {
+            let look = scope.spawn(|| {
+                certificates.look_by(move |files| {
+                    asked.send(()).unwrap();
+                    answered.recv().unwrap();
+                    Certificate::read(files)
+                });
+            });
+            is_asked.recv().unwrap();
+            // Locked, these would never end.
+            assert_eq!(file(&certificates.status()[0]), (vec!["old.test"], false));
+            certificates.replace(vec![other]);
+            answer.send(()).unwrap();
+            look.join().unwrap();
+        });
+        let status = certificates.status();
+        assert_eq!(status.len(), 1);
+        assert_eq!(file(&status[0]), (vec!["other.test"], false), "what came too late is not served");
     }
 }

@@ -70,17 +70,20 @@ impl Web {
     }
 }
 
-/// The pages, for a server to mount.
-pub fn router(web: Arc<Web>) -> Router {
-    Router::new()
-        .route("/", get(pages::landing))
-        .route("/favicon.ico", get(pages::no_icon))
-        .route("/v1/ice", any(ice::answer))
-        .route("/test", get(test_page::page))
-        .route("/test/credentials", any(test_page::credentials))
-        .fallback(pages::nothing)
-        .method_not_allowed_fallback(pages::wrong_method)
-        .with_state(web)
+/// The pages, for a server to mount. With another web server `behind`, which answers what is not here, those that are off now are
+/// left out: they may be pages of that one.
+pub fn router(web: Arc<Web>, behind: bool) -> Router {
+    let site = web.site();
+    let mut router = Router::new().route("/", get(pages::landing)).route("/favicon.ico", get(pages::no_icon));
+    if !behind || !site.tenants.is_empty() {
+        router = router.route("/v1/ice", any(ice::answer));
+    }
+    if !behind || site.test_page.is_some() {
+        router = router
+            .route("/test", get(test_page::page))
+            .route("/test/credentials", any(test_page::credentials));
+    }
+    router.fallback(pages::nothing).method_not_allowed_fallback(pages::wrong_method).with_state(web)
 }
 
 impl<S: Sync> FromRequestParts<S> for Visitor {

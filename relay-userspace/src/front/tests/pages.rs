@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::clients::{STUN, answered, is_closed, tcp, tls_over};
 use super::*;
+use crate::config::{self, Host};
 use crate::net::Framing;
 use crate::turn::Transport;
+use crate::web::{self, Site, Web};
 
 const GET: &str = "GET /own HTTP/1.1\r\nHost: turn.test\r\nConnection: close\r\n\r\n";
 
@@ -147,6 +149,37 @@ fn what_is_not_ours_is_answered_by_the_web_server_behind() {
 }
 
 #[test]
+fn our_pages_that_are_off_are_those_of_the_web_server_behind() {
+    let desk = open(|_, _| {});
+    let written = Files::new("pages");
+    let certificates = vec![Arc::new(Certificate::read(&written.certificate("a", &["turn.test"])).unwrap())];
+    let tls = TlsSettings { certificates, ..TlsSettings::default() };
+    // Nobody is there, which tells who is asked.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let streams = StreamSettings { upstream: Some(nobody.parse().unwrap()), ..StreamSettings::default() };
+    let listen = "listen = ['tcp://127.0.0.1']\nauth = { secrets = ['s'] }\n";
+    let page = "[test-page]\nenabled = true\n";
+    let tenant = "[[ice.tenants]]\nname = 'app'\nkey = 'key-of-the-app-0123456789'\n";
+    for (text, of_page, of_credentials, of_ice) in [
+        ("".into(), 502, 502, 502),
+        (page.into(), 200, 405, 502),
+        (tenant.into(), 502, 502, 405),
+        (format!("{page}{tenant}"), 200, 405, 405),
+    ] {
+        let text = format!("{listen}{text}");
+        let read = config::parse("t.toml".as_ref(), &text).unwrap().resolve(&Host::default()).unwrap();
+        let web = Web::new(Site::new(&read.settings));
+        desk.front.reconfigure(&tls, streams.clone(), web::router(web, true));
+        for (path, expected) in
+            [("/test", of_page), ("/test/credentials", of_credentials), ("/v1/ice", of_ice), ("/", 502)]
+        {
+            let answer = answered(&mut tcp(desk.tcp()), &GET.replace("/own", path));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{path} of {text}: {answer}");
+        }
+    }
+}
+
+#[test]
 fn a_websocket_of_others_goes_through() {
     let (address, served) =
         web_server("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
@@ -221,6 +254,33 @@ fn new_settings_hold_for_new_connections_and_another_certificate_is_served() {
     let mut client = tls_over(tcp(desk.tls()), desk.cert(), "turn.test", &[]);
     assert!(client.write_all(&STUN).is_err() || client.read(&mut [0]).is_err());
     assert_eq!(desk.status().certificates[0].names, ["other.test"]);
+}
+
+/// What an operator may have by mistake, or a container's mount.
+#[test]
+fn a_pipe_in_place_of_a_certificate_holds_neither_status_nor_the_end_up() {
+    let desk = open(|_, _| {});
+    let aside = Files::new("aside");
+    let before = aside.write("cert.pem", &std::fs::read_to_string(desk.cert()).unwrap());
+    std::fs::remove_file(desk.cert()).unwrap();
+    nix::unistd::mkfifo(desk.cert(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let start = Instant::now();
+    let problem = loop {
+        let asked = Instant::now();
+        let status = desk.status();
+        assert!(asked.elapsed() < Duration::from_secs(1));
+        if let Some(problem) = &status.certificates[0].problem {
+            break problem.clone();
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{status:?}");
+        thread::sleep(Duration::from_millis(50));
+    };
+    assert!(problem.contains("a pipe or a device"), "{problem}");
+    let mut client = tls_over(tcp(desk.tls()), &before, "turn.test", &[]);
+    assert!(answered(&mut client, GET).ends_with("own"));
+    let start = Instant::now();
+    drop(desk);
+    assert!(start.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn start(text: &str) -> Self {
         let web = Web::new(Site::new(&settings(text)));
-        let router = web::router(web.clone());
+        let router = web::router(web.clone(), false);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
