@@ -153,8 +153,8 @@ impl Shard {
                     Token::Icmp(family) => self.take_icmp(family),
                     Token::Stream(stream) => {
                         self.serve_connection(now, stream, event.events());
-                        streams += 1;
-                        if streams % STREAMS == 0 {
+                        streams = streams.wrapping_add(1);
+                        if streams.is_multiple_of(STREAMS) {
                             // Each may have had as much to say as a listener's whole turn.
                             (0..self.listeners.len()).for_each(|index| self.serve_clients(now, index));
                         }

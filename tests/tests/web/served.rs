@@ -17,7 +17,7 @@ pub(crate) fn pages(machine: &Host, port: u16, settings: &str) -> Arc<Web> {
     let layer = config::parse("settings".as_ref(), settings).expect("settings");
     let settings = layer.resolve(&Machine::default()).expect("settings").settings;
     let web = Web::new(Site::new(&settings));
-    let (router, at) = (router(web.clone()), machine.at(port));
+    let (router, at) = (router(web.clone(), false), machine.at(port));
     let listener = machine.enter(|| TcpListener::bind(at)).expect("the port is free");
     listener.set_nonblocking(true).expect("a setting of the socket");
     thread::spawn(move || {
