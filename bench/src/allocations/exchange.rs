@@ -30,7 +30,7 @@ const CHALLENGES: u32 = 4;
 
 /// Clients that keep their sockets between exchanges, so that others may send and receive as them. More than so many have
 /// them only while they ask: many servers with many clients each are more than a process may have files.
-const KEPT: usize = 256;
+const KEPT: usize = 1024;
 
 /// A client's address, its socket while it has one, and the nonce that the server gave it.
 #[derive(Debug)]

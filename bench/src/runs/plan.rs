@@ -77,8 +77,8 @@ pub const RUNS: [Run; 8] = [
 
 /// What is asked for and not there yet, and why.
 pub const NOT_YET: [(&str, &str); 2] = [
-    ("tcp", "clients over TCP: the server has no TCP listeners yet"),
-    ("tls", "clients over TLS: the server has no TLS listeners yet"),
+    ("tcp", "clients over TCP: the generator makes datagrams only"),
+    ("tls", "clients over TLS: the generator makes datagrams only"),
 ];
 
 /// The runs of these names, all if there are none.
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn names_that_are_not_there_are_explained() {
         let error = |name: &str| named(&[name.into()]).expect_err("not there").to_string();
-        assert!(error("tcp").contains("no TCP listeners yet"));
+        assert!(error("tcp").contains("makes datagrams only"));
         assert!(error("speed").contains("capacity, sizes"));
         assert_eq!(named(&[]).expect("all").len(), RUNS.len());
     }

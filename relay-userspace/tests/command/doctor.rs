@@ -8,7 +8,8 @@ fn without_privileges_it_reads_all_the_same_and_names_what_is_lacking() {
     assert_eq!(code, 1, "{shown}{complaints}");
     let lacking = "error    CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON lacking";
     assert!(
-        shown.contains(lacking) && shown.contains(": setcap cap_bpf,cap_net_admin,cap_perfmon+ep /"),
+        shown.contains(lacking)
+            && shown.contains(": setcap cap_bpf,cap_net_admin,cap_net_raw,cap_perfmon+ep /"),
         "{shown}"
     );
     assert!(shown.contains("\nlo    error    what is sent over the loopback"), "{shown}");
