@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process;
+use std::time::Duration;
 
 use relay_common::reason::Reason;
 use turnpike_tests::frames::{Datagram, channel_data};
@@ -182,7 +183,17 @@ pub(crate) fn reload(host: &Host) -> Process {
 pub(crate) fn moved(server: &Server, meanwhile: impl FnOnce()) -> Counters {
     let before = server.counters();
     meanwhile();
-    &server.counters() - &before
+    // What userspace sends is counted when the call returns that sent it, and may have arrived before.
+    let mut after = server.counters();
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(20));
+        let later = server.counters();
+        if later == after {
+            break;
+        }
+        after = later;
+    }
+    &after - &before
 }
 
 /// Gives a machine's interface an IPv6 address of a /64, which it has at once.
