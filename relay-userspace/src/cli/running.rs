@@ -164,6 +164,7 @@ impl Running {
         parts.datapath.control(&controls(&next.settings));
         if let Some((front, web)) = &parts.front {
             web.replace(Site::new(&next.settings));
+            web.set_draining(next.draining);
             let streams = next.settings.streams.clone();
             let pages = web::router(web.clone(), streams.upstream.is_some());
             front.reconfigure(&next.settings.tls, streams, pages);
