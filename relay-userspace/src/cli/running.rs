@@ -309,6 +309,7 @@ fn count(status: &mut Status, parts: &Parts) {
             accepted: tcp.accepted,
             refused: tcp.refused,
             not_bound: tcp.not_bound,
+            over_quota: tcp.over_quota,
             to_peer: tcp.to_peer,
             to_client: tcp.to_client,
         };

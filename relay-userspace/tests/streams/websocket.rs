@@ -109,8 +109,9 @@ fn a_walk_says_of_each_client_what_its_connection_is_made_of() {
 #[test]
 fn a_websocket_does_not_become_the_connection_of_a_peer() {
     let mut config = config(2, ANY_PORT);
+    let idle = Duration::from_secs(60);
     Arc::get_mut(&mut config.core).unwrap().tcp_relay =
-        Some(TcpRelay { allocation_connections: 4, total_connections: 4, idle: Duration::from_secs(60) });
+        Some(TcpRelay { allocation_connections: 4, user_connections: 4, total_connections: 4, idle });
     let server = Server::start(config).unwrap();
     let mut control = Client::new(&server, ConnectionKind::Tcp);
     control.request(Method::ALLOCATE, |b| _ = b.requested_transport(6)).unwrap();
