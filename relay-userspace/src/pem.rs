@@ -7,12 +7,11 @@ use rustls::pki_types::pem::Error;
 pub(crate) fn complaint(error: &Error) -> String {
     match error {
         Error::MissingSectionEnd { end_marker } => {
-            // A marker is made of the one that begins the section, which may be anything.
-            let marker = String::from_utf8_lossy(end_marker);
-            let marker = marker.trim().trim_matches('-');
-            let is_label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
-            match marker.len() <= 64 && marker.chars().all(is_label) {
-                true => format!("the line -----{marker}----- is missing: the file is cut off"),
+            // It names what the section began with, which may be anything.
+            let label = String::from_utf8_lossy(end_marker);
+            let is_of_label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
+            match label.len() <= 64 && label.chars().all(is_of_label) {
+                true => format!("the line -----END {label}----- is missing: the file is cut off"),
                 false => "a section has no end: the file is cut off".into(),
             }
         }
