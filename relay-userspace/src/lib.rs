@@ -14,6 +14,7 @@ pub mod front;
 pub mod meter_bank;
 pub mod net;
 mod numbers;
+mod pem;
 pub mod policy;
 mod shared_words;
 pub mod stun;

@@ -392,17 +392,54 @@ fn connections_are_limited() {
     assert!(asked_to_connect(&two.connect(&mut sim, peer(5))).is_some(), "there is room again");
 }
 
+/// LESSONS 41: with as many allocations as one likes, over all of them and both ways; the others are not kept out.
+#[test]
+fn one_user_does_not_take_the_connections_of_all() {
+    let limits = TcpRelay { user_connections: 3, ..LIMITS };
+    let config = CoreConfig { tcp_relay: Some(limits), ..config() };
+    let (mut sim, mut one, mut two) = (Sim::new(config, [7; 32]), tcp_client(1), tcp_client(2));
+    one.allocate_tcp(&mut sim);
+    let relayed = two.allocate_tcp(&mut sim).relayed();
+    two.permit(&mut sim, &[a_peer()]);
+    let peer = |n: u16| addr(&format!("203.0.113.1:{n}"));
+    let (first, ..) = asked_to_connect(&one.connect(&mut sim, peer(1))).unwrap();
+    assert!(asked_to_connect(&one.connect(&mut sim, peer(2))).is_some());
+    assert!(attempt(&sim.peer_connects(relayed, peer(3))).is_some());
+    for client in [&mut one, &mut two] {
+        let seen = client.connect(&mut sim, peer(4));
+        assert_eq!((code(&seen), events(&seen)), (Some(486), vec![TcpEvent::OverQuota]));
+    }
+    let seen = sim.peer_connects(relayed, peer(5));
+    assert!(seen.contains(&Seen::Other(Output::RefusePeer)), "{seen:?}");
+    assert_eq!(events(&seen), [TcpEvent::OverQuota, TcpEvent::Refused]);
+
+    let mut other = over(Transport::Tcp, Client::with(3, "bob", "builder"));
+    other.allocate_tcp(&mut sim);
+    for n in 1..=3 {
+        assert!(asked_to_connect(&other.connect(&mut sim, peer(n))).is_some(), "{n}");
+    }
+    let mut more = over(Transport::Tcp, Client::with(4, "bob", "builder"));
+    more.allocate_tcp(&mut sim);
+    // The server is full now, and so is the user: nothing is taken, nor lost.
+    sim.connect_fails(first);
+    assert!(asked_to_connect(&one.connect(&mut sim, peer(6))).is_some(), "there is room again");
+    assert_eq!(code(&more.connect(&mut sim, peer(7))), Some(486));
+    sim.wait(10_000.0);
+    sim.assert_empty();
+}
+
 /// LESSONS 48: how many peers a credential may name in a minute holds for Connect too.
 #[test]
 fn naming_new_peers_is_limited() {
     let rates =
         Rates { new_peers: Some(Rate::new(2, std::time::Duration::from_secs(60), 2)), ..Rates::default() };
-    let limits = TcpRelay { allocation_connections: 9, total_connections: 9, ..LIMITS };
+    let limits = TcpRelay { allocation_connections: 9, user_connections: 9, total_connections: 9, ..LIMITS };
     let config = CoreConfig { rates, tcp_relay: Some(limits), ..config() };
     let (mut sim, mut client) = (Sim::new(config, [7; 32]), tcp_client(1));
     client.allocate_tcp(&mut sim);
     let mut connects = |n: u8| code(&client.connect(&mut sim, addr(&format!("203.0.113.{n}:80"))));
     assert_eq!([connects(1), connects(2), connects(3)], [None, None, Some(508)]);
+    assert_eq!(sim.shared.connections(), 2, "what is refused takes no place");
 }
 
 /// The place of an allocation in the quotas, its port and its lifetime are those of any other.
@@ -540,7 +577,8 @@ fn a_connection_is_handed_to_the_shard_of_its_allocation() {
 /// LESSONS 38: CONNECTION-ID cannot be guessed from others.
 #[test]
 fn connection_ids_are_spread_over_all_there_are() {
-    let limits = TcpRelay { allocation_connections: 1000, total_connections: 1000, ..LIMITS };
+    let limits =
+        TcpRelay { allocation_connections: 1000, user_connections: 1000, total_connections: 1000, ..LIMITS };
     let (mut sim, mut client) =
         (Sim::new(CoreConfig { tcp_relay: Some(limits), ..config() }, [7; 32]), tcp_client(1));
     client.allocate_tcp(&mut sim);

@@ -10,8 +10,12 @@ use turnpike::turn::{
 
 use super::{Client, Reply, Seen, Sim, addr, config, to_client};
 
-pub const LIMITS: TcpRelay =
-    TcpRelay { allocation_connections: 4, total_connections: 6, idle: Duration::from_secs(3600) };
+pub const LIMITS: TcpRelay = TcpRelay {
+    allocation_connections: 4,
+    user_connections: 9,
+    total_connections: 6,
+    idle: Duration::from_secs(3600),
+};
 
 /// The usual settings, with TCP allocations.
 pub fn tcp_config() -> CoreConfig {
