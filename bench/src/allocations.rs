@@ -212,9 +212,9 @@ impl Allocations {
         self.exchange.socket(client)
     }
 
-    /// Refreshes allocations and bindings when it is time. To be called every minute, while no load is offered.
-    pub fn keep_alive(&mut self) -> Result<()> {
-        if self.refreshed.elapsed() < REFRESH_AFTER { Ok(()) } else { self.refresh() }
+    /// Whether it is time to refresh allocations and bindings. To be asked every minute.
+    pub fn are_due(&self) -> bool {
+        self.refreshed.elapsed() >= REFRESH_AFTER
     }
 
     /// Refreshes all allocations and bindings.

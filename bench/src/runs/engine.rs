@@ -109,7 +109,7 @@ fn rounds(
                 let seat = &mut seats[at];
                 let name = &seat.rig.subject().name;
                 progress.now(&format!("{}, round {round} of {}: {name}", case.setup, options.rounds));
-                match turn(case, options, round, reference, seat, number) {
+                match awake(seat, |seat| turn(case, options, round, reference, seat, number)) {
                     Ok(samples) if round > 0 => seat.records[number].add(round, options.rounds, samples),
                     // The first round warms up, and shows where to search.
                     Ok(_) => {}
@@ -155,6 +155,14 @@ fn rounds(
 fn reference(seats: &[Seat], case: usize) -> Option<f64> {
     let driver = seats.iter().find(|seat| seat.rig.subject().role == Role::Driver && seat.failed.is_none());
     driver?.records[case].capacity
+}
+
+/// Has a subject do something that rests before and after it.
+fn awake<T>(seat: &mut Seat, f: impl FnOnce(&mut Seat) -> Result<T>) -> Result<T> {
+    let result = seat.rig.wake().and_then(|()| f(seat));
+    let rests = seat.rig.rest();
+    let done = result?;
+    rests.map(|()| done)
 }
 
 /// A subject's turn.

@@ -5,6 +5,7 @@ use nix::unistd::Pid;
 use turnpike_tests::lab::Process;
 
 use super::Subject;
+use super::process::{rest, wake};
 use crate::allocations::{Allocations, Plan, User};
 use crate::figures::Flow;
 use crate::lab::{Lab, process_seconds};
@@ -23,6 +24,7 @@ pub struct Server {
     version: String,
     allocations: Option<Allocations>,
     process: Option<Process>,
+    rests: bool,
     // The last to go: the others are in it.
     lab: Lab,
 }
@@ -32,7 +34,14 @@ impl Server {
     pub fn elsewhere(lab: Lab, name: &str, user: &User, plan: &Plan) -> Result<Self> {
         let allocations = Allocations::make(&lab, user, *plan)?;
         let version = "of another machine".to_owned();
-        Ok(Self { name: name.to_owned(), version, allocations: Some(allocations), process: None, lab })
+        Ok(Self {
+            name: name.to_owned(),
+            version,
+            allocations: Some(allocations),
+            process: None,
+            rests: false,
+            lab,
+        })
     }
 
     /// Makes allocations at one that was just started.
@@ -44,12 +53,21 @@ impl Server {
         plan: &Plan,
     ) -> Result<Self> {
         let allocations = Allocations::make(&lab, &user(), *plan)?;
-        Ok(Self { name, version, allocations: Some(allocations), process: Some(process), lab })
+        let allocations = Some(allocations);
+        Ok(Self { name, version, allocations, process: Some(process), rests: false, lab })
     }
 
     /// The allocations that were made.
     pub fn allocations(&mut self) -> &mut Allocations {
         self.allocations.as_mut().expect("there until it is dropped")
+    }
+
+    /// Refreshes allocations and bindings. A server at rest is woken for it.
+    pub fn refresh(&mut self) -> Result<()> {
+        let rested = self.rests;
+        self.wake()?;
+        self.allocations().refresh()?;
+        if rested { self.rest() } else { Ok(()) }
     }
 
     /// Its process; `None` for a server elsewhere.
@@ -95,7 +113,23 @@ impl Subject for Server {
     }
 
     fn keep_alive(&mut self) -> Result<()> {
-        self.allocations().keep_alive()
+        if self.allocations().are_due() { self.refresh() } else { Ok(()) }
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        if let Some(process) = &self.process {
+            rest(process.pid())?;
+            self.rests = true;
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self) -> Result<()> {
+        if let Some(process) = self.process.as_mut().filter(|_| self.rests) {
+            wake(process, &self.name)?;
+            self.rests = false;
+        }
+        Ok(())
     }
 }
 

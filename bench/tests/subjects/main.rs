@@ -5,5 +5,6 @@
 mod allocations;
 mod common;
 mod interrupted;
+mod resting;
 mod turn_servers;
 mod yardsticks;
