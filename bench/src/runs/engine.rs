@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::measure::{Case, Label, Measure, Pace, Sample, bursts, capacity, latency};
+use super::measure::{Case, Label, Measure, Pace, Sample, bursts, capacity, latency, window};
 use super::plan::{Run, Work};
 use super::results::{CaseResult, FigureResult, Point, RunResult, SubjectResult};
 use super::statistics::Spread;
@@ -182,8 +182,10 @@ fn turn(
         record.capacity = found.or(record.capacity);
         return Ok(samples);
     }
-    if case.measure == Measure::Bursts {
-        return bursts(case, rig.as_mut());
+    match case.measure {
+        Measure::Bursts => return bursts(case, rig.as_mut()),
+        Measure::Window => return window(case, &options.pace, rig.as_mut()),
+        Measure::Capacity | Measure::Latency => {}
     }
     let of = match rig.subject().role {
         Role::Floor => reference.or(record.capacity),

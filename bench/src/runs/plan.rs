@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::measure::{BURST_FLOWS, Case, Measure};
-use super::setup::{Family, Kind, Setup};
+use super::setup::{Family, Kind, Setup, Transport};
 use crate::figures::Direction;
 
 /// A frame that carries 20 ms of audio.
@@ -12,6 +12,8 @@ pub const AUDIO: u16 = 214;
 pub const VIDEO: u16 = 1_200;
 /// Flows of a small machine whose tables all fit into the first cache, of a busy one, and of more than any cache holds.
 pub const FLOWS: [u32; 3] = [64, 4_096, 65_536];
+/// Clients over streams.
+pub const STREAMS: [u32; 2] = [64, 1_024];
 /// Frame sizes.
 pub const FRAMES: [u16; 6] = [64, 128, 256, 512, 1_024, 1_400];
 
@@ -36,7 +38,7 @@ pub enum Work {
 }
 
 /// All of them, in the order in which they are run.
-pub const RUNS: [Run; 8] = [
+pub const RUNS: [Run; 9] = [
     Run {
         name: "capacity",
         about: "highest rate with under 0.1 % loss and packets per CPU-second, with 64, 4,096 and 65,536 flows at random",
@@ -69,16 +71,15 @@ pub const RUNS: [Run; 8] = [
     },
     Run { name: "nics", about: "capacity with one interface and with two", work: Work::Cases(nics) },
     Run {
+        name: "streams",
+        about: "packets per CPU-second with 64 and 1,024 clients over TCP, TLS and WebSockets, as many packets as get through",
+        work: Work::Cases(streams),
+    },
+    Run {
         name: "scale",
         about: "allocations a second, memory an allocation, a million bindings, and how they bear coming and going",
         work: Work::Scale,
     },
-];
-
-/// What is asked for and not there yet, and why.
-pub const NOT_YET: [(&str, &str); 2] = [
-    ("tcp", "clients over TCP: the generator makes datagrams only"),
-    ("tls", "clients over TLS: the generator makes datagrams only"),
 ];
 
 /// The runs of these names, all if there are none.
@@ -92,9 +93,6 @@ pub fn named(names: &[String]) -> Result<Vec<Run>> {
     let one = |name: &String| {
         if let Some(run) = RUNS.iter().find(|run| run.name == name) {
             return Ok(*run);
-        }
-        if let Some((_, why)) = NOT_YET.iter().find(|(not_yet, _)| not_yet == name) {
-            bail!("{name} cannot be run yet: {why}");
         }
         let names: Vec<&str> = RUNS.iter().map(|run| run.name).collect();
         bail!("there is no run {name:?}; there are {}", names.join(", "))
@@ -158,6 +156,13 @@ fn nics(_: bool) -> Vec<Case> {
     setups.into_iter().flat_map(|setup| every_way(setup, Measure::Capacity)).collect()
 }
 
+fn streams(quick: bool) -> Vec<Case> {
+    use Transport::{Tcp, Tls, WebSocket};
+    let flows = if quick { &STREAMS[..1] } else { &STREAMS };
+    let setups = flows.iter().flat_map(|&flows| [Tcp, Tls, WebSocket].map(|by| Setup::streams(flows, by)));
+    setups.flat_map(|setup| every_way(setup, Measure::Window)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -184,7 +189,10 @@ mod tests {
         for kind in [Kind::Channel, Kind::Indication, Kind::RelayToRelay] {
             assert!(seen(&|case| case.setup.kind == kind));
         }
-        for measure in [Measure::Capacity, Measure::Latency, Measure::Bursts] {
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::WebSocket] {
+            assert!(seen(&|case| case.setup.transport == transport));
+        }
+        for measure in [Measure::Capacity, Measure::Latency, Measure::Bursts, Measure::Window] {
             assert!(seen(&|case| case.measure == measure));
         }
         let families: HashSet<_> = all.iter().map(|case| (case.setup.client, case.setup.peer)).collect();
@@ -219,7 +227,6 @@ mod tests {
     #[test]
     fn names_that_are_not_there_are_explained() {
         let error = |name: &str| named(&[name.into()]).expect_err("not there").to_string();
-        assert!(error("tcp").contains("makes datagrams only"));
         assert!(error("speed").contains("capacity, sizes"));
         assert_eq!(named(&[]).expect("all").len(), RUNS.len());
     }

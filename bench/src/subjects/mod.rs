@@ -20,7 +20,7 @@ use crate::traffic::Wire;
 pub use coturn::{Coturn, OptionSet};
 pub use floor::Floor;
 pub use forwarding::Forwarding;
-pub use server::Server;
+pub use server::{Server, user};
 pub use turnpike::{DataPath, Turnpike};
 
 /// Something that sends on what it is offered. It stops when it is dropped.

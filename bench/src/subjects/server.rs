@@ -44,29 +44,35 @@ impl Server {
         })
     }
 
-    /// Makes allocations at one that was just started.
-    pub(super) fn with(
-        lab: Lab,
-        name: String,
-        version: String,
-        process: Process,
-        plan: &Plan,
-    ) -> Result<Self> {
-        let allocations = Allocations::make(&lab, &user(), *plan)?;
-        let allocations = Some(allocations);
-        Ok(Self { name, version, allocations, process: Some(process), rests: false, lab })
+    /// One that was just started, and has no clients yet.
+    pub(super) fn started(lab: Lab, name: String, version: String, process: Process) -> Self {
+        Self { name, version, allocations: None, process: Some(process), rests: false, lab }
+    }
+
+    /// Makes allocations at it.
+    pub(super) fn admit(mut self, plan: &Plan) -> Result<Self> {
+        self.allocations = Some(Allocations::make(&self.lab, &user(), *plan)?);
+        Ok(self)
     }
 
     /// The allocations that were made.
+    ///
+    /// # Panics
+    /// If clients are [somebody else's](crate::streams).
     pub fn allocations(&mut self) -> &mut Allocations {
-        self.allocations.as_mut().expect("there until it is dropped")
+        self.allocations.as_mut().expect("made with the server")
     }
 
     /// Refreshes allocations and bindings. A server at rest is woken for it.
     pub fn refresh(&mut self) -> Result<()> {
+        self.awake(|server| server.allocations().refresh())
+    }
+
+    /// Does something with it that is awake meanwhile; after that it is as it was.
+    pub fn awake(&mut self, f: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let rested = self.rests;
         self.wake()?;
-        self.allocations().refresh()?;
+        f(self)?;
         if rested { self.rest() } else { Ok(()) }
     }
 
@@ -82,7 +88,7 @@ impl Server {
 }
 
 /// The user of the servers that the bench starts.
-pub(super) fn user() -> User {
+pub fn user() -> User {
     User { name: "bench".to_owned(), password: "bench".to_owned() }
 }
 
@@ -113,7 +119,8 @@ impl Subject for Server {
     }
 
     fn keep_alive(&mut self) -> Result<()> {
-        if self.allocations().are_due() { self.refresh() } else { Ok(()) }
+        let due = self.allocations.as_ref().is_some_and(Allocations::are_due);
+        if due { self.refresh() } else { Ok(()) }
     }
 
     fn rest(&mut self) -> Result<()> {

@@ -6,5 +6,6 @@ mod allocations;
 mod common;
 mod interrupted;
 mod resting;
+mod streams;
 mod turn_servers;
 mod yardsticks;

@@ -91,9 +91,9 @@ fn a_script_must_become_the_server() {
     if skipped() {
         return;
     }
-    let turnpike = std::env::var_os("TURNPIKE_BIN").map(PathBuf::from).unwrap_or_else(|| {
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/turnpike").into()
-    });
+    let turnpike = std::env::var_os("TURNPIKE_BIN")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/turnpike").into());
     let script = std::env::temp_dir().join(format!("turnpike-{}.sh", std::process::id()));
     let start = |how: &str| {
         fs::write(&script, format!("#!/bin/sh\n{how}\n")).expect("written");
