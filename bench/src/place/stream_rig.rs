@@ -40,14 +40,19 @@ impl Labs {
         };
         let turnpike = |lab| self.turnpike.start_for_streams(lab, &identity);
         add("turnpike userspace", Role::Userspace, &turnpike);
-        if setup.transport == Transport::WebSocket {
-            lineup.absent = vec![Absent { subject: "coturn".into(), why: "it has no WebSockets".into() }];
-            return Ok(lineup);
-        }
-        for (coturn, options) in &self.coturns {
+        let by_web_socket = setup.transport == Transport::WebSocket;
+        for (coturn, options) in self.coturns.iter().filter(|_| !by_web_socket) {
             let start = |lab| coturn.start_for_streams(lab, options, &identity);
             add(&coturn_name(coturn, options), Role::Coturn, &start);
         }
+        let mut absent = |subject: &str, why: &str| {
+            lineup.absent.push(Absent { subject: subject.into(), why: why.into() });
+        };
+        if by_web_socket {
+            absent("coturn", "it has no WebSockets");
+        }
+        absent("floor, kernel forwarding", "they have no connections");
+        absent("turnpike in XDP modes", "its process relays for clients over streams, whatever the mode");
         Ok(lineup)
     }
 }

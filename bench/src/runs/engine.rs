@@ -126,8 +126,9 @@ fn rounds(
     }
     let failures = || seats.iter().filter_map(|seat| seat.failed.clone());
     let absent: Vec<Absent> = lineup.absent.into_iter().chain(failures()).collect();
+    // Where nobody could begin, the reasons are the result, and the runs after this one are not kept from theirs.
     ensure!(
-        seats.iter().any(|seat| seat.failed.is_none()),
+        seats.iter().any(|seat| seat.failed.is_none()) || (seats.is_empty() && !absent.is_empty()),
         "{}: no subject got through: {}",
         cases[0].setup,
         absent
@@ -159,10 +160,10 @@ fn reference(seats: &[Seat], case: usize) -> Option<f64> {
 
 /// Has a subject do something that rests before and after it.
 fn awake<T>(seat: &mut Seat, f: impl FnOnce(&mut Seat) -> Result<T>) -> Result<T> {
-    let result = seat.rig.wake().and_then(|()| f(seat));
-    let rests = seat.rig.rest();
-    let done = result?;
-    rests.map(|()| done)
+    seat.rig.wake()?;
+    let done = f(seat)?;
+    seat.rig.rest()?;
+    Ok(done)
 }
 
 /// A subject's turn.
@@ -198,6 +199,8 @@ impl Seat {
     fn fail(&mut self, error: &anyhow::Error) {
         let subject = self.rig.subject().name.clone();
         self.failed = Some(Absent { subject, why: format!("{error:#}") });
+        // It has no more turns, and may still be there and busy. Why it can't be stopped would be its second failure.
+        let _ = self.rig.rest();
     }
 }
 
@@ -322,6 +325,15 @@ mod tests {
         let case = &run_named("nics", &mut bench, 1).0.expect("a result").cases[0];
         let why: Vec<&str> = case.absent.iter().map(|absent| &absent.why[..]).collect();
         assert_eq!(why, ["the flows of c expired"]);
+    }
+
+    #[test]
+    fn where_nobody_can_begin_the_reasons_are_the_result() {
+        let mut bench = FakeBench::default();
+        assert!(run_named("nics", &mut bench, 1).0.is_err(), "nobody and no reason");
+        bench.absent.push(Absent { subject: "a".into(), why: "it has one card".into() });
+        let case = &run_named("nics", &mut bench, 1).0.expect("a result").cases[0];
+        assert_eq!((case.results.len(), &case.absent), (0, &bench.absent));
     }
 
     #[test]

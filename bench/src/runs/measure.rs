@@ -102,7 +102,7 @@ impl Pace {
 
     /// For a look: shorter, and less precise.
     pub fn quick() -> Self {
-        let search = Search { precision: 1.1, ..Search::default() };
+        let search = Search { precision: 1.15, ..Search::default() };
         Self { slice: Duration::from_millis(100), latency_slices: 3, search }
     }
 }
