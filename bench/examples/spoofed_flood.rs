@@ -7,7 +7,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use turnpike::auth::Credentials;
 use turnpike::stun::{Builder, Class, Key, Message, MessageType, Method, TransactionId};
