@@ -17,7 +17,7 @@ use crate::admin::{Admin, Source};
 use crate::config::{AdminListen, Settings};
 use crate::datapath::{Datapath, DatapathConfig, FastPath, Request, doctor};
 use crate::front::{Front, FrontConfig};
-use crate::net::{Server, ServerConfig};
+use crate::net::{DtlsConfig, Server, ServerConfig};
 use crate::turn::{CoreConfig, Shared};
 use crate::web::{self, Site, Web};
 
@@ -100,7 +100,7 @@ fn start_admin(settings: &Settings, source: Arc<Running>) -> Result<Option<Admin
 
 /// The front desk, if there is a listener for it.
 fn open_front(settings: &Settings, server: &Server) -> Result<Option<(Front, Arc<Web>)>> {
-    if !settings.listen.iter().any(|listen| listen.scheme.is_stream()) {
+    if !settings.has_front() {
         return Ok(None);
     }
     let streams = server.streams();
@@ -112,7 +112,12 @@ fn open_front(settings: &Settings, server: &Server) -> Result<Option<(Front, Arc
         web: web::router(web.clone(), settings.streams.upstream.is_some()),
         admit: Box::new(move |stream| streams.admit(stream)),
     };
-    Ok(Some((Front::open(config)?, web)))
+    let front = Front::open(config)?;
+    let listeners: Vec<_> = settings.dtls_listeners().collect();
+    if !listeners.is_empty() {
+        server.serve_dtls(&DtlsConfig { listeners, door: front.dtls() })?;
+    }
+    Ok(Some((front, web)))
 }
 
 /// What the data path is started with.

@@ -10,6 +10,7 @@ use super::certificate::{BadCertificate, Certificate};
 use super::server_names::ByName;
 use super::watch::Stamp;
 use crate::config::CertificateFiles;
+use crate::dtls::Identity;
 
 /// All certificates. What was read once is served until something better was read.
 #[derive(Debug)]
@@ -118,6 +119,14 @@ impl Certificates {
                 watched.problem = Some(error.to_string());
             }
         }
+    }
+
+    /// What DTLS is served with: the first for this name that can be, else the first of all.
+    pub(super) fn identity(&self, name: Option<&str>) -> Option<Arc<Identity>> {
+        let held = self.held();
+        let named = name.map_or(&[][..], |name| held.by_name.get(name));
+        let named = named.iter().map(|&index| &held.all[index]);
+        named.chain(&held.all).find_map(|certificate| certificate.identity()).cloned()
     }
 
     pub(super) fn status(&self) -> Vec<CertificateStatus> {
