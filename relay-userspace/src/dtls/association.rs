@@ -11,7 +11,7 @@ use super::hello::{self, Alert, Hello};
 use super::provider::{provider, with_cookie};
 
 /// Bytes of a datagram of the handshake: what passes everywhere, over IPv6 too.
-const MTU: usize = 1200;
+pub(super) const MTU: usize = 1200;
 
 /// Records that one key may encrypt by AES-GCM. dimpl draws eight bytes of each nonce, so that two of them are equal with a
 /// probability of 2^-17 by then; with ChaCha20-Poly1305 they are numbers, and this does not apply.

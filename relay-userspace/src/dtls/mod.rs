@@ -8,6 +8,7 @@
 //! Where associations live is a matter of the shards ([`crate::net`]).
 
 mod association;
+mod call;
 mod cookie;
 mod hello;
 mod provider;
@@ -15,6 +16,7 @@ mod suites;
 
 pub use association::Identity;
 pub(crate) use association::{Association, Failure, Rules, Step};
+pub use call::{Call, CallFailed, ToDo};
 pub(crate) use cookie::CookieKeys;
 pub(crate) use hello::{Alert, Hello, NoHello, is_hello};
 pub(crate) use provider::can_sign;
