@@ -14,6 +14,9 @@ mod hello;
 mod provider;
 mod suites;
 
+#[cfg(test)]
+mod tests;
+
 pub use association::Identity;
 pub(crate) use association::{Association, Failure, Rules, Step};
 pub use call::{Call, CallFailed, ToDo};

@@ -100,3 +100,6 @@ impl fmt::Debug for Common {
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_millis(if cfg!(test) { seconds * 50 } else { seconds * 1000 })
 }
+
+#[cfg(test)]
+mod patience_tests;
