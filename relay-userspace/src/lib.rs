@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod datapath;
 pub mod dtls;
+pub mod framing;
 pub mod front;
 pub mod meter_bank;
 pub mod net;

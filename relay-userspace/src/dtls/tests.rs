@@ -136,7 +136,8 @@ fn the_name_in_sni_is_read() {
     .concat();
     let length = &(body.len() as u32).to_be_bytes()[1..];
     let message = [&[1][..], length, &[0, 0, 0, 0, 0], length, &body].concat();
-    let record = [&[22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 5][..], &(message.len() as u16).to_be_bytes(), &message];
+    let record =
+        [&[22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 5][..], &(message.len() as u16).to_be_bytes(), &message];
     let datagram = record.concat();
     let hello = Hello::parse(&datagram).unwrap();
     assert_eq!(hello.server_name().as_deref(), Some("turn.example.org"));
@@ -151,7 +152,8 @@ fn messages_pass_and_numbers_go_on_from_those_of_the_hello() {
     let mut call = Call::new(PATIENCE).unwrap();
     let mut association = accepted(&mut call, &identity);
     let (flight, _) = spoken(&mut association);
-    let numbers: Vec<_> = flight.iter().flat_map(|sent| hello::clear_numbers(sent).map(|at| sent[at][5])).collect();
+    let numbers: Vec<_> =
+        flight.iter().flat_map(|sent| hello::clear_numbers(sent).map(|at| sent[at][5])).collect();
     assert_eq!(numbers[0], 1);
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     flight.iter().for_each(|datagram| call.receive(datagram).unwrap());

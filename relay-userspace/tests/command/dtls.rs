@@ -66,7 +66,8 @@ fn a_certificate_is_replaced_and_probe_names_the_step_that_fails() {
     wait_for("the other certificate", || subject() == "subject=CN=two.test");
     let (code, shown, _) = probe(&other);
     assert!(code != 0 && shown.contains("the certificate is for two.test"), "{shown}");
-    let (code, shown, _) = finished(&format!("probe turns:{ip}:1?transport=udp --user a --password b --ca {first}"));
+    let (code, shown, _) =
+        finished(&format!("probe turns:{ip}:1?transport=udp --user a --password b --ca {first}"));
     assert!(code != 0 && shown.contains("nothing listens there"), "{shown}");
     assert_eq!(server.stop().0, Some(0));
 }

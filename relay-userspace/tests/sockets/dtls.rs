@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use relay_common::reason::Reason;
 use turnpike::dtls::{Call, CallFailed, ToDo};
@@ -261,29 +260,6 @@ fn handshakes_that_stall_make_room_for_others() {
     drop(stalled);
 }
 
-/// 300 handshakes at once of a network, then 100 a second.
-#[test]
-fn handshakes_of_a_network_have_a_rate() {
-    let server = start(1);
-    let listener = serve(&server, &Door::new())[0];
-    let mut begun = 0;
-    while server.stats().dtls(DtlsEvent::TooOften) == 0 {
-        let (mut call, socket) = (Call::new(PATIENCE).unwrap(), socket());
-        socket.connect(listener).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let mut buffer = [0; 2048];
-        socket.send(&hello(&mut call)).unwrap();
-        let length = socket.recv(&mut buffer).unwrap();
-        call.receive(&buffer[..length]).unwrap();
-        socket.send(&hello(&mut call)).unwrap();
-        let _ = socket.recv(&mut buffer);
-        begun += 1;
-        assert!(begun < 5000, "no end of it");
-    }
-    assert!(server.stats().dtls(DtlsEvent::Begun) >= 300);
-}
-
-/// The client says why it goes; the server says so too.
 #[test]
 fn a_client_of_dtls_1_0_is_told_that_it_is_too_old() {
     let server = start(1);

@@ -10,6 +10,7 @@ mod aioice;
 mod chromium;
 mod probe_and_tunnel_through_proxies;
 mod probe_speaks_to_coturn;
+mod tunnels;
 mod turn_client_proto;
 mod turnutils_uclient;
 mod turnutils_uclient_over_dtls;

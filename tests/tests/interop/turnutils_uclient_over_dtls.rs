@@ -24,11 +24,14 @@ fn complete(listen: Family, datapath: &'static str) {
             let clients: u64 = if flags.contains("-y") { 4 } else { 2 };
             let mut words: Vec<String> = flags.split_whitespace().map(String::from).collect();
             words.extend(["-S", "-u", USER, "-w", PASSWORD, "-z", "10"].map(String::from));
-            words.extend(["-E", &cert, "-m", &clients.to_string(), "-n", &MESSAGES.to_string()].map(String::from));
+            words.extend(
+                ["-E", &cert, "-m", &clients.to_string(), "-n", &MESSAGES.to_string()].map(String::from),
+            );
             words.push(if family == Family::V6 { "-x" } else { "-X" }.to_owned());
             if !flags.contains("-y") {
                 let peer = echo.address();
-                words.extend(["-e", &peer.ip().to_string(), "-r", &peer.port().to_string()].map(String::from));
+                words
+                    .extend(["-e", &peer.ip().to_string(), "-r", &peer.port().to_string()].map(String::from));
             }
             (words.join(" "), clients * MESSAGES, Uclient::start(&lab.client(), lab.dtls(), words))
         })
@@ -46,7 +49,10 @@ fn complete(listen: Family, datapath: &'static str) {
     wait_for("the associations to be counted", || {
         let status = lab.server.status();
         let kinds = status["connections"].as_array()?;
-        kinds.iter().any(|kind| kind["transport"] == "dtls" && kind["opened"].as_u64() > Some(13)).then_some(())
+        kinds
+            .iter()
+            .any(|kind| kind["transport"] == "dtls" && kind["opened"].as_u64() > Some(13))
+            .then_some(())
     });
 }
 

@@ -199,7 +199,10 @@ fn settings_that_contradict_one_another_are_refused() {
             "[relay]\naddresses = ['2001:db8:1::1/2001:db8::1', '2001:db8::1']",
             "relay address 2001:db8::1 is listed twice",
         ),
-        ("listen = ['dtls://10.0.0.2']", "listener dtls://10.0.0.2:5349 has no certificate: name one with --cert"),
+        (
+            "listen = ['dtls://10.0.0.2']",
+            "listener dtls://10.0.0.2:5349 has no certificate: name one with --cert",
+        ),
         (
             "listen = ['udp://10.0.0.2:5349', 'dtls://10.0.0.2']",
             "listeners udp://10.0.0.2:5349 and dtls://10.0.0.2:5349 have one port: DTLS has one of its own",

@@ -55,3 +55,16 @@ fn an_association_without_an_allocation_ends_and_one_with_stays() {
     stays.refresh().unwrap();
     assert_eq!(server.stats().connections(ConnectionKind::Dtls).open(), 1);
 }
+
+#[test]
+fn handshakes_of_a_network_have_a_rate() {
+    let server = start(1);
+    let listener = serve(&server, &Door::new())[0];
+    for _ in 0..5 {
+        Bridge::to(listener).connected().unwrap();
+    }
+    let sixth = Bridge::to(listener);
+    let stats = wait_for(&server, "a refusal", |stats| stats.dtls(DtlsEvent::TooOften) > 0);
+    assert_eq!((stats.dtls(DtlsEvent::Completed), stats.dtls(DtlsEvent::Begun)), (5, 5));
+    drop(sixth);
+}

@@ -7,9 +7,9 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::connection::{Connection, Received, TURN};
-use super::framing::{self, First, LONGEST, LONGEST_OF_STRANGER};
 use super::websocket::{self, Frame};
 use super::{ClientStream, Framing, seconds};
+use crate::framing::{self, First, LONGEST};
 use crate::net::batch::Arrival;
 use crate::net::shard::Shard;
 use crate::net::token::{StreamToken, Token};
@@ -21,6 +21,9 @@ const FIRST_MESSAGE: Duration = seconds(30);
 
 /// Most messages of a connection, or frames, that are handled before others have their turn.
 const MESSAGES: u32 = 128;
+
+/// Longest message of a client that has no allocation yet, in bytes: a stranger makes nobody keep more than that.
+const LONGEST_OF_STRANGER: usize = 4096;
 
 /// How the reading of a connection's messages ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -204,13 +207,13 @@ impl Shard {
                 }
                 Frame::Ping(range) => {
                     websocket::write_pong(connection.outgoing.answers(), &input[start..][range]);
-                    self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
+                    self.connections.handled_one();
                     self.connections.mark_dirty(token);
                     continue;
                 }
                 Frame::Close => return Heard::Over(CloseCode::Normal),
                 Frame::Nothing => {
-                    self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
+                    self.connections.handled_one();
                     continue;
                 }
             };
@@ -257,7 +260,7 @@ impl Shard {
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.was_heard = true;
             }
-            self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
+            self.connections.handled_one();
             self.message(now, five_tuple, framing, &rest[..length]);
             if let Some(shard) = self.connections.moving_to.take() {
                 return Heard::Elsewhere(shard);

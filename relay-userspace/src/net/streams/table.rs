@@ -43,6 +43,11 @@ struct Slot {
 }
 
 impl Connections {
+    /// A message of the connection in hand, or a frame without one, was handled.
+    pub(super) fn handled_one(&mut self) {
+        self.left_in_turn = self.left_in_turn.saturating_sub(1);
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.slots.len() - self.vacant.len() == MOST
     }
