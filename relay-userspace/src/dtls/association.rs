@@ -114,6 +114,9 @@ impl Association {
         now: Instant,
     ) -> Result<Self, Failure> {
         let by_chacha20 = hello.offers_chacha20();
+        if !by_chacha20 && !hello.offers_aes_gcm() {
+            return Err(Failure::NothingInCommon);
+        }
         let config = if by_chacha20 { &rules.chacha20 } else { &rules.aes_gcm };
         let Identity { certificate, key } = identity.clone();
         let certificate = DtlsCertificate { certificate, private_key: key };

@@ -26,6 +26,9 @@ const SERVER_NAME: u16 = 0;
 /// `TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256` (RFC 7905 section 2).
 const CHACHA20_POLY1305: [u8; 2] = [0xcc, 0xa9];
 
+/// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`, and with 256 and SHA-384 (RFC 5289 section 3.2).
+const AES_GCM: [[u8; 2]; 2] = [[0xc0, 0x2b], [0xc0, 0x2c]];
+
 /// A well-formed ClientHello of DTLS 1.2, alone in its datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hello<'a> {
@@ -130,6 +133,11 @@ impl<'a> Hello<'a> {
     /// Whether the client can encrypt by ChaCha20-Poly1305.
     pub(super) fn offers_chacha20(&self) -> bool {
         self.suites.as_chunks().0.contains(&CHACHA20_POLY1305)
+    }
+
+    /// Whether the client can encrypt by AES-GCM. dimpl waits for another hello where there is no suite that it knows.
+    pub(super) fn offers_aes_gcm(&self) -> bool {
+        self.suites.as_chunks().0.iter().any(|suite| AES_GCM.contains(suite))
     }
 
     /// The hello as it was before the client had a cookie, as far as it matters.

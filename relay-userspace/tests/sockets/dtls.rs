@@ -172,9 +172,11 @@ fn garbage_and_replays_disturb_nobody_and_are_counted() {
     let bridge = Bridge::with(out.try_clone().unwrap(), listener, |_| true, |_| true);
     bridge.connected().unwrap();
     let mut client = Client::over(socket(), bridge.address);
+    // More than anybody says who has no allocation.
+    out.send_to(&vec![23; 5000], listener).unwrap();
     client.allocate().unwrap();
     let whole = hello(&mut Call::new(PATIENCE).unwrap());
-    let mut dropped = 0;
+    let mut dropped = 1;
     for length in 0..whole.len() {
         // Parts of a hello, from nobody that is known.
         stranger.send_to(&whole[..length], listener).unwrap();

@@ -16,6 +16,10 @@ use crate::turn::{ClientAddr, FiveTuple, Input, Transport};
 /// Handshakes that begin before the others of a shard have their turn.
 const HANDSHAKES: u32 = 4;
 
+/// Bytes of a datagram of a client without an allocation: dimpl keeps as much memory as what came needed, for as long as the
+/// association lasts, and up to thirty datagrams of a handshake.
+const LONGEST_OF_STRANGER: usize = 4 << 10;
+
 impl Shard {
     /// A turn of a listener for DTLS begins.
     pub(in crate::net) fn begin_dtls_turn(&mut self) {
@@ -35,6 +39,10 @@ impl Shard {
         }
         let Some(common) = &self.associations.common else { return };
         let now_of_dimpl = common.instant(now);
+        let long = self.batch.datagram(arrival).len() > LONGEST_OF_STRANGER;
+        if long && !self.core.has_allocation(&client) {
+            return self.drop_dtls(DtlsEvent::Malformed, arrival);
+        }
         let Some(entry) = self.associations.get_mut(&client) else {
             return self.drop_dtls(DtlsEvent::Stray, arrival);
         };
