@@ -7,7 +7,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 use turnpike::dtls::{Call, ToDo};
 
 /// How long a client waits for an answer.
@@ -49,7 +49,7 @@ fn connect(server: SocketAddr, number: usize) -> Result<(Call, UdpSocket)> {
                 let length = socket.recv(&mut buffer).context("no answer")?;
                 call.receive(&buffer[..length])?;
             }
-            ToDo::Closed => ensure!(false, "the server ended it"),
+            ToDo::Closed => bail!("the server ended it"),
             ToDo::Certificate(_) | ToDo::Heard(_) => {}
         }
     }

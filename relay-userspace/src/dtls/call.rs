@@ -30,7 +30,7 @@ pub enum ToDo {
     Heard(Vec<u8>),
     /// The server ends the association.
     Closed,
-    /// Nothing, until a datagram comes or this time does: [`pass_time`](Self::pass_time).
+    /// Nothing, until a datagram comes or this time does: [`Call::pass_time`].
     Wait(Instant),
 }
 

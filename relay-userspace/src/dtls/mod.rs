@@ -1,8 +1,8 @@
 //! DTLS 1.2 (RFC 6347): TURN in datagrams that nobody on the way can read or change.
 //!
-//! The protocol is dimpl's, which holds no socket, clock or thread; what it computes with is ring's ([`provider`]). In front of
-//! it is what must not need an association: a client's first message is read, answered with a cookie and forgotten ([`hello`],
-//! [`cookie`]), so that nothing is kept, nothing computed for long, and no more sent than was received, for anybody who has not
+//! The protocol is dimpl's, which holds no socket, clock or thread; what it computes with is ring's (`provider`). In front of
+//! it is what must not need an association: a client's first message is read, answered with a cookie and forgotten (`hello`,
+//! `cookie`), so that nothing is kept, nothing computed for long, and no more sent than was received, for anybody who has not
 //! shown to be where its packets say.
 //!
 //! Where associations live is a matter of the shards ([`crate::net`]).

@@ -41,7 +41,8 @@ fn openssl_shakes_hands_and_is_refused_by_an_old_version() {
 fn a_certificate_is_replaced_and_probe_names_the_step_that_fails() {
     let (ip, folder) = (own_address(), Folder::new("dtls-replaced"));
     let name = ip.to_string();
-    let [(cert, key), (other, other_key)] = [&name, "two.test"].map(|name| own_certificate(&folder, name));
+    let [(cert, key), (other, other_key)] =
+        [name.as_str(), "two.test"].map(|name| own_certificate(&folder, name));
     let server = Server::start(&format!(
         "--listen dtls://{ip} --listen tls://{ip} --admin {ip}:9641 --user a:b --realm r.test --cert {cert} --key {key} \
          --datapath userspace --allow-peer {ip}/32"
