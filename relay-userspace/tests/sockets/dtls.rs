@@ -1,6 +1,5 @@
 //! Clients over DTLS.
 
-use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 
 use relay_common::reason::Reason;
@@ -21,20 +20,6 @@ fn open(server: &Server) -> u64 {
 fn hello(call: &mut Call) -> Vec<u8> {
     let ToDo::Send(hello) = call.poll() else { panic!("a client speaks first") };
     hello
-}
-
-/// Takes a call until it has brought its cookie back and the server's certificate has come, and no further.
-fn half_open(server: SocketAddr) -> (Call, UdpSocket) {
-    let (mut call, socket) = (Call::new(PATIENCE).unwrap(), any_socket(server));
-    socket.connect(server).unwrap();
-    let mut buffer = [0; 2048];
-    for _ in 0..2 {
-        let hello = hello(&mut call);
-        socket.send(&hello).unwrap();
-        let length = socket.recv(&mut buffer).unwrap();
-        call.receive(&buffer[..length]).unwrap();
-    }
-    (call, socket)
 }
 
 #[test]
@@ -248,18 +233,6 @@ fn who_is_not_let_in_costs_nothing() {
     // It asks again, and there is room.
     door.is_open.store(true, Ordering::Relaxed);
     bridge.connected().unwrap();
-}
-
-/// 256 handshakes of a shard are under way at most; the one that has taken the longest makes room.
-#[test]
-fn handshakes_that_stall_make_room_for_others() {
-    let server = start(1);
-    let listener = serve(&server, &Door::new())[0];
-    let stalled: Vec<_> = (0..256).map(|_| half_open(listener)).collect();
-    assert_eq!(server.stats().dtls(DtlsEvent::Displaced), 0);
-    Bridge::to(listener).connected().unwrap();
-    assert_eq!(server.stats().dtls(DtlsEvent::Displaced), 1);
-    drop(stalled);
 }
 
 #[test]

@@ -10,13 +10,16 @@ mod client;
 #[allow(dead_code, reason = "shared with the tests of the sockets")]
 mod server;
 
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use bridge::{Bridge, Door, serve};
 use client::{Client, socket};
 use server::{start, wait_for};
 
+use super::table::MOST_HANDSHAKES;
 use super::{DtlsEvent, HANDSHAKE, seconds};
+use crate::dtls::{Call, ToDo};
 use crate::net::ConnectionKind;
 
 #[test]
@@ -67,4 +70,29 @@ fn handshakes_of_a_network_have_a_rate() {
     let stats = wait_for(&server, "a refusal", |stats| stats.dtls(DtlsEvent::TooOften) > 0);
     assert_eq!((stats.dtls(DtlsEvent::Completed), stats.dtls(DtlsEvent::Begun)), (5, 5));
     drop(sixth);
+}
+
+/// Takes a call until it has brought its cookie back and the server's certificate has come, and no further.
+fn half_open(server: SocketAddr) -> (Call, UdpSocket) {
+    let (mut call, socket) = (Call::new(client::PATIENCE).unwrap(), bridge::any_socket(server));
+    socket.connect(server).unwrap();
+    let mut buffer = [0; 2048];
+    for _ in 0..2 {
+        let ToDo::Send(hello) = call.poll() else { panic!("a client speaks") };
+        socket.send(&hello).unwrap();
+        let length = socket.recv(&mut buffer).unwrap();
+        call.receive(&buffer[..length]).unwrap();
+    }
+    (call, socket)
+}
+
+#[test]
+fn handshakes_that_stall_make_room_for_others() {
+    let server = start(1);
+    let listener = serve(&server, &Door::new())[0];
+    let stalled: Vec<_> = (0..MOST_HANDSHAKES).map(|_| half_open(listener)).collect();
+    assert_eq!(server.stats().dtls(DtlsEvent::Displaced), 0);
+    Bridge::to(listener).connected().unwrap();
+    assert_eq!(server.stats().dtls(DtlsEvent::Displaced), 1);
+    drop(stalled);
 }
