@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod datapath;
+pub mod dtls;
 pub mod framing;
 pub mod front;
 pub mod meter_bank;

@@ -160,6 +160,22 @@ fn a_client_that_never_comes_back_is_forgotten_when_its_lifetime_ends() {
     sim.assert_empty();
 }
 
+/// Its keys are where the kernel leads it to, and its allocation would be elsewhere.
+#[test]
+fn a_client_over_dtls_is_not_mobile() {
+    let mut sim = mobile();
+    let mut old = over(Transport::Udp, Client::new(1000));
+    let (_, ticket) = old.allocated_mobile(&mut sim);
+    let mut moved = over(Transport::Dtls, old.moved(2000));
+    assert_eq!(moved.refresh_with(&mut sim, &ticket).code(), 405);
+    let mut other = over(Transport::Dtls, Client::new(3000));
+    let asked = other.request(&mut sim, Method::ALLOCATE, |b| {
+        b.requested_transport(17).mobility_ticket(&[]);
+    });
+    assert_eq!(asked.code(), 405);
+    assert_eq!(other.allocate(&mut sim).code(), 0);
+}
+
 #[test]
 fn nobody_over_tls_is_sent_to_another_server() {
     for draining in [false, true] {

@@ -87,13 +87,13 @@ impl Collector for Snapshot {
         gauge(
             e,
             "connections",
-            "Connections of clients over streams",
+            "Connections of clients over streams, and associations of DTLS",
             connections.iter().map(|c| (transport(c), c.open)),
         )?;
         counter(
             e,
             "connections_opened",
-            "Connections of clients over streams, since the start",
+            "Connections of clients over streams, and associations of DTLS, since the start",
             connections.iter().map(|c| (transport(c), c.opened)),
         )?;
         one(
@@ -101,6 +101,13 @@ impl Collector for Snapshot {
             "connections_refused",
             "Connections closed as they came: there were as many as are served, or they had broken off",
             ConstCounter::new(self.0.connections_refused),
+        )?;
+        let dtls = self.0.dtls.iter().map(|(event, count)| ([("event", event.clone())], *count));
+        counter(
+            e,
+            "dtls_events",
+            "What happened to clients of DTLS, and to packets that claim to be of one",
+            dtls,
         )?;
         one(e, "allocations", "Allocations alive", ConstGauge::new(allocations.active))?;
         one(e, "users", "Users that hold an allocation", ConstGauge::new(allocations.users))?;

@@ -53,6 +53,9 @@ pub struct Status {
     /// Connections that were closed as they came: there were as many as are served, or they had broken off.
     #[serde(default)]
     pub connections_refused: u64,
+    /// What happened to clients of DTLS, by name; only what occurred.
+    #[serde(default)]
+    pub dtls: Vec<(String, u64)>,
     /// Allocations and ports.
     pub allocations: Allocations,
     /// Channel bindings.

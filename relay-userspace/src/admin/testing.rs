@@ -48,6 +48,7 @@ pub(crate) fn busy_status() -> Status {
         ],
         connections: vec![connections("tcp", 0, 3), connections("wss", 2, 40)],
         connections_refused: 1,
+        dtls: vec![("verify".into(), 31), ("completed".into(), 30)],
         allocations: Allocations {
             active: 12,
             created: 1234,

@@ -77,9 +77,9 @@ fn render(settings: &Settings) -> Screen {
     screen
 }
 
-/// What is said of streams; nothing where nothing listens for them.
+/// What is said of streams and certificates; nothing where nothing listens for them.
 fn streams(screen: &mut Screen, settings: &Settings) {
-    if !settings.listen.iter().any(|listen| listen.scheme.is_stream()) {
+    if !settings.has_front() {
         return;
     }
     let StreamSettings { upstream, websocket_origins, proxies, limits } = &settings.streams;

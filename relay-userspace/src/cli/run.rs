@@ -17,7 +17,7 @@ use crate::admin::{Admin, Source};
 use crate::config::{AdminListen, Settings};
 use crate::datapath::{Datapath, DatapathConfig, FastPath, Request, doctor};
 use crate::front::{Front, FrontConfig};
-use crate::net::{Server, ServerConfig};
+use crate::net::{DtlsConfig, Server, ServerConfig};
 use crate::turn::{CoreConfig, Shared};
 use crate::web::{self, Site, Web};
 
@@ -104,7 +104,7 @@ fn open_front(
     server: &Server,
     running: &Arc<Running>,
 ) -> Result<Option<(Front, Arc<Web>)>> {
-    if !settings.listen.iter().any(|listen| listen.scheme.is_stream()) {
+    if !settings.has_front() {
         return Ok(None);
     }
     let streams = server.streams();
@@ -123,7 +123,12 @@ fn open_front(
             }
         }),
     };
-    Ok(Some((Front::open(config)?, web)))
+    let front = Front::open(config)?;
+    let listeners: Vec<_> = settings.dtls_listeners().collect();
+    if !listeners.is_empty() {
+        server.serve_dtls(&DtlsConfig { listeners, door: front.dtls() })?;
+    }
+    Ok(Some((front, web)))
 }
 
 /// What the data path is started with.

@@ -22,7 +22,7 @@ use crate::auth::printable;
 use crate::config::{CERTIFICATES_KEY, Change, Changes, Host, Settings};
 use crate::datapath::{Datapath, InterfaceTraffic};
 use crate::front::Front;
-use crate::net::{ConnectionKind, Reconfigured, Selection, Server, SessionQuery};
+use crate::net::{ConnectionKind, DtlsEvent, Reconfigured, Selection, Server, SessionQuery};
 use crate::turn::Shared;
 use crate::web::{self, Site, Web};
 
@@ -233,6 +233,7 @@ impl Source for Running {
             interface_traffic: Vec::new(),
             connections: Vec::new(),
             connections_refused: 0,
+            dtls: Vec::new(),
             allocations: Allocations::default(),
             bindings: Bindings::default(),
             traffic: Vec::new(),
@@ -300,6 +301,9 @@ fn count(status: &mut Status, parts: &Parts) {
         })
         .collect();
     status.connections_refused = stats.connections_refused;
+    let events = DtlsEvent::ALL.into_iter().map(|event| (event, stats.dtls(event)));
+    let occurred = events.filter(|(_, count)| *count > 0);
+    status.dtls = occurred.map(|(event, count)| (event.name().into(), count)).collect();
     status.allocations = Allocations {
         active: stats.allocations(),
         created: stats.allocations_created,

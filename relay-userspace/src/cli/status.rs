@@ -80,6 +80,10 @@ fn render(status: &Status) -> Screen {
     let a = &status.allocations;
     screen.line("");
     screen.rows("connections", connections(status));
+    if !status.dtls.is_empty() {
+        let event = |(name, count): &(String, u64)| format!("{} {}", thousands(*count), printable(name));
+        screen.row("dtls", status.dtls.iter().map(event).collect::<Vec<_>>().join(", "));
+    }
     let active = format!("{} active, of {} users", thousands(a.active), thousands(a.users));
     screen.row("allocations", format_args!("{active}; {} made since the start", thousands(a.created)));
     screen.row("ports", format_args!("{} free", thousands(a.free_ports)));
@@ -138,7 +142,7 @@ fn render(status: &Status) -> Screen {
     screen
 }
 
-/// Connections of clients over streams, by kind.
+/// Connections of clients over streams and DTLS, by kind.
 fn connections(status: &Status) -> Vec<String> {
     let kind = |c: &Connections| {
         let name = printable(&c.transport).to_string();

@@ -83,14 +83,15 @@ impl<'a> Welcome<'a> {
     }
 }
 
-/// What clients are to be told (RFC 7065): for each of UDP, TCP and TLS the first listener, and the first of the other family. Behind a
+/// What clients are to be told (RFC 7065): for each of UDP, TCP, TLS and DTLS the first listener, and the first of the other family. Behind a
 /// 1:1 NAT it is the public address of each.
 fn turn_urls(settings: &Settings) -> Vec<String> {
     type IsKind = fn(Scheme) -> bool;
-    let kinds: [(IsKind, _, _); 3] = [
+    let kinds: [(IsKind, _, _); 4] = [
         (|scheme| scheme == Scheme::Udp, "turn", "udp"),
         (|scheme| scheme.is_stream() && !scheme.is_tls(), "turn", "tcp"),
         (Scheme::is_tls, "turns", "tcp"),
+        (|scheme| scheme == Scheme::Dtls, "turns", "udp"),
     ];
     let urls = kinds.into_iter().flat_map(|(is_kind, scheme, transport)| {
         let mut listeners = settings.listen.iter().filter(move |l| is_kind(l.scheme)).map(|l| l.address);

@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use super::connection::{Connection, Stream};
+use super::dtls;
 use super::failure::{Failed, Failure};
 use super::proxy::{Proxy, Refusal};
 use super::tls::{TlsFailure, Trust, TrustError};
@@ -93,7 +94,7 @@ impl Connector {
     /// must come from an authority that this host trusts.
     pub fn new(url: ServerUrl, proxy: Option<Proxy>, trust: Option<Trust>) -> Result<Self, TrustError> {
         let trust = match trust {
-            None if url.carrier.has_tls() => Some(Trust::system()?),
+            None if url.carrier.has_certificate() => Some(Trust::system()?),
             trust => trust,
         };
         let proxy = proxy.filter(|_| !url.carrier.is_datagram());
@@ -136,8 +137,11 @@ impl Connector {
                 return Ok(Connection::udp(socket, addresses[0]));
             }
             Carrier::Dtls => {
-                let not_yet = async { Err::<((), String), _>(Failure::NotYet(Carrier::Dtls)) };
-                return Err(way.step(Step::Dtls, not_yet).await.expect_err("it always fails"));
+                let socket = way.quiet(Step::Resolve, udp_socket(addresses[0])).await?;
+                let trust = self.trust.as_ref();
+                let handshake = dtls::handshake(socket, &self.url, trust, PATIENCE);
+                let associated = way.step(Step::Dtls, handshake).await?;
+                return Ok(Connection::dtls(associated, addresses[0]));
             }
             Carrier::Tcp | Carrier::Tls | Carrier::Ws | Carrier::Wss => {}
         }

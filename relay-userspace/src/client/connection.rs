@@ -13,8 +13,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
+use super::dtls::Associated;
 use super::splitter::Splitter;
 use crate::auth::printable;
+use crate::dtls::CallFailed;
 use crate::framing::{NotTurn, messages, padding};
 
 /// TCP, or TLS over it.
@@ -41,6 +43,8 @@ pub struct Sender(Out);
 enum Out {
     /// One a datagram.
     Udp(Arc<UdpSocket>),
+    /// One a datagram, encrypted.
+    Dtls(Associated),
     /// One after the other.
     Stream(WriteHalf<Stream>),
     /// One a frame.
@@ -53,6 +57,8 @@ pub struct Receiver(In);
 enum In {
     /// One a datagram.
     Udp(Arc<UdpSocket>, Vec<u8>),
+    /// One a datagram, encrypted.
+    Dtls(Associated),
     /// One after the other.
     Stream(ReadHalf<Stream>, Splitter),
     /// One a frame, or several.
@@ -80,6 +86,9 @@ pub enum Lost {
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The association cannot go on.
+    #[error("DTLS broke: {0}")]
+    Dtls(#[from] CallFailed),
     /// The WebSocket's rules were broken.
     #[error("the WebSocket broke: {0}")]
     WebSocket(String),
@@ -100,6 +109,11 @@ impl Connection {
         let socket = Arc::new(socket);
         let receiver = Receiver(In::Udp(socket.clone(), vec![0; 1 << 16]));
         Self { sender: Sender(Out::Udp(socket)), receiver, remote }
+    }
+
+    pub(super) fn dtls(associated: Associated, remote: SocketAddr) -> Self {
+        let receiver = Receiver(In::Dtls(associated.clone()));
+        Self { sender: Sender(Out::Dtls(associated)), receiver, remote }
     }
 
     pub(super) fn stream(stream: Stream, remote: SocketAddr) -> Self {
@@ -134,6 +148,7 @@ impl Sender {
             Out::Udp(socket) => {
                 socket.send(message).await?;
             }
+            Out::Dtls(associated) => associated.send(message).await?,
             Out::Stream(stream) => {
                 // In one piece, so that it is one TLS record.
                 let mut padded = Vec::with_capacity(message.len() + 3);
@@ -149,7 +164,7 @@ impl Sender {
     /// Waits until all is on its way.
     pub async fn flush(&mut self) -> Result<(), Lost> {
         match &mut self.0 {
-            Out::Udp(_) => {}
+            Out::Udp(_) | Out::Dtls(_) => {}
             Out::Stream(stream) => stream.flush().await?,
             Out::WebSocket(socket) => socket.flush().await?,
         }
@@ -169,6 +184,7 @@ impl Sender {
         // The other side learns it from the connection's end in any case.
         match &mut self.0 {
             Out::Udp(_) => {}
+            Out::Dtls(associated) => associated.close().await,
             Out::Stream(stream) => drop(stream.shutdown().await),
             Out::WebSocket(socket) => drop(socket.close().await),
         }
@@ -183,6 +199,7 @@ impl Receiver {
                 let len = socket.recv(buffer).await?;
                 Ok(Incoming::Message(buffer[..len].to_vec()))
             }
+            In::Dtls(associated) => Ok(Incoming::Message(associated.receive().await?)),
             In::Stream(stream, splitter) => loop {
                 if let Some(message) = splitter.take()? {
                     return Ok(Incoming::Message(message));

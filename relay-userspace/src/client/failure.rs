@@ -5,9 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::connect::Step;
+use super::dtls::DtlsFailure;
 use super::proxy::Refusal;
 use super::tls::{TlsFailure, TrustError};
-use super::url::Carrier;
 use super::websocket::UpgradeFailure;
 
 /// The step that failed, and why.
@@ -61,9 +61,9 @@ pub enum Failure {
     /// There is no WebSocket.
     #[error(transparent)]
     WebSocket(#[from] UpgradeFailure),
-    /// The carrier cannot be used.
-    #[error("{0} is not supported yet")]
-    NotYet(Carrier),
+    /// The DTLS handshake failed.
+    #[error(transparent)]
+    Dtls(#[from] DtlsFailure),
     /// A socket cannot be had.
     #[error("{0}")]
     Socket(#[from] io::Error),

@@ -6,6 +6,7 @@
 
 mod connect;
 mod connection;
+mod dtls;
 mod failure;
 mod proxy;
 mod splitter;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use connect::{Connector, Done, Step};
 pub use connection::{Connection, Incoming, Lost, Receiver, Sender};
+pub use dtls::DtlsFailure;
 pub use failure::{Failed, Failure};
 pub use proxy::{BadProxy, Proxy, Refusal};
 pub use splitter::Splitter;

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -88,6 +90,17 @@ impl Trust {
             _ => "TLS 1.3",
         };
         Ok((stream, format!("{version}, the certificate is for {} and trusted", url.host)))
+    }
+
+    /// Whether a server may be that of this name, which shows this certificate (DER) and none of those that signed it.
+    pub(super) fn check(&self, certificate: &[u8], host: &str) -> Result<(), TlsFailure> {
+        let name = ServerName::try_from(host).map_err(|_| TlsFailure::BadName(host.into()))?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider).build();
+        let verifier = verifier.map_err(|error| TlsFailure::Other(error.to_string()))?;
+        let certificate = CertificateDer::from(certificate);
+        let checked = verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
+        checked.map(drop).map_err(|error| self.explain(io::Error::other(error)))
     }
 
     fn config(&self, carrier: Carrier) -> ClientConfig {

@@ -32,6 +32,11 @@ impl Carrier {
         matches!(self, Self::Tls | Self::Wss)
     }
 
+    /// Whether the server shows a certificate.
+    pub fn has_certificate(self) -> bool {
+        self.has_tls() || matches!(self, Self::Dtls)
+    }
+
     /// Whether there is a WebSocket.
     pub fn is_web_socket(self) -> bool {
         matches!(self, Self::Ws | Self::Wss)

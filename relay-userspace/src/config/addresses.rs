@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::host::is_link_local;
-use super::listen::{DEFAULT_PORT, Listen, Scheme};
+use super::listen::{DEFAULT_PORT, Listen};
 use super::resolve::refuse;
 use super::values::PortRange;
 use super::{ConfigError, Host};
@@ -24,15 +24,17 @@ pub(super) fn listeners(
     }
     for (index, listen) in named.iter().enumerate() {
         check_address(&format!("listener {listen}"), listen.address.ip(), host, warnings)?;
-        if listen.scheme == Scheme::Dtls {
-            return refuse(format!("listener {listen}: dtls:// is not supported yet"));
-        }
         // A port of UDP and the same port of TCP have nothing to do with each other.
         let takes_the_same = |other: &&Listen| {
             other.address == listen.address && other.scheme.is_stream() == listen.scheme.is_stream()
         };
         match named[..index].iter().find(takes_the_same) {
             Some(other) if other == listen => return refuse(format!("listener {listen} is listed twice")),
+            Some(other) if !listen.scheme.is_stream() => {
+                return refuse(format!(
+                    "listeners {other} and {listen} have one port: DTLS has one of its own (5349 is where clients look for it)"
+                ));
+            }
             Some(other) => {
                 return refuse(format!(
                     "listeners {other} and {listen} have one port: leave one of them, tls and https serve the same, \

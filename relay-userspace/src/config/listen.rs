@@ -66,6 +66,11 @@ impl Scheme {
     pub const fn is_tls(self) -> bool {
         matches!(self, Self::Tls | Self::Https)
     }
+
+    /// Whether a certificate is shown to them.
+    pub const fn has_certificate(self) -> bool {
+        self.is_tls() || matches!(self, Self::Dtls)
+    }
 }
 
 /// Where to listen, and for what: `SCHEME://ADDRESS[:PORT]`.

@@ -240,6 +240,16 @@ impl Settings {
         udp(&self.listen)
     }
 
+    /// The listeners for TURN over DTLS.
+    pub fn dtls_listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.iter().filter(|listen| listen.scheme == Scheme::Dtls).map(|listen| listen.address)
+    }
+
+    /// Whether the front desk is needed: for streams, or to show certificates.
+    pub fn has_front(&self) -> bool {
+        self.listen.iter().any(|listen| listen.scheme.is_stream() || listen.scheme.has_certificate())
+    }
+
     /// The rules about peers, which depend on what this host's own addresses are.
     pub fn peer_rules(&self, host: &Host) -> PeerRules {
         let both = |address: &RelayAddress| [address.local, address.public];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ConfigError;
 use super::file::readable_by_all;
 use super::layer::list;
-use super::listen::Listen;
+use super::listen::{Listen, Scheme};
 use super::proxy::{Endpoint, ServerName};
 use super::resolve::{refuse, refuse_as};
 use crate::front::Certificate;
@@ -101,12 +101,22 @@ impl Tls {
                 return refuse(format!("tls.passthrough has {name} twice"));
             }
         }
-        match listen.iter().find(|listen| listen.scheme.is_tls()) {
+        let dtls = listen.iter().find(|listen| listen.scheme == Scheme::Dtls);
+        let able = || certificates.iter().any(|certificate| certificate.identity().is_some());
+        if let Some(listen) = dtls.filter(|_| !certificates.is_empty() && !able()) {
+            return refuse(format!(
+                "listener {listen}: DTLS needs a certificate with an ECDSA key (P-256 or P-384), and there is none: name one \
+                 more under [[tls.certificate]]; others go on with the one that is there"
+            ));
+        }
+        match listen.iter().find(|listen| listen.scheme.has_certificate()) {
             Some(listen) if certificates.is_empty() => refuse(format!(
                 "listener {listen} has no certificate: name one with --cert FILE --key FILE, or under [tls]"
             )),
             None if !certificates.is_empty() || !self.passthrough.is_empty() => {
-                warnings.push("nothing listens for TLS: [tls] is for tls:// and https:// listeners".into());
+                warnings.push(
+                    "nothing listens for TLS: [tls] is for tls://, https:// and dtls:// listeners".into(),
+                );
                 Ok(TlsSettings { certificates, passthrough: self.passthrough })
             }
             _ => Ok(TlsSettings { certificates, passthrough: self.passthrough }),

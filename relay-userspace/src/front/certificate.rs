@@ -19,6 +19,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::watch::Stamp;
 use crate::config::CertificateFiles;
+use crate::dtls::{self, Identity};
 use crate::pem::complaint;
 
 /// A day, in seconds.
@@ -34,6 +35,8 @@ pub struct Certificate {
     /// Of both files, from before they were read.
     stamps: [Option<Stamp>; 2],
     key: Arc<CertifiedKey>,
+    /// For DTLS, where its key can be used there.
+    identity: Option<Arc<Identity>>,
     names: Vec<String>,
     /// Unix seconds.
     valid: (i64, i64),
@@ -72,6 +75,7 @@ impl Certificate {
         let stamps = [&files.cert, &files.key].map(|path| Stamp::of(path));
         let chain = chain(&files.cert)?;
         let key = key(&files.key)?;
+        let identity = Identity { certificate: chain[0].to_vec(), key: key.secret_der().to_vec() };
         let (names, valid) = look_at(&chain[0]).map_err(|what| content(&files.cert, what))?;
         let certified =
             CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
@@ -80,12 +84,18 @@ impl Certificate {
                 }
                 error => content(&files.key, format!("this key cannot be used: {error}")),
             })?;
-        Ok(Self { files: files.clone(), stamps, key: Arc::new(certified), names, valid })
+        let identity = dtls::can_sign(&*certified.key).then(|| Arc::new(identity));
+        Ok(Self { files: files.clone(), stamps, key: Arc::new(certified), identity, names, valid })
     }
 
     /// What TLS takes.
     pub(super) fn key(&self) -> &Arc<CertifiedKey> {
         &self.key
+    }
+
+    /// What DTLS takes; `None` where it cannot be served with this key.
+    pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
     }
 
     /// The names that it is for, in lower case; `*.example.org` among them. IP addresses too.

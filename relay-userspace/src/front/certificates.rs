@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::certificate::{BadCertificate, Certificate};
 use super::server_names::ByName;
 use super::watch::Stamp;
+use crate::dtls::Identity;
 
 /// How long files may take to be looked at before that is told.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -148,6 +149,14 @@ impl Certificates {
             }
         }
         true
+    }
+
+    /// What DTLS is served with: the first for this name that can be, else the first of all.
+    pub(super) fn identity(&self, name: Option<&str>) -> Option<Arc<Identity>> {
+        let held = self.held();
+        let named = name.map_or(&[][..], |name| held.by_name.get(name));
+        let named = named.iter().map(|&index| &held.all[index]);
+        named.chain(&held.all).find_map(|certificate| certificate.identity()).cloned()
     }
 
     pub(super) fn status(&self) -> Vec<CertificateStatus> {

@@ -16,13 +16,14 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 
 use super::accept::Bound;
 use super::certificates::{CertificateStatus, Certificates};
-use super::counts::{Connections, Counts};
+use super::counts::{Connections, Counts, Kind};
 use super::limits::Doors;
 use super::lobby::Lobby;
 use super::server_names::ByName;
 use super::{http, watch};
 use crate::config::{Endpoint, Listen, StreamSettings, TlsSettings};
-use crate::net::ClientStream;
+use crate::dtls::Identity;
+use crate::net::{ClientStream, DtlsDoor, Place};
 
 /// Threads of the desk: one does its work; with two, a handshake that computes for a millisecond holds nobody up.
 const THREADS: usize = 2;
@@ -138,6 +139,11 @@ impl Front {
         Ok(Self { desk, listeners, stop, runtime: Some(runtime) })
     }
 
+    /// Who lets clients of DTLS in, and shows them a certificate.
+    pub fn dtls(&self) -> Arc<dyn DtlsDoor> {
+        self.desk.clone()
+    }
+
     /// Where it listens, with the ports it was given.
     pub fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
@@ -179,6 +185,20 @@ impl Desk {
     /// Those that hold now.
     pub(super) fn rules(&self) -> Arc<Rules> {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl DtlsDoor for Desk {
+    fn admit(&self, client: IpAddr) -> Option<Place> {
+        let limits = self.rules().streams.limits;
+        let mut ticket = self.doors.enter(&limits).ok()?;
+        ticket.belongs_to(client, &limits).ok()?;
+        ticket.is(Kind::Turn);
+        Some(Place::new(ticket))
+    }
+
+    fn identity(&self, name: Option<&str>) -> Option<Arc<Identity>> {
+        self.certificates.identity(name)
     }
 }
 

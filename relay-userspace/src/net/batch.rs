@@ -202,6 +202,11 @@ impl Batch {
         slot
     }
 
+    /// Puts what was in a datagram in its place. What refers to that must have been sent.
+    pub(super) fn put(&mut self, slot: usize, message: &[u8]) {
+        self.buffers.fill(slot, message);
+    }
+
     /// The datagram of an arrival.
     pub(super) fn datagram(&self, arrival: Arrival) -> &[u8] {
         self.buffers.datagram(arrival.slot)

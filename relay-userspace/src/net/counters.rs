@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use relay_common::reason::Reason;
 use relay_common::tables::Count;
 
+use super::dtls::{DtlsCounters, DtlsEvent};
 use super::streams::Framing;
 use crate::datapath::NotInstalled;
 use crate::stun::Method;
@@ -44,6 +45,8 @@ pub struct Stats {
     pub connections: [Connected; ConnectionKind::ALL.len()],
     /// Connections that were closed as they came: a shard had as many as it takes, or they had broken off.
     pub connections_refused: u64,
+    /// What happened to clients of DTLS, in the order of [`DtlsEvent::ALL`].
+    pub dtls: [u64; DtlsEvent::COUNT],
 }
 
 /// Connections of one kind.
@@ -73,11 +76,13 @@ pub enum ConnectionKind {
     Ws,
     /// TURN in a WebSocket over TLS.
     Wss,
+    /// TURN over DTLS: an association, once its handshake is over.
+    Dtls,
 }
 
 impl ConnectionKind {
     /// All kinds, in the order of their counts.
-    pub const ALL: [Self; 4] = [Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
+    pub const ALL: [Self; 5] = [Self::Tcp, Self::Tls, Self::Ws, Self::Wss, Self::Dtls];
 
     pub(super) fn of(transport: Transport, framing: Framing) -> Self {
         match (framing, transport.is_encrypted()) {
@@ -95,6 +100,7 @@ impl ConnectionKind {
             Self::Tls => "tls",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Dtls => "dtls",
         }
     }
 }
@@ -132,6 +138,11 @@ impl Stats {
     /// Connections of one kind.
     pub fn connections(&self, kind: ConnectionKind) -> Connected {
         self.connections[kind as usize]
+    }
+
+    /// How often something happened to clients of DTLS.
+    pub fn dtls(&self, event: DtlsEvent) -> u64 {
+        self.dtls[event as usize]
     }
 
     /// Allocations alive now.
@@ -244,6 +255,7 @@ pub(super) struct Counters {
     pub(super) relay_drops: Counter,
     connections: [ConnectionCounters; ConnectionKind::ALL.len()],
     pub(super) connections_refused: Counter,
+    pub(super) dtls: DtlsCounters,
 }
 
 /// Of the connections of one kind. One that moved may have been opened in another shard.
@@ -322,6 +334,7 @@ impl Counters {
             sum.closed += counters.closed.get();
         }
         sums.connections_refused += self.connections_refused.get();
+        self.dtls.add_to(&mut sums.dtls);
     }
 }
 
@@ -343,7 +356,7 @@ impl Counter {
         self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

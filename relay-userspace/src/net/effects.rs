@@ -17,7 +17,7 @@ use super::tcp_relay::Joining;
 use super::token::{RelayToken, Token};
 use crate::datapath::NotInstalled;
 use crate::time::Timestamp;
-use crate::turn::{Binding, Event, Input, Output, RelayAddr, RelayRefused};
+use crate::turn::{Binding, Event, Input, Output, RelayAddr, RelayRefused, Transport};
 
 impl Shard {
     /// Carries out the outputs of one input, in order, and those of the answers that they ask for.
@@ -54,8 +54,13 @@ impl Shard {
                     Origin::Icmp => Some(Route::own(socket, to, Some(Reason::Icmp))),
                     Origin::Peer => self.relay(socket, to, Reason::ToClient, arrival),
                 };
-                if let Some(route) = route {
-                    self.batch.push(route, &bytes[head], body, arrival);
+                match route {
+                    Some(route) if five_tuple.transport == Transport::Dtls => {
+                        let message = (&bytes[head], body);
+                        self.queue_for_association(&five_tuple, message, (route, arrival));
+                    }
+                    Some(route) => self.batch.push(route, &bytes[head], body, arrival),
+                    None => {}
                 }
             }
             Output::ToPeer { relayed, peer, payload, dont_fragment } => {
@@ -151,7 +156,8 @@ impl Shard {
         Some(Route { ip: ip.flatten(), ..Route::own(socket, to, Some(relayed)) })
     }
 
-    fn send_queued(&mut self) {
+    /// Sends all that is queued.
+    pub(super) fn send_queued(&mut self) {
         self.send_by_sockets();
         let relays = &mut self.relays;
         let mut again = false;

@@ -6,24 +6,32 @@ use std::net::{SocketAddr, UdpSocket};
 use anyhow::{Context, Result, ensure};
 
 use super::sockets;
+use crate::turn::Transport;
 
 /// One shard's socket for a listener.
+#[derive(Debug)]
 pub(super) struct Listener {
     /// Where clients send to.
     pub(super) address: SocketAddr,
+    /// UDP, or DTLS over it.
+    pub(super) transport: Transport,
     pub(super) socket: UdpSocket,
     /// The last reading of the socket's count of dropped datagrams.
     pub(super) socket_drops: u32,
 }
 
 /// Opens every listener for every shard. A port of 0 is replaced by a free one.
-pub(super) fn open(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Vec<Listener>>> {
+pub(super) fn open(
+    addresses: &[SocketAddr],
+    transport: Transport,
+    shards: usize,
+) -> Result<Vec<Vec<Listener>>> {
     let mut by_shard: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
     for &address in addresses {
         let address = claim(address)?;
         for listeners in &mut by_shard {
             let socket = sockets::open_listener(address).with_context(|| cannot_listen(address))?;
-            listeners.push(Listener { address, socket, socket_drops: 0 });
+            listeners.push(Listener { address, transport, socket, socket_drops: 0 });
         }
     }
     if let Some(listener) = by_shard[0].first() {

@@ -11,6 +11,8 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::control::IpFields;
+use super::dtls;
+use super::listeners::Listener;
 use super::streams::{ClientStream, Connection};
 use super::tcp_relay::Happening;
 use super::walk::Walk;
@@ -29,6 +31,8 @@ pub(super) enum Letter {
     TcpRelay(Happening),
     /// A client's connection comes to where its allocation is.
     Connection(Box<Connection>),
+    /// Listeners for DTLS, with what they are served by.
+    Dtls(Vec<Listener>, Arc<dtls::Common>),
     /// The server stops.
     Stop,
 }

@@ -10,6 +10,7 @@
 mod batch;
 mod control;
 mod counters;
+mod dtls;
 mod effects;
 mod errors;
 mod foreign;
@@ -35,6 +36,7 @@ mod ttl;
 mod walk;
 
 pub use counters::{ByReason, Connected, ConnectionKind, Responses, Stats, TcpStats};
+pub use dtls::{DtlsConfig, DtlsDoor, DtlsEvent};
 pub(crate) use limits::leave_reserve;
 pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};
 pub use sockets::LISTENER_BUFFER;

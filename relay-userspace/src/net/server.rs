@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::counters::{Counters, Stats};
+use super::dtls::{Common, DtlsConfig};
 use super::foreign::Watch;
 use super::mailbox::{Letter, Mailbox};
 use super::names::{self, Names, NotHeld};
@@ -21,7 +22,7 @@ use super::tcp_relay::{Carriers, TcpRelays};
 use super::walk::{Found, Selection, SessionQuery, Walk};
 use super::{limits, listeners};
 use crate::datapath::FastPath;
-use crate::turn::{Core, CoreConfig, Shared};
+use crate::turn::{Core, CoreConfig, Shared, Transport};
 
 /// What a server needs to start.
 pub struct ServerConfig {
@@ -81,7 +82,7 @@ impl Server {
     pub fn start(mut config: ServerConfig) -> Result<Server> {
         ensure!(config.shards > 0, "a server needs at least one shard");
         limits::raise_open_files();
-        let by_shard = listeners::open(&config.listeners, config.shards)?;
+        let by_shard = listeners::open(&config.listeners, Transport::Udp, config.shards)?;
         let mailboxes = (0..config.shards).map(|_| Mailbox::new());
         let mailboxes: Arc<[_]> =
             mailboxes.collect::<Result<_, _>>().context("no event descriptor to reach the shards by")?;
@@ -135,6 +136,18 @@ impl Server {
     /// Where the connections of clients are handed over.
     pub fn streams(&self) -> Streams {
         Streams::new(Arc::clone(&self.mailboxes))
+    }
+
+    /// Serves clients over DTLS from now on; returns where, with the ports that it was given. Fails when an address cannot be
+    /// listened on. To be called once.
+    pub fn serve_dtls(&self, config: &DtlsConfig) -> Result<Vec<SocketAddr>> {
+        let common = Common::new(config.door.clone())?;
+        let by_shard = listeners::open(&config.listeners, Transport::Dtls, self.mailboxes.len())?;
+        let addresses = by_shard[0].iter().map(|listener| listener.address).collect();
+        for (mailbox, listeners) in self.mailboxes.iter().zip(by_shard) {
+            mailbox.post(Letter::Dtls(listeners, common.clone()));
+        }
+        Ok(addresses)
     }
 
     /// Has all shards go on with other settings: see [`Core::reconfigure`]. Each takes them between two datagrams.

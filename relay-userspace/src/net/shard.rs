@@ -15,6 +15,7 @@ use relay_common::reason::Reason;
 
 use super::batch::{Arrival, Batch, MOST_ERRORS, Origin, PeerError, SLOTS};
 use super::counters::{Counter, Counters};
+use super::dtls::{Associations, Common};
 use super::icmp;
 use super::listeners::Listener;
 use super::log::Log;
@@ -62,6 +63,7 @@ pub(super) struct Shard {
     handed_on: HandedOn,
     pub(super) walks: Walks,
     pub(super) connections: Connections,
+    pub(super) associations: Associations,
     wall_clock_told: Option<Timestamp>,
 }
 
@@ -110,6 +112,7 @@ impl Shard {
             handed_on: HandedOn::default(),
             walks: Walks::default(),
             connections: Connections::default(),
+            associations: Associations::default(),
             wall_clock_told: None,
         })
     }
@@ -138,6 +141,7 @@ impl Shard {
                                 Letter::Stream(stream) => self.admit(now, *stream),
                                 Letter::Connection(connection) => self.take_over(now, connection),
                                 Letter::TcpRelay(happening) => self.hear_of_connection(now, happening),
+                                Letter::Dtls(listeners, common) => self.serve_dtls(listeners, common)?,
                                 Letter::Stop => return Ok(()),
                             }
                         }
@@ -165,6 +169,7 @@ impl Shard {
             self.wake_core(now);
             self.tell_errors(now);
             self.check_connections(now);
+            self.check_associations(now);
             self.walk_on(now);
         }
     }
@@ -175,7 +180,8 @@ impl Shard {
         if !self.walks.is_empty() {
             return EpollTimeout::ZERO;
         }
-        let wakeups = [self.core.next_wakeup(), self.connections.next_check()];
+        let wakeups =
+            [self.core.next_wakeup(), self.connections.next_check(), self.associations.next_check()];
         let Some(wakeup) = wakeups.into_iter().flatten().min() else { return EpollTimeout::NONE };
         let wait = wakeup.since(now) + Duration::from_nanos(999_999);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
@@ -201,21 +207,36 @@ impl Shard {
     /// Takes what waits at a listener, as much as there are buffers.
     fn serve_clients(&mut self, now: Timestamp, index: usize) {
         self.flush();
-        let Listener { address: listener, socket, socket_drops } = &mut self.listeners[index];
-        let listener = *listener;
+        let Listener { address: listener, transport, socket, socket_drops } = &mut self.listeners[index];
+        let (listener, transport) = (*listener, *transport);
         let slots = self.batch.receive(socket, SLOTS);
         note_drops(&self.batch, &slots, socket_drops, &self.counters.listener_drops);
         self.hear_steering(now);
+        self.begin_dtls_turn();
         for slot in slots {
             let received = self.batch.received(slot);
             let arrival = Arrival::new(slot, listener, &received, Origin::Client);
-            let five_tuple =
-                FiveTuple { client: ClientAddr(received.from), listener, transport: Transport::Udp };
+            if transport == Transport::Dtls {
+                self.take_dtls(now, (received.from, listener), arrival);
+                continue;
+            }
+            let five_tuple = FiveTuple { client: ClientAddr(received.from), listener, transport };
             let input = Input::FromClient { five_tuple, datagram: received.datagram };
             self.core.handle(now, input, &mut self.outputs);
             self.carry_out(now, arrival);
         }
         self.flush();
+    }
+
+    /// Has clients served over DTLS at these listeners.
+    fn serve_dtls(&mut self, listeners: Vec<Listener>, common: Arc<Common>) -> io::Result<()> {
+        self.associations.common = Some(common);
+        for listener in listeners {
+            let token = Token::Listener(self.listeners.len() as u16);
+            self.epoll.add(&listener.socket, readable(token))?;
+            self.listeners.push(listener);
+        }
+        Ok(())
     }
 
     /// Takes the datagrams that other shards received and this one is to handle.

@@ -124,7 +124,7 @@ impl Core {
         {
             return Err(code.into());
         }
-        let mobile = self.wants_ticket(&request.caller.message)?;
+        let mobile = self.wants_ticket(&request.caller)?;
         // RFC 8016 has the client's data tell that it moved; here none comes by the connection that moves.
         if mobile && wish.tcp {
             return Err(ErrorCode::MOBILITY_FORBIDDEN.into());

@@ -16,10 +16,10 @@ use std::time::Duration;
 use super::allocations::{Allocation, Slot};
 use super::core::Core;
 use super::io::{EndCause, Event, Output, Outputs};
-use super::request::{Refusal, Request};
-use super::types::{AllocationId, FiveTuple};
+use super::request::{Caller, Refusal, Request};
+use super::types::{AllocationId, FiveTuple, Transport};
 use crate::auth::Ticket;
-use crate::stun::{ErrorCode, Message};
+use crate::stun::ErrorCode;
 use crate::time::Timestamp;
 
 /// How long media stays where it moved to. A move costs the data path two table writes for each channel, and the client
@@ -77,13 +77,19 @@ impl Allocation {
 
 impl Core {
     /// Whether an Allocate request asks for a ticket (RFC 8016 section 3.1.2).
-    pub(super) fn wants_ticket(&self, message: &Message<'_>) -> Result<bool, Refusal> {
-        match message.mobility_ticket() {
+    pub(super) fn wants_ticket(&self, caller: &Caller<'_>) -> Result<bool, Refusal> {
+        match caller.message.mobility_ticket() {
             None => Ok(false),
-            Some([]) if self.config.mobility => Ok(true),
+            Some([]) if self.may_be_mobile(&caller.five_tuple) => Ok(true),
             Some([]) => Err(ErrorCode::MOBILITY_FORBIDDEN.into()),
             Some(_) => Err(ErrorCode::BAD_REQUEST.into()),
         }
+    }
+
+    /// Whether a client can take its allocation along. One over DTLS cannot: where it comes to the kernel leads it to another
+    /// shard, which has its keys, and an allocation does not leave its own.
+    fn may_be_mobile(&self, five_tuple: &FiveTuple) -> bool {
+        self.config.mobility && five_tuple.transport != Transport::Dtls
     }
 
     /// The first ticket of an allocation.
@@ -94,7 +100,7 @@ impl Core {
     /// Whose the allocation is that a Refresh request names by its ticket instead of its 5-tuple, after the checks of
     /// RFC 8016 section 3.2.2.
     pub(super) fn holder(&self, request: &Request<'_>, ticket: &[u8]) -> Result<Holder, Refusal> {
-        if !self.config.mobility {
+        if !self.may_be_mobile(&request.caller.five_tuple) {
             return Err(ErrorCode::MOBILITY_FORBIDDEN.into());
         }
         let ticket = self.shared.tickets.open(ticket).ok_or(ErrorCode::BAD_REQUEST)?;

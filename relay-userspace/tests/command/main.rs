@@ -4,6 +4,7 @@ mod client;
 mod common;
 mod doctor;
 mod drain;
+mod dtls;
 mod probe;
 mod reload;
 mod run;

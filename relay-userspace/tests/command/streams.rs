@@ -18,7 +18,7 @@ fn expired(folder: &Folder) -> (String, String) {
 }
 
 /// A program that a test cannot do without.
-fn output(program: &str, words: &str) -> Output {
+pub(crate) fn output(program: &str, words: &str) -> Output {
     let mut command = Command::new(program);
     let output = command.args(words.split_whitespace()).stdin(Stdio::null()).output();
     output.unwrap_or_else(|e| panic!("{program}: {e}; this test needs it: apt-get install {program}"))
@@ -31,13 +31,13 @@ fn curl(words: &str) -> String {
 }
 
 /// What OpenSSL says of a handshake.
-fn handshake(words: &str) -> String {
+pub(crate) fn handshake(words: &str) -> String {
     let output = output("openssl", &format!("s_client {words}"));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A certificate for a name, in `NAME.pem` and `NAME.key` of the folder.
-fn certificate(folder: &Folder, name: &str) -> (String, String) {
+pub(crate) fn certificate(folder: &Folder, name: &str) -> (String, String) {
     let (cert, key) = (folder.write(&format!("{name}.pem"), ""), folder.write(&format!("{name}.key"), ""));
     let made = output(
         "openssl",

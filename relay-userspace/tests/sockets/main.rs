@@ -1,6 +1,8 @@
 //! The userspace relay over real sockets, on the loopback.
 
+mod bridge;
 mod client;
+mod dtls;
 mod hot_path;
 mod icmp;
 mod ip_header;

@@ -18,7 +18,8 @@ use super::server::{PASSWORD, REALM, USER};
 /// How long a test waits for what must come. Generous: the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) const KINDS: [ConnectionKind; 4] = ConnectionKind::ALL;
+pub(crate) const KINDS: [ConnectionKind; 4] =
+    [ConnectionKind::Tcp, ConnectionKind::Tls, ConnectionKind::Ws, ConnectionKind::Wss];
 
 /// Both ends of a stream.
 pub(crate) trait Wire: Read + Write + Send {
@@ -115,6 +116,7 @@ pub(crate) fn accept(mut socket: TcpStream, kind: ConnectionKind) -> ClientStrea
     let framing = match kind {
         ConnectionKind::Tcp | ConnectionKind::Tls => Framing::Turn,
         ConnectionKind::Ws | ConnectionKind::Wss => Framing::WebSocket,
+        ConnectionKind::Dtls => panic!("no stream"),
     };
     if matches!(kind, ConnectionKind::Tcp | ConnectionKind::Ws) {
         return stream(socket, None, framing);

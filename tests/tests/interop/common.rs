@@ -1,9 +1,12 @@
 //! What the clients have in common.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::Value;
 use turnpike_tests::lab::{self, Host, OneNic, Server, ServerOptions, wait_for};
+
+/// The port of DTLS.
+const DTLS: u16 = 5349;
 
 /// An address family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,15 +38,31 @@ impl Lab {
     /// A server that listens at its address of one family, and relays from its addresses of others. `None` when the
     /// test is to be skipped.
     pub(crate) fn new(listen: Family, relay: &[Family], options: ServerOptions) -> Option<Self> {
+        Self::open(listen, relay, options, false)
+    }
+
+    /// The same, and the server listens for DTLS as well, at its own port.
+    pub(crate) fn with_dtls(listen: Family, relay: &[Family], options: ServerOptions) -> Option<Self> {
+        Self::open(listen, relay, options, true)
+    }
+
+    fn open(listen: Family, relay: &[Family], options: ServerOptions, dtls: bool) -> Option<Self> {
         if lab::skipped() {
             return None;
         }
         let net = OneNic::dual_stack();
+        let at = format!("dtls://{}", listen.of(&net.server).at(DTLS));
+        let options = if dtls { options.flag("--listen", at) } else { options };
         let addresses = relay.iter().map(|family| family.of(&net.server).address());
         let options = addresses.fold(options, |options, address| options.relay_from(address));
         let server = Server::start(&listen.of(&net.server), &options);
         let ports = server.status()["allocations"]["free_ports"].clone();
         Some(Self { net, server, listen, ports })
+    }
+
+    /// Where the server listens for DTLS.
+    pub(crate) fn dtls(&self) -> SocketAddr {
+        self.listen.of(&self.net.server).at(DTLS)
     }
 
     /// The clients' machine, by the family of the listener.

@@ -13,3 +13,4 @@ mod probe_speaks_to_coturn;
 mod tunnels;
 mod turn_client_proto;
 mod turnutils_uclient;
+mod turnutils_uclient_over_dtls;

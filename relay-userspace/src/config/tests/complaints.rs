@@ -202,7 +202,14 @@ fn settings_that_contradict_one_another_are_refused() {
             "[relay]\naddresses = ['2001:db8:1::1/2001:db8::1', '2001:db8::1']",
             "relay address 2001:db8::1 is listed twice",
         ),
-        ("listen = ['dtls://10.0.0.2']", "listener dtls://10.0.0.2:5349: dtls:// is not supported yet"),
+        (
+            "listen = ['dtls://10.0.0.2']",
+            "listener dtls://10.0.0.2:5349 has no certificate: name one with --cert",
+        ),
+        (
+            "listen = ['udp://10.0.0.2:5349', 'dtls://10.0.0.2']",
+            "listeners udp://10.0.0.2:5349 and dtls://10.0.0.2:5349 have one port: DTLS has one of its own",
+        ),
         (
             "listen = ['tls://10.0.0.2:443', 'udp://10.0.0.2:443', 'https://10.0.0.2']",
             "listeners tls://10.0.0.2:443 and https://10.0.0.2:443 have one port",
@@ -321,7 +328,7 @@ fn what_is_odd_but_possible_is_warned_about() {
         (format!("[datapath]\ninterfaces = ['eth7']\n{users}"), "interface eth7 has no address"),
         (
             format!("[[tls.passthrough]]\nnames = ['a.b']\nto = 'x:1'\n{users}"),
-            "nothing listens for TLS: [tls] is for tls:// and https:// listeners",
+            "nothing listens for TLS: [tls] is for tls://, https:// and dtls:// listeners",
         ),
     ];
     for (text, expected) in cases {

@@ -1,0 +1,216 @@
+//! Both ends in memory.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::hello::{self, Hello, NoHello};
+use super::*;
+use crate::time::Timestamp;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn identity() -> Identity {
+    let own = rcgen::generate_simple_self_signed(["turn.test".to_owned()]).unwrap();
+    Identity { certificate: own.cert.der().to_vec(), key: own.signing_key.serialize_der() }
+}
+
+fn first_hello(call: &mut Call) -> Vec<u8> {
+    let ToDo::Send(hello) = call.poll() else { panic!("a client speaks first") };
+    while !matches!(call.poll(), ToDo::Wait(_)) {}
+    hello
+}
+
+fn addresses() -> [SocketAddr; 2] {
+    ["192.0.2.1:1000", "192.0.2.2:5349"].map(|address| address.parse().unwrap())
+}
+
+/// A client and a server that have got past the cookie; whatever goes by, `change` may change.
+fn accepted(call: &mut Call, identity: &Identity) -> Association {
+    let keys = CookieKeys::new([3; 32]);
+    let [client, at] = addresses();
+    let hello = first_hello(call);
+    let parsed = Hello::parse(&hello).unwrap();
+    let cookie = keys.give(Timestamp(0), client, at, &parsed);
+    call.receive(&parsed.verify_request(cookie)).unwrap();
+    let again = first_hello(call);
+    let parsed = Hello::parse(&again).unwrap();
+    let cookie = keys.check(Timestamp(1), client, at, &parsed).expect("our cookie comes back");
+    let rules = Rules::new(PATIENCE).unwrap();
+    Association::accept(&rules, identity, (&parsed, cookie, &again), Instant::now()).unwrap()
+}
+
+/// What the server sends until it has nothing more to say.
+fn spoken(association: &mut Association) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let (mut sent, mut heard, mut buffer) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        match association.poll(&mut buffer) {
+            Step::Send(length) => sent.push(buffer[..length].to_vec()),
+            Step::Heard(length) => heard.push(buffer[..length].to_vec()),
+            Step::Wait(_) => return (sent, heard),
+            Step::Connected | Step::Closed => {}
+        }
+    }
+}
+
+fn called(call: &mut Call) -> Vec<Vec<u8>> {
+    let mut sent = Vec::new();
+    loop {
+        match call.poll() {
+            ToDo::Send(datagram) => sent.push(datagram),
+            ToDo::Wait(_) => return sent,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_hello_is_whole_or_nothing() {
+    let hello = first_hello(&mut Call::new(PATIENCE).unwrap());
+    let parsed = Hello::parse(&hello).unwrap();
+    assert!(parsed.offers_chacha20() && parsed.cookie.is_empty());
+    for length in 0..hello.len() {
+        assert_eq!(Hello::parse(&hello[..length]), Err(NoHello::Malformed), "{length}");
+    }
+    assert_eq!(Hello::parse(&[&hello[..], b"more"].concat()), Err(NoHello::Malformed));
+    // The first part of a hello that comes in two: RFC 6347 section 4.2.3.
+    let mut part = hello.clone();
+    part[16] += 1;
+    assert_eq!(Hello::parse(&part), Err(NoHello::Malformed));
+    for at in 0..hello.len() {
+        for bit in 0..8 {
+            let mut changed = hello.clone();
+            changed[at] ^= 1 << bit;
+            // Whatever it is, it is read without a fault.
+            if let Ok(hello) = Hello::parse(&changed) {
+                let _ = (hello.server_name(), hello.offers_chacha20(), hello.without_cookie());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cookie_is_for_one_client_one_hello_and_a_minute() {
+    let mut call = Call::new(PATIENCE).unwrap();
+    let first = first_hello(&mut call);
+    let keys = CookieKeys::new([3; 32]);
+    let [client, at] = addresses();
+    let parsed = Hello::parse(&first).unwrap();
+    let request = parsed.verify_request(keys.give(Timestamp(0), client, at, &parsed));
+    assert!(request.len() < first.len(), "nobody is sent more than came in its name");
+    call.receive(&request).unwrap();
+    let again = first_hello(&mut call);
+    let parsed = Hello::parse(&again).unwrap();
+    let good = |keys: &CookieKeys, seconds: u64, client, at, hello: &Hello<'_>| {
+        keys.check(Timestamp(seconds * 1_000_000_000), client, at, hello).is_some()
+    };
+    assert!(good(&keys, 0, client, at, &parsed) && good(&keys, 31, client, at, &parsed));
+    assert!(!good(&keys, 61, client, at, &parsed), "too late");
+    assert!(!good(&CookieKeys::new([4; 32]), 0, client, at, &parsed), "another server's");
+    let other: SocketAddr = "192.0.2.1:1001".parse().unwrap();
+    assert!(!good(&keys, 0, other, at, &parsed) && !good(&keys, 0, client, other, &parsed));
+    // Anything that a client must say again, and the cookie itself.
+    for at_byte in 25..parsed.said_again().concat().len() + 25 + 33 {
+        let mut changed = again.clone();
+        changed[at_byte] ^= 1;
+        if let Ok(changed) = Hello::parse(&changed) {
+            assert!(!good(&keys, 0, client, at, &changed), "{at_byte}");
+        }
+    }
+}
+
+#[test]
+fn the_name_in_sni_is_read() {
+    let name = b"Turn.Example.ORG";
+    let list = [&[0, 0, name.len() as u8][..], name].concat();
+    let value = [&(list.len() as u16).to_be_bytes()[..], &list].concat();
+    let extension = [&[0, 0][..], &(value.len() as u16).to_be_bytes(), &value].concat();
+    let other = [0, 23, 0, 0];
+    let extensions = [&other[..], &extension].concat();
+    let body = [
+        &[0xfe, 0xfd][..],
+        &[7; 32],
+        &[0, 0, 0, 2, 0xc0, 0x2b, 1, 0],
+        &(extensions.len() as u16).to_be_bytes(),
+        &extensions,
+    ]
+    .concat();
+    let length = &(body.len() as u32).to_be_bytes()[1..];
+    let message = [&[1][..], length, &[0, 0, 0, 0, 0], length, &body].concat();
+    let record =
+        [&[22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 5][..], &(message.len() as u16).to_be_bytes(), &message];
+    let datagram = record.concat();
+    let hello = Hello::parse(&datagram).unwrap();
+    assert_eq!(hello.server_name().as_deref(), Some("turn.example.org"));
+    assert!(!hello.offers_chacha20());
+    assert_eq!(hello.sequence(), 5);
+}
+
+/// The first record of the server has the number of the hello (RFC 6347 section 4.2.1), so that no number comes twice.
+#[test]
+fn messages_pass_and_numbers_go_on_from_those_of_the_hello() {
+    let identity = identity();
+    let mut call = Call::new(PATIENCE).unwrap();
+    let mut association = accepted(&mut call, &identity);
+    let (flight, _) = spoken(&mut association);
+    let numbers: Vec<_> =
+        flight.iter().flat_map(|sent| hello::clear_numbers(sent).map(|at| sent[at][5])).collect();
+    assert_eq!(numbers[0], 1);
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    flight.iter().for_each(|datagram| call.receive(datagram).unwrap());
+    for datagram in called(&mut call) {
+        association.receive(&datagram, Instant::now()).unwrap();
+    }
+    let (flight, _) = spoken(&mut association);
+    flight.iter().for_each(|datagram| call.receive(datagram).unwrap());
+    called(&mut call);
+    call.say(b"hello").unwrap();
+    let said = called(&mut call);
+    association.receive(&said[0], Instant::now()).unwrap();
+    assert_eq!(spoken(&mut association).1, [b"hello"]);
+    // Replayed, it says nothing; nor does it changed.
+    association.receive(&said[0], Instant::now()).unwrap();
+    assert!(spoken(&mut association).1.is_empty());
+}
+
+/// Nothing that comes may end the process.
+#[test]
+fn whatever_becomes_of_a_datagram_the_association_lives_or_ends_in_order() {
+    let identity = identity();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) as usize % below
+    };
+    for _ in 0..300 {
+        let mut call = Call::new(PATIENCE).unwrap();
+        let mut association = accepted(&mut call, &identity);
+        for _ in 0..4 {
+            for datagram in spoken(&mut association).0 {
+                // The client's fate is its own.
+                let _ = call.receive(&datagram);
+            }
+            let _ = call.say(b"data");
+            for mut datagram in called(&mut call) {
+                match draw(6) {
+                    0 => datagram.truncate(draw(datagram.len())),
+                    1 => {
+                        let at = draw(datagram.len());
+                        datagram[at] ^= 1 << draw(8);
+                    }
+                    2 => {
+                        // A header's byte.
+                        let at = draw(datagram.len().min(25));
+                        datagram[at] = draw(256) as u8;
+                    }
+                    3 => datagram.extend_from_within(..),
+                    _ => {}
+                }
+                if association.receive(&datagram, Instant::now()).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
