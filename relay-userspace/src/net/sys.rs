@@ -12,7 +12,7 @@ use libc::c_int;
 
 use super::control::{IpFields, SendControl};
 
-/// Most datagrams that the kernel cuts a message into, before 6.7 (`UDP_MAX_SEGMENTS`).
+/// Most datagrams that every kernel cuts a message into (`UDP_MAX_SEGMENTS`; newer ones take twice as many).
 const MOST_JOINED: usize = 64;
 
 /// Most bytes of a message: what an IPv4 packet holds.
@@ -23,8 +23,8 @@ const MOST_BYTES: usize = 65_507;
 /// whatever ICMP messages may claim (RFC 8200 section 5).
 const LARGEST_JOINED: [usize; 2] = [1_500 - 28, 1_280 - 48];
 
-/// Calls that are made without joining after the kernel refused what was joined: it may do so always (no checksum by the
-/// interface before 6.2, IPsec, a smaller MTU), and each time costs a call.
+/// Calls that are made without joining after the kernel refused what was joined: it may do so always (older kernels
+/// without checksums by the interface, IPsec, a smaller MTU), and each time costs a call.
 const PAUSE: u32 = 1_024;
 
 /// One datagram to send.
