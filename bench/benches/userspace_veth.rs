@@ -4,8 +4,10 @@
 //! the least.
 //!
 //! Two servers of one shard each, in namespaces of their own and on CPU 1; clients and the peer are on CPU 0, at the other
-//! ends of two veth pairs. A figure is the datagrams relayed in a second of CPU time of the shard's thread, which includes
-//! the kernel's work to send them, up to the receiver's queue, and not what delivers those to the shard. Both take turns.
+//! ends of two veth pairs. Each end of a pair is polled by a thread of its own, as a card is by an interrupt, so that datagrams
+//! come in batches and the kernel may merge those of one flow; nothing is left for the card to compute or to cut. A figure is
+//! the datagrams relayed in a second of CPU time of the shard's thread and of the one that polls for it. Both servers take
+//! turns. A flow's datagrams come one at a time, in turns with the others', and in runs, as the packets of a video frame do.
 
 #[allow(dead_code, unreachable_pub, reason = "made for the tests of the sockets")]
 #[path = "../../relay-userspace/tests/sockets/client.rs"]
@@ -16,7 +18,10 @@ mod server;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::iter;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 
 use client::{Client, socket_at};
@@ -32,6 +37,8 @@ const PAYLOAD: [u8; 160] = [7; 160];
 const BURST: usize = 64;
 const BURSTS: usize = 512;
 const FLOWS: [usize; 2] = [64, 4096];
+/// Datagrams of a flow that come one after the other.
+const RUNS: [usize; 2] = [1, 8];
 
 fn main() {
     let rounds = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(15);
@@ -39,7 +46,7 @@ fn main() {
     let mut subjects =
         [RelaySockets::Each, RelaySockets::Auto].map(|sockets| Subject::start(&clients, sockets));
     println!(
-        "{:>24} {:>9} {:>9}   datagrams a CPU-second; medians of {rounds} rounds; ratio",
+        "{:>33} {:>9} {:>9}   datagrams a CPU-second; medians of {rounds} rounds; ratio",
         "", "each", "shared"
     );
     clients.enter(|| {
@@ -47,15 +54,19 @@ fn main() {
         for flows in FLOWS {
             subjects.iter_mut().for_each(|subject| subject.connect(flows));
             for (name, to_peer) in [("to the peer", true), ("to the client", false)] {
-                let mut figures = Vec::new();
-                for round in 0..=rounds {
-                    let [each, shared] = [0, 1].map(|n| subjects[n].pass(to_peer));
-                    if round > 0 {
-                        figures.push([each, shared, shared / each]);
+                for run in RUNS {
+                    let mut figures = Vec::new();
+                    for round in 0..=rounds {
+                        let [each, shared] = [0, 1].map(|n| subjects[n].pass(to_peer, run));
+                        if round > 0 {
+                            figures.push([each, shared, shared / each]);
+                        }
                     }
+                    let [each, shared, ratio] = [0, 1, 2].map(|n| median(figures.iter().map(|f| f[n])));
+                    println!(
+                        "{flows:>5} flows {name:>13}, {run} a run {each:>8.0} {shared:>9.0}   {ratio:.2}"
+                    );
                 }
-                let [each, shared, ratio] = [0, 1, 2].map(|n| median(figures.iter().map(|f| f[n])));
-                println!("{flows:>5} flows {name:>13} {each:>8.0} {shared:>9.0}   {ratio:.2}");
             }
         }
     });
@@ -70,7 +81,8 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
 /// A server, its clients and their peer.
 struct Subject {
     server: Server,
-    shard: Pid,
+    /// The shard's thread, and the one that polls the interface.
+    threads: [Pid; 2],
     /// Of the clients and the peer.
     address: String,
     clients: Vec<(Client, SocketAddr)>,
@@ -87,19 +99,21 @@ impl Subject {
         let address = format!("10.9.{subnet}.2:0");
         clients.ip(&format!("address add 10.9.{subnet}.2/24 dev {near}"));
         namespace.ip(&format!("address add 10.9.{subnet}.1/24 dev {far}"));
-        let before = shards();
+        poll_by_thread(clients, &near, 0);
+        let poller = poll_by_thread(&namespace, far, 1);
+        let before = threads("shard-0");
         let server =
             namespace.enter(|| Server::start(config([10, 9, subnet, 1].into(), sockets)).expect("a server"));
         if sockets == RelaySockets::Auto {
             assert_eq!(server.why_each_has_a_socket(), None, "this bench compares both");
         }
         // A thread takes its name as it starts.
-        let shard = wait_for("the shard's thread", || shards().difference(&before).next().copied());
+        let shard = wait_for("the shard's thread", || threads("shard-0").difference(&before).next().copied());
         pin(Pid::from_raw(shard), RELAY_CPU).expect("the CPU is there");
         let peer = clients.enter(|| socket_at(&address));
         Self {
             server,
-            shard: Pid::from_raw(shard),
+            threads: [Pid::from_raw(shard), poller],
             address,
             clients: Vec::new(),
             peer,
@@ -118,12 +132,13 @@ impl Subject {
         }
     }
 
-    /// Sends one datagram after the other through all flows, and waits for each burst of them. Datagrams a CPU-second.
-    fn pass(&mut self, to_peer: bool) -> f64 {
-        let before = cpu_time(self.shard);
+    /// Sends so many datagrams through one flow after the other, and waits for each burst of them. Datagrams a CPU-second.
+    fn pass(&mut self, to_peer: bool, run: usize) -> f64 {
+        let cpu_time = || self.threads.iter().map(|thread| cpu_time(*thread)).sum::<u64>();
+        let before = cpu_time();
         let mut buffer = [0; 512];
         let mut relayed = 0;
-        let mut next = (0..self.clients.len()).cycle();
+        let mut next = (0..self.clients.len()).cycle().flat_map(|n| iter::repeat_n(n, run));
         for _ in 0..BURSTS {
             let burst: Vec<usize> = next.by_ref().take(BURST).collect();
             for &n in &burst {
@@ -140,7 +155,7 @@ impl Subject {
                 relayed += 1;
             }
         }
-        f64::from(relayed) * 1e9 / (cpu_time(self.shard) - before) as f64
+        f64::from(relayed) * 1e9 / (cpu_time() - before) as f64
     }
 }
 
@@ -156,18 +171,33 @@ fn config(ip: IpAddr, sockets: RelaySockets) -> ServerConfig {
     config
 }
 
-/// The threads of shards.
-fn shards() -> BTreeSet<i32> {
-    let tasks = fs::read_dir("/proc/self/task").expect("/proc").flatten().map(|task| task.path());
-    tasks
-        .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "shard-0"))
-        .filter_map(|task| task.file_name()?.to_str()?.parse().ok())
-        .collect()
+/// Has the kernel poll an interface by a thread on this CPU, and merge what comes of one flow. Nothing that is sent is left for
+/// the card to do.
+fn poll_by_thread(namespace: &Namespace, device: &str, cpu: usize) -> Pid {
+    let before = threads("napi/");
+    let settings = format!(
+        "ethtool -K {device} tx off gro on && ethtool -K {device} tx-udp-segmentation off && \
+         mount -t sysfs none /sys && echo 1 > /sys/class/net/{device}/threaded"
+    );
+    // The mount is for this command alone.
+    let done = namespace.enter(|| Command::new("unshare").args(["-m", "sh", "-c", &settings]).status());
+    assert!(done.expect("unshare of util-linux").success(), "{settings}");
+    let thread = wait_for("the thread that polls", || threads("napi/").difference(&before).next().copied());
+    pin(Pid::from_raw(thread), cpu).expect("the CPU is there");
+    Pid::from_raw(thread)
 }
 
-/// Nanoseconds that a thread of this process has run.
+/// The threads of this process and of the kernel whose names begin with this.
+fn threads(name: &str) -> BTreeSet<i32> {
+    let tasks = ["/proc/self/task", "/proc"].map(|at| fs::read_dir(at).expect("/proc").flatten());
+    let named =
+        |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with(name));
+    let tasks = tasks.into_iter().flatten().map(|task| task.path()).filter(named);
+    tasks.filter_map(|task| task.file_name()?.to_str()?.parse().ok()).collect()
+}
+
+/// Nanoseconds that a thread has run.
 fn cpu_time(thread: Pid) -> u64 {
-    let schedstat =
-        fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).expect("scheduler statistics");
+    let schedstat = fs::read_to_string(format!("/proc/{thread}/schedstat")).expect("scheduler statistics");
     schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
 }

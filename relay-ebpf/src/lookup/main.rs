@@ -6,12 +6,9 @@
 //! Kernel 5.9 (`BPF_PROG_TYPE_SK_LOOKUP`).
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-// To load words of the context one by one, and for atomic addition.
+// To load words of the context one by one.
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
-#[cfg(target_arch = "bpf")]
-#[path = "../add.rs"]
-mod add;
 #[cfg(target_arch = "bpf")]
 #[path = "../object.rs"]
 mod object;
@@ -27,8 +24,6 @@ mod program {
     use aya_ebpf::programs::SkLookupContext;
     use relay_common::steer::{self, Port};
 
-    use crate::add::add;
-
     #[map]
     static ADDRESSES: HashMap<[u32; 4], u32> = HashMap::with_max_entries(1, 0);
 
@@ -40,9 +35,6 @@ mod program {
 
     #[map]
     static ROUNDS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
-
-    #[map]
-    static SHED: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
     /// Written by the loader before the program is verified.
     #[unsafe(no_mangle)]
@@ -129,9 +121,6 @@ mod program {
                 return Some(true);
             }
         }
-        let shed = SHED.get_ptr_mut(holder)?;
-        // SAFETY: an aligned word of the table, which others only add to.
-        unsafe { add(shed, 1) };
         Some(false)
     }
 }

@@ -11,8 +11,9 @@ use relay_common::reason::Reason;
 
 use super::control::IpFields;
 use super::counters::Counters;
+use super::receiving::{ReceiveBuffers, Received};
 use super::sending::{Sending, count, keep, take_errors};
-use super::sys::{ReceiveBuffers, Received, Sender};
+use super::sys::Sender;
 use super::token::{RelayToken, Token};
 use super::ttl::SteadyTtl;
 use crate::stun::Icmp;
@@ -31,7 +32,6 @@ pub(super) const MOST_ERRORS: usize = 64;
 /// The datagrams received since the last flush and what is to be sent because of them.
 pub(super) struct Batch {
     buffers: ReceiveBuffers,
-    used: usize,
     queue: Vec<Queued>,
     /// First bytes of the queued datagrams, one after the other.
     heads: Vec<u8>,
@@ -64,7 +64,7 @@ pub(super) enum Origin {
 /// A datagram that arrived; the default stands for none.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Arrival {
-    /// The buffer it lies in.
+    /// The place that it has among what was received.
     pub(super) slot: usize,
     /// Bytes of its IP packet.
     pub(super) bytes: u64,
@@ -161,7 +161,6 @@ impl Batch {
     pub(super) fn new() -> Self {
         Self {
             buffers: ReceiveBuffers::new(SLOTS),
-            used: 0,
             queue: Vec::with_capacity(2 * SLOTS),
             heads: Vec::with_capacity(SLOTS * 64),
             sender: Sender::new(SLOTS),
@@ -170,36 +169,29 @@ impl Batch {
         }
     }
 
-    /// How many datagrams can be received before the next flush.
+    /// How many datagrams can surely be received before the next flush; those that the kernel merged count as one.
     pub(super) fn room(&self) -> usize {
-        SLOTS - self.used
+        self.buffers.room()
     }
 
-    /// Receives what waits at a socket, at most `most` datagrams, into a range of slots. An error is not that of what
-    /// waits: an ICMP error, which is in the error queue too, or a shortage of memory, which passes. After a few of them
-    /// it is for epoll to report the socket again.
+    /// Receives what waits at a socket, at most `most` datagrams as the kernel has them, which may have merged some, into a
+    /// range of slots. An error is not that of what waits: an ICMP error, which is in the error queue too, or a shortage of
+    /// memory, which passes. After a few of them it is for epoll to report the socket again.
     pub(super) fn receive(&mut self, socket: &UdpSocket, most: usize) -> Range<usize> {
-        let first = self.used;
-        let slots = first..first + most.min(self.room());
         for _ in 0..TRIES {
-            match self.buffers.receive(socket, slots.clone()) {
-                Ok(received) => {
-                    self.used += received;
-                    break;
-                }
+            match self.buffers.receive(socket, most) {
+                Ok(received) => return received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {}
             }
         }
-        first..self.used
+        let none = self.buffers.datagrams();
+        none..none
     }
 
     /// Takes a datagram that another shard received, or a message of a connection; there must be room. Returns its slot.
     pub(super) fn take_over(&mut self, datagram: &[u8]) -> usize {
-        let slot = self.used;
-        self.buffers.fill(slot, datagram);
-        self.used += 1;
-        slot
+        self.buffers.put(datagram)
     }
 
     /// Puts what was in a datagram in its place. What refers to that must have been sent.
@@ -272,7 +264,7 @@ impl Batch {
     /// Frees the buffers. What was queued must have been sent.
     pub(super) fn reuse_buffers(&mut self) {
         debug_assert!(self.queue.is_empty(), "queued datagrams refer to the buffers");
-        self.used = 0;
+        self.buffers.clear();
     }
 
     /// Takes what waits in the error queue of a relayed transport address, at most [`MOST_ERRORS`].

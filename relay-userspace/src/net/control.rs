@@ -26,9 +26,9 @@ impl IpFields {
     }
 }
 
-/// Room for what the kernel says about a received datagram: a count of drops, the TTL, DSCP with ECN, and where it was sent
-/// to.
-const ROOM: usize = 3 * mem::size_of::<Message>() + HEADER + mem::size_of::<RawAddr>().next_multiple_of(8);
+/// Room for what the kernel says about a received datagram: a count of drops, the TTL, DSCP with ECN, the size of merged
+/// ones, and where it was sent to.
+const ROOM: usize = 4 * mem::size_of::<Message>() + HEADER + mem::size_of::<RawAddr>().next_multiple_of(8);
 
 /// The control messages of a received datagram.
 #[repr(C, align(8))]
@@ -51,6 +51,9 @@ pub(super) struct Said {
     pub(super) ip: Option<IpFields>,
     /// Where it was sent to. Only at sockets that asked for it: those that many addresses share.
     pub(super) to: Option<SocketAddr>,
+    /// The size of the datagrams that the kernel merged into one, of which the last may be shorter. Only where there are
+    /// several, and at sockets that asked for it.
+    pub(super) merged: Option<usize>,
 }
 
 impl ReceivedControl {
@@ -70,6 +73,7 @@ impl ReceivedControl {
                 (libc::IPPROTO_IP, libc::IP_ORIGDSTADDR) | (libc::IPPROTO_IPV6, libc::IPV6_ORIGDSTADDR) => {
                     said.to = RawAddr::read(data).map(|address| address.get());
                 }
+                (libc::SOL_UDP, libc::UDP_GRO) => said.merged = int(data).and_then(|n| n.try_into().ok()),
                 _ => {}
             }
         }
@@ -78,29 +82,42 @@ impl ReceivedControl {
     }
 }
 
-/// What the kernel is told about a datagram to send: TTL, and DSCP with ECN.
+/// What the kernel is told about a message to send: TTL, DSCP with ECN, and the size of the datagrams that it is cut into.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct SendControl([Message; 2]);
+pub(super) struct SendControl([Message; 3]);
 
 impl SendControl {
-    pub(super) const EMPTY: Self = Self([Message::new(0, 0, 0); 2]);
+    pub(super) const EMPTY: Self = Self([Message::new(0, 0, 0); 3]);
 
-    /// For a packet of one of the two families, and how many bytes of it the kernel is shown: nothing of what the socket
-    /// gives its packets anyway, which is `ttl` (`None`: the host's default) and, as most have, a DSCP and ECN of zero.
-    pub(super) fn new(ipv6: bool, ip: IpFields, ttl: Option<u8>) -> (Self, usize) {
+    /// Says it of a message of one of the two families, and returns how many bytes the kernel is shown: nothing of what the
+    /// socket gives its packets anyway, which is `ttl` (`None`: the host's default) and, as most have, a DSCP and ECN of
+    /// zero; and no size where there is one datagram.
+    pub(super) fn set(
+        &mut self,
+        ipv6: bool,
+        ip: Option<IpFields>,
+        ttl: Option<u8>,
+        size: Option<u16>,
+    ) -> usize {
         let (level, ttl_kind, tos_kind) = if ipv6 {
             (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, libc::IPV6_TCLASS)
         } else {
             (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_TOS)
         };
-        let tos = Message::new(level, tos_kind, ip.tos.into());
-        let (messages, before) = if ttl == Some(ip.ttl) {
-            ([tos; 2], 0)
-        } else {
-            ([Message::new(level, ttl_kind, ip.ttl.into()), tos], 1)
-        };
-        (Self(messages), (before + usize::from(ip.tos != 0)) * mem::size_of::<Message>())
+        let ttl = ip.map(|ip| ip.ttl).filter(|own| ttl != Some(*own));
+        let tos = ip.map(|ip| ip.tos).filter(|tos| *tos != 0);
+        let messages = [
+            ttl.map(|ttl| Message::new(level, ttl_kind, ttl.into())),
+            tos.map(|tos| Message::new(level, tos_kind, tos.into())),
+            size.map(Message::of_datagrams),
+        ];
+        let mut count = 0;
+        for message in messages.into_iter().flatten() {
+            self.0[count] = message;
+            count += 1;
+        }
+        count * mem::size_of::<Message>()
     }
 }
 
@@ -116,6 +133,14 @@ impl Message {
     const fn new(level: c_int, kind: c_int, value: c_int) -> Self {
         let cmsg_len = HEADER + mem::size_of::<c_int>();
         Self { header: libc::cmsghdr { cmsg_len, cmsg_level: level, cmsg_type: kind }, value }
+    }
+
+    /// The size of the datagrams of a message: a number of two bytes.
+    fn of_datagrams(size: u16) -> Self {
+        let [a, b] = size.to_ne_bytes();
+        let mut message = Self::new(libc::SOL_UDP, libc::UDP_SEGMENT, c_int::from_ne_bytes([a, b, 0, 0]));
+        message.header.cmsg_len = HEADER + mem::size_of::<u16>();
+        message
     }
 }
 

@@ -7,13 +7,14 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::lookup::Lookup;
+use super::sockets;
 
 /// How long a program that takes a port may go unnoticed.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -86,7 +87,7 @@ fn bound(line: &str) -> Option<(IpAddr, u16)> {
 
 /// Reads the list again and again, until it is dropped; and keeps the sockets for what is not wanted.
 pub(super) struct Watch {
-    _sinks: [Option<UdpSocket>; 2],
+    sinks: Vec<Sink>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -106,7 +107,35 @@ impl Watch {
                 }
             }
         })?;
-        Ok(Self { _sinks: sinks, stop: Some(stop), thread: Some(thread) })
+        let sinks = sinks.into_iter().flatten().map(Sink::new).collect();
+        Ok(Self { sinks, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Datagrams that were dropped because too many came to one port at once.
+    pub(super) fn shed(&self) -> u64 {
+        self.sinks.iter().map(Sink::dropped).sum()
+    }
+}
+
+/// A socket that drops what is led to it, and the last reading of the kernel's count with the sum of all. The program does
+/// not count them, as it may run twice for a datagram: see [`steer::ROUND`](relay_common::steer::ROUND).
+struct Sink {
+    socket: UdpSocket,
+    count: Mutex<(u32, u64)>,
+}
+
+impl Sink {
+    fn new(socket: UdpSocket) -> Self {
+        Self { socket, count: Mutex::default() }
+    }
+
+    fn dropped(&self) -> u64 {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, sum) = *count;
+        // Without an answer of the kernel's, as many as before.
+        let now = sockets::dropped(&self.socket).unwrap_or(last);
+        *count = (now, sum + u64::from(now.wrapping_sub(last)));
+        count.1
     }
 }
 

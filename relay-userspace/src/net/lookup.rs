@@ -52,7 +52,6 @@ pub(super) struct Lookup {
     addresses: Vec<IpAddr>,
     ports: SharedWords,
     rounds: SharedWords,
-    shed: SharedWords,
     _ebpf: Ebpf,
 }
 
@@ -77,7 +76,6 @@ impl Lookup {
             .map_max_entries(steer::PORTS, places)
             .map_max_entries(steer::SOCKETS, 2 * holders)
             .map_max_entries(steer::ROUNDS, holders)
-            .map_max_entries(steer::SHED, holders)
             .load(lookup_object().ok_or(LookupError::NoObject)?)?;
         // Before any table is taken out: its descriptor closes then, and the program's code names it.
         program(&mut ebpf)?.load()?;
@@ -91,10 +89,9 @@ impl Lookup {
         }
         let ports = words(&mut ebpf, steer::PORTS, places)?;
         let rounds = words(&mut ebpf, steer::ROUNDS, holders)?;
-        let shed = words(&mut ebpf, steer::SHED, holders)?;
         let namespace = File::open("/proc/thread-self/ns/net")?;
         program(&mut ebpf)?.attach(namespace)?;
-        Ok(Self { addresses, ports, rounds, shed, _ebpf: ebpf })
+        Ok(Self { addresses, ports, rounds, _ebpf: ebpf })
     }
 
     /// The relay addresses by their places.
@@ -128,11 +125,6 @@ impl Lookup {
         for round in self.rounds.iter() {
             round.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Datagrams for a shard that were dropped because too many came to one port in a round.
-    pub(super) fn shed(&self, shard: u16) -> u64 {
-        self.shed[holder(shard) as usize].load(Ordering::Relaxed)
     }
 
     fn port(&self, address: usize, port: u16) -> &AtomicU64 {

@@ -22,6 +22,7 @@ mod lookup;
 mod mailbox;
 mod names;
 mod raw;
+mod receiving;
 mod relays;
 mod sending;
 mod server;

@@ -10,8 +10,9 @@ use relay_common::reason::Reason;
 use super::batch::{Arrival, MOST_ERRORS, PeerError, Queued, TRIES};
 use super::counters::Counters;
 use super::errors::{self, SocketError};
+use super::receiving::ReceiveBuffers;
 use super::sockets;
-use super::sys::{Datagram, ReceiveBuffers, Sender};
+use super::sys::{Datagram, Sender};
 use super::token::{RelayToken, Token};
 use crate::stun::Icmp;
 
@@ -51,6 +52,9 @@ impl Sending<'_> {
 
     /// Never waits: what the kernel does not take is dropped and counted, as a router does.
     fn send_all(&mut self, sender: &mut Sender, run: &[Queued]) {
+        // A raw socket cannot. A relayed transport address has a socket of its own only where this is not to be fast, and
+        // its error queue would make each error look like a refusal.
+        let joins = matches!(self.token, Token::Listener(_));
         let (mut rest, mut tries) = (run, 0);
         while let [first, others @ ..] = rest {
             let datagrams = rest.iter().map(|queued| {
@@ -67,7 +71,7 @@ impl Sending<'_> {
                     ip: queued.ip.filter(|_| !raw),
                 }
             });
-            match sender.send(self.socket, self.ttl, datagrams) {
+            match sender.send(self.socket, self.ttl, joins, datagrams) {
                 Ok(sent) => {
                     for queued in &rest[..sent] {
                         if let Some(reason) = queued.relayed {

@@ -16,7 +16,7 @@ use super::foreign::Watch;
 use super::mailbox::{Letter, Mailbox};
 use super::names::{self, Names, NotHeld};
 use super::shard::{Parts, Shard};
-use super::shared::{self, NotShared, Shed};
+use super::shared::{self, NotShared};
 use super::streams::Streams;
 use super::tcp_relay::{Carriers, TcpRelays};
 use super::walk::{Found, Selection, SessionQuery, Walk};
@@ -67,9 +67,8 @@ pub struct Server {
     mailboxes: Arc<[Mailbox]>,
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
-    shed: Vec<Shed>,
     why_each: Option<String>,
-    _watch: Option<Watch>,
+    watch: Option<Watch>,
     // Stopped after the shards.
     _carriers: Option<Carriers>,
     // Given back last: until then the ports are in use.
@@ -96,9 +95,8 @@ impl Server {
             mailboxes,
             threads: Vec::with_capacity(config.shards),
             counters: Vec::with_capacity(config.shards),
-            shed: shared.iter().flatten().map(shared::Shared::shed).collect(),
             why_each,
-            _watch: watch,
+            watch,
             _carriers: carriers,
             _names: names,
         };
@@ -179,7 +177,7 @@ impl Server {
     pub fn stats(&self) -> Stats {
         let mut sums = Stats::default();
         self.counters.iter().for_each(|counters| counters.add_to(&mut sums));
-        sums.relay_drops += self.shed.iter().map(Shed::get).sum::<u64>();
+        sums.relay_drops += self.watch.as_ref().map_or(0, Watch::shed);
         sums
     }
 

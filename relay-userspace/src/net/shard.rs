@@ -295,7 +295,8 @@ impl Shard {
         let Some(receiver) = shared.receiver(family) else { return };
         let slots = self.batch.receive(&receiver.socket, SLOTS);
         note_drops(&self.batch, &slots, &mut receiver.socket_drops, &self.counters.relay_drops);
-        let taken = slots.len();
+        // Those that the kernel merged are one in the socket's queue.
+        let taken = SLOTS - self.batch.room();
         for slot in slots {
             let received = self.batch.received(slot);
             // The kernel says it of every datagram at a socket that asked.

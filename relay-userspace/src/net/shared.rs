@@ -135,23 +135,6 @@ impl Shared {
             self.took(family, now, 0, true);
         }
     }
-
-    /// Datagrams that the program dropped because too many came to one port at once.
-    pub(super) fn shed(&self) -> Shed {
-        Shed { lookup: self.lookup.clone(), shard: self.shard }
-    }
-}
-
-/// A count of dropped datagrams.
-pub(super) struct Shed {
-    lookup: Arc<Lookup>,
-    shard: u16,
-}
-
-impl Shed {
-    pub(super) fn get(&self) -> u64 {
-        self.lookup.shed(self.shard)
-    }
 }
 
 /// Why each allocation has a socket of its own.

@@ -46,6 +46,7 @@ pub(super) fn open_relay(local: SocketAddr) -> io::Result<UdpSocket> {
 /// program leads there. It is bound because the kernel knows no other sockets, where nobody sends to.
 pub(super) fn open_shared(ipv6: bool) -> io::Result<UdpSocket> {
     let socket = open(loopback(ipv6), SHARED_BUFFER, false)?;
+    have_merged(&socket);
     let (level, option) = if ipv6 {
         (libc::IPPROTO_IPV6, libc::IPV6_RECVORIGDSTADDR)
     } else {
@@ -102,7 +103,24 @@ pub(super) fn set_ttl(socket: &UdpSocket, ipv6: bool, ttl: u8) -> io::Result<()>
 
 /// Opens one shard's socket of a listener.
 pub(super) fn open_listener(local: SocketAddr) -> io::Result<UdpSocket> {
-    open(local, LISTENER_BUFFER, true)
+    let socket = open(local, LISTENER_BUFFER, true)?;
+    have_merged(&socket);
+    Ok(socket)
+}
+
+/// Has the kernel merge datagrams of one flow that come together (`UDP_GRO`, kernel 5.0). Else each comes alone.
+pub(super) fn have_merged(socket: &UdpSocket) {
+    if let Err(error) = sys::set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1) {
+        tracing::debug!(%error, "the kernel merges no datagrams");
+    }
+}
+
+/// How many datagrams a socket has dropped in its life, as the kernel counts them: the number goes round
+/// (`SO_MEMINFO`, kernel 4.12).
+pub(super) fn dropped(socket: &UdpSocket) -> io::Result<u32> {
+    /// `SK_MEMINFO_DROPS`, the last of nine numbers.
+    const DROPS: usize = 8;
+    Ok(sys::option_of::<[u32; DROPS + 1]>(socket, libc::SOL_SOCKET, libc::SO_MEMINFO)?[DROPS])
 }
 
 /// What a listener's receive buffer came to, and what it should be, in bytes.

@@ -1,108 +1,34 @@
-//! The system calls that neither `std` nor `nix` wraps well, and with them nearly all `unsafe` code of the sockets:
-//! `recvmmsg` into buffers that are reused, `sendmmsg` from two parts per datagram, options that are a number.
+//! The system calls that neither `std` nor `nix` wraps well, and with [`receiving`](super::receiving) nearly all `unsafe` code
+//! of the sockets: `sendmmsg` from two parts per datagram, options of any type, addresses as the kernel writes them.
 
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::ops::Range;
+
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
 use libc::c_int;
 
-use super::control::{IpFields, ReceivedControl, Said, SendControl};
+use super::control::{IpFields, SendControl};
 
-/// Room for any UDP payload: at most 65,507 bytes over IPv4 and 65,527 over IPv6.
-const BUFFER: usize = 1 << 16;
+/// Most datagrams that every kernel cuts a message into (`UDP_MAX_SEGMENTS`; newer ones take twice as many).
+const MOST_JOINED: usize = 64;
 
-/// From one buffer to the next. A multiple of 64 KiB would put the first bytes of all buffers, which are what is
-/// read, into the same few cache sets.
-const STRIDE: usize = BUFFER + 17 * 64;
+/// Most bytes of a message: what an IPv4 packet holds.
+const MOST_BYTES: usize = 65_507;
 
-/// A row of buffers for incoming datagrams. Each takes the largest datagram there is, so that none is ever cut; the
-/// memory is only touched, and so only used, as far as datagrams fill it (a page or two each, for media).
-pub(super) struct ReceiveBuffers {
-    memory: Box<[u8]>,
-    headers: Box<[libc::mmsghdr]>,
-    iovecs: Box<[libc::iovec]>,
-    names: Box<[RawAddr]>,
-    controls: Box<[ReceivedControl]>,
-}
+/// The largest datagrams that are joined. The kernel refuses to cut a message into what would have to be fragmented: over
+/// IPv4 for the interface, and here it is taken to be an Ethernet; over IPv6 for the path, of which only this much is certain,
+/// whatever ICMP messages may claim (RFC 8200 section 5).
+const LARGEST_JOINED: [usize; 2] = [1_500 - 28, 1_280 - 48];
 
-/// A received datagram.
-pub(super) struct Received<'a> {
-    /// Who sent it.
-    pub(super) from: SocketAddr,
-    /// The UDP payload.
-    pub(super) datagram: &'a [u8],
-    /// What else the kernel said.
-    pub(super) said: Said,
-}
-
-impl ReceiveBuffers {
-    pub(super) fn new(slots: usize) -> Self {
-        Self {
-            memory: vec![0; slots * STRIDE].into(),
-            headers: vec![empty_header(); slots].into(),
-            iovecs: vec![EMPTY_IOVEC; slots].into(),
-            names: vec![RawAddr::default(); slots].into(),
-            controls: vec![ReceivedControl::default(); slots].into(),
-        }
-    }
-
-    /// Receives into the slots, from the first on, without waiting, and says how many were filled.
-    pub(super) fn receive(&mut self, socket: &impl AsFd, slots: Range<usize>) -> io::Result<usize> {
-        let memory = self.memory.as_mut_ptr();
-        let headers = &mut self.headers[slots.clone()];
-        for (slot, header) in slots.zip(headers.iter_mut()) {
-            self.iovecs[slot] =
-                libc::iovec { iov_base: memory.wrapping_add(slot * STRIDE).cast(), iov_len: BUFFER };
-            let header = &mut header.msg_hdr;
-            header.msg_iov = &raw mut self.iovecs[slot];
-            header.msg_iovlen = 1;
-            header.msg_name = (&raw mut self.names[slot]).cast();
-            header.msg_namelen = mem::size_of::<RawAddr>() as libc::socklen_t;
-            header.msg_control = (&raw mut self.controls[slot]).cast();
-            header.msg_controllen = mem::size_of::<ReceivedControl>();
-        }
-        // SAFETY: every header points at an iovec, a name and a control buffer of this struct, whose lengths it
-        // states, and the iovec at BUFFER bytes of `memory`, since `slot` is within the row. None of them moves or
-        // is used otherwise during the call.
-        let received = unsafe {
-            libc::recvmmsg(
-                socket.as_fd().as_raw_fd(),
-                headers.as_mut_ptr(),
-                headers.len() as libc::c_uint,
-                libc::MSG_DONTWAIT,
-                ptr::null_mut(),
-            )
-        };
-        usize::try_from(received).map_err(|_| io::Error::last_os_error())
-    }
-
-    /// Puts a datagram into a slot as if it had been received; one that was received fits.
-    pub(super) fn fill(&mut self, slot: usize, datagram: &[u8]) {
-        self.memory[slot * STRIDE..][..datagram.len()].copy_from_slice(datagram);
-        self.headers[slot].msg_len = datagram.len() as libc::c_uint;
-    }
-
-    /// What the last [`receive`](Self::receive) put into a slot that it filled, or [`fill`](Self::fill) did; without
-    /// sender and socket in that case.
-    pub(super) fn received(&self, slot: usize) -> Received<'_> {
-        Received {
-            from: self.names[slot].get(),
-            datagram: self.datagram(slot),
-            said: self.controls[slot].read(self.headers[slot].msg_hdr.msg_controllen),
-        }
-    }
-
-    /// Of that, the UDP payload alone.
-    pub(super) fn datagram(&self, slot: usize) -> &[u8] {
-        &self.memory[slot * STRIDE..][..self.headers[slot].msg_len as usize]
-    }
-}
+/// Calls that are made without joining after the kernel refused what was joined: it may do so always (older kernels
+/// without checksums by the interface, IPsec, a smaller MTU), and each time costs a call.
+const PAUSE: u32 = 1_024;
 
 /// One datagram to send.
+#[derive(Clone, Copy)]
 pub(super) struct Datagram<'a> {
     pub(super) to: SocketAddr,
     /// Its first bytes.
@@ -113,58 +39,128 @@ pub(super) struct Datagram<'a> {
     pub(super) ip: Option<IpFields>,
 }
 
-/// The headers of a `sendmmsg` call, reused.
+impl Datagram<'_> {
+    fn iovecs(&self) -> [libc::iovec; 2] {
+        [self.head, self.body]
+            .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() })
+    }
+
+    fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Whether a message that begins with this one may go on with the other.
+    fn takes(&self, next: &Self) -> bool {
+        self.to == next.to
+            && self.ip == next.ip
+            && (1..=self.len()).contains(&next.len())
+            && self.len() <= LARGEST_JOINED[usize::from(self.to.is_ipv6())]
+    }
+}
+
+/// The headers of a `sendmmsg` call, reused. A message is one datagram, or several to one destination that are joined for the
+/// kernel to cut them apart as late as it can (`UDP_SEGMENT`, kernel 4.18): of equal sizes, but for a shorter last one.
 pub(super) struct Sender {
     headers: Box<[libc::mmsghdr]>,
     iovecs: Box<[[libc::iovec; 2]]>,
     names: Box<[RawAddr]>,
     controls: Box<[SendControl]>,
+    /// How many datagrams each message of the last call had.
+    joined: Box<[usize]>,
+    /// How many calls are still to be made without joining.
+    pause: u32,
 }
 
 impl Sender {
-    /// For calls that send at most `slots` datagrams.
+    /// For calls that send at most `slots` messages, of eight datagrams on the average.
     pub(super) fn new(slots: usize) -> Self {
         Self {
             headers: vec![empty_header(); slots].into(),
-            iovecs: vec![[EMPTY_IOVEC; 2]; slots].into(),
+            iovecs: vec![[EMPTY_IOVEC; 2]; 8 * slots].into(),
             names: vec![RawAddr::default(); slots].into(),
             controls: vec![SendControl::EMPTY; slots].into(),
+            joined: vec![0; slots].into(),
+            pause: 0,
         }
     }
 
     /// Sends datagrams in order without waiting and says how many; an error is that of the first. `ttl` is what the socket
-    /// is set to.
+    /// is set to. With `join`, neighbours that may be one message are.
     pub(super) fn send<'a>(
         &mut self,
         socket: &impl AsFd,
         ttl: Option<u8>,
+        join: bool,
+        datagrams: impl Iterator<Item = Datagram<'a>> + Clone,
+    ) -> io::Result<usize> {
+        let join = join && self.pause == 0;
+        self.pause = self.pause.saturating_sub(1);
+        let refused = match self.call(socket, ttl, join, datagrams.clone()) {
+            Err(error) if self.joined[0] > 1 => error,
+            result => return result,
+        };
+        if matches!(refused.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+            return Err(refused);
+        }
+        // Of a message the kernel takes all or nothing, so none of them has left.
+        let sent = self.call(socket, ttl, false, datagrams)?;
+        self.pause = PAUSE;
+        Ok(sent)
+    }
+
+    fn call<'a>(
+        &mut self,
+        socket: &impl AsFd,
+        ttl: Option<u8>,
+        join: bool,
         datagrams: impl Iterator<Item = Datagram<'a>>,
     ) -> io::Result<usize> {
-        let mut count = 0;
-        for (slot, datagram) in (0..self.headers.len()).zip(datagrams) {
-            self.iovecs[slot] = [datagram.head, datagram.body]
-                .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
-            let name_len = self.names[slot].set(datagram.to);
-            let header = &mut self.headers[slot].msg_hdr;
-            header.msg_iov = self.iovecs[slot].as_mut_ptr();
-            header.msg_iovlen = 2;
-            header.msg_name = (&raw mut self.names[slot]).cast();
-            header.msg_namelen = name_len;
-            header.msg_controllen = 0;
-            if let Some(ip) = datagram.ip {
-                let (control, length) = SendControl::new(datagram.to.is_ipv6(), ip, ttl);
-                self.controls[slot] = control;
-                header.msg_control = (&raw mut self.controls[slot]).cast();
-                header.msg_controllen = length;
+        let mut datagrams = datagrams.peekable();
+        let (mut messages, mut used) = (0, 0);
+        while messages < self.headers.len()
+            && used < self.iovecs.len()
+            && let Some(first) = datagrams.next()
+        {
+            let start = used;
+            self.iovecs[used] = first.iovecs();
+            used += 1;
+            let (mut bytes, mut last) = (first.len(), first.len());
+            let most = if join { (start + MOST_JOINED).min(self.iovecs.len()) } else { used };
+            while used < most
+                && last == first.len()
+                && let Some(next) =
+                    datagrams.next_if(|next| first.takes(next) && bytes + next.len() <= MOST_BYTES)
+            {
+                self.iovecs[used] = next.iovecs();
+                used += 1;
+                last = next.len();
+                bytes += last;
             }
-            count += 1;
+            self.joined[messages] = used - start;
+            let size = (used - start > 1).then_some(first.len() as u16);
+            let name_len = self.names[messages].set(first.to);
+            let control_len = self.controls[messages].set(first.to.is_ipv6(), first.ip, ttl, size);
+            let header = &mut self.headers[messages].msg_hdr;
+            header.msg_iov = self.iovecs[start].as_mut_ptr();
+            header.msg_iovlen = 2 * (used - start);
+            header.msg_name = (&raw mut self.names[messages]).cast();
+            header.msg_namelen = name_len;
+            header.msg_control = (&raw mut self.controls[messages]).cast();
+            header.msg_controllen = control_len;
+            messages += 1;
         }
-        // SAFETY: the first `count` headers point at iovecs, names and controls of this struct, and the iovecs at slices
-        // that live for 'a, which outlives the call; the kernel only reads them.
+        // SAFETY: the first `messages` headers point at iovecs, names and controls of this struct, which state their
+        // lengths, and the iovecs at slices that live for 'a, which outlives the call; the kernel only reads them.
         let sent = unsafe {
-            libc::sendmmsg(socket.as_fd().as_raw_fd(), self.headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
+            libc::sendmmsg(
+                socket.as_fd().as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                messages as libc::c_uint,
+                libc::MSG_DONTWAIT,
+            )
         };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+        let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.joined[..sent].iter().sum())
     }
 }
 
@@ -193,9 +189,22 @@ pub(super) fn set_option_of<T: Copy>(
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-const EMPTY_IOVEC: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+/// A socket option of any plain type, of as many bytes as that has.
+pub(super) fn option_of<T: Copy + Default>(socket: &impl AsFd, level: c_int, option: c_int) -> io::Result<T> {
+    let mut value = T::default();
+    let mut length = mem::size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value's address and size are given. The callers ask for integers, of which all bytes are values.
+    let rc = unsafe {
+        libc::getsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length)
+    };
+    if rc == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
 
-fn empty_header() -> libc::mmsghdr {
+/// No bytes at all.
+pub(super) const EMPTY_IOVEC: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+
+/// A header that names nothing.
+pub(super) fn empty_header() -> libc::mmsghdr {
     // SAFETY: mmsghdr consists of integers and pointers, for which zero is a value.
     unsafe { mem::zeroed() }
 }
@@ -249,54 +258,5 @@ impl RawAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::sockets;
-    use super::*;
-
-    fn exchange(ip: &str) {
-        let open = || sockets::open_relay(format!("{ip}:0").parse().unwrap()).unwrap();
-        let (a, b) = (open(), open());
-        let big = vec![7; 65_000];
-        let ip = |ttl, tos| Some(IpFields { ttl, tos });
-        let datagrams = [
-            ("", &b"whole"[..], None),
-            ("head", b"body", ip(1, 0xff)),
-            ("", b"", ip(255, 0)),
-            ("big", &big, ip(17, 0xb9)),
-            ("", b"after", None),
-        ];
-        let to = b.local_addr().unwrap();
-        let send = datagrams.iter().map(|&(head, body, ip)| Datagram { to, head: head.as_bytes(), body, ip });
-        assert_eq!(Sender::new(8).send(&a, None, send).unwrap(), 5);
-
-        let mut buffers = ReceiveBuffers::new(7);
-        assert_eq!(buffers.receive(&b, 2..7).unwrap(), 5);
-        for (slot, (head, body, sent)) in (2..).zip(datagrams) {
-            let received = buffers.received(slot);
-            assert_eq!(received.from, a.local_addr().unwrap());
-            assert_eq!(received.datagram, [head.as_bytes(), body].concat());
-            assert_eq!(received.said, Said { socket_drops: None, ip: sent.or(ip(64, 0)), to: None });
-        }
-        assert_eq!(buffers.receive(&b, 0..7).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    }
-
-    #[test]
-    fn datagrams_of_any_size_pass_in_order_with_their_ttl_and_dscp_over_ipv4() {
-        exchange("127.0.0.1");
-    }
-
-    #[test]
-    fn datagrams_of_any_size_pass_in_order_with_their_ttl_and_dscp_over_ipv6() {
-        exchange("[::1]");
-    }
-
-    #[test]
-    fn an_address_with_a_scope_survives_the_kernels_format() {
-        let mut raw = RawAddr::default();
-        for addr in ["[fe80::1%7]:65535", "192.0.2.1:1", "[2001:db8::1]:443"] {
-            let addr: SocketAddr = addr.parse().unwrap();
-            raw.set(addr);
-            assert_eq!(raw.get(), addr);
-        }
-    }
-}
+#[path = "sys_tests.rs"]
+mod tests;

@@ -1,14 +1,17 @@
 //! Floods and bursts.
 
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use relay_common::reason::Reason;
 use turnpike::net::Server;
+use turnpike::stun::AddressFamily;
 
-use super::client::{Client, PATIENCE, Relayed, socket};
-use super::server::{ANY_PORT, Recorder, config, start, wait_for};
+use super::client::{Client, PATIENCE, Relayed, socket, socket_at};
+use super::server::{ANY_PORT, Recorder, config, dual_stack_config, start, wait_for};
 
 #[test]
 fn a_flood_on_one_allocation_does_not_stop_another() {
@@ -108,4 +111,42 @@ fn what_the_kernel_drops_for_want_of_buffer_space_is_counted() {
     peer.send_to(b"one more", relayed).unwrap();
     let stats = wait_for(&server, "an account of all datagrams", |s| fate(s) == SENT + 1);
     assert!(stats.relay_drops > 0, "6,000 datagrams of 1,200 bytes do not fit into the buffer");
+}
+
+/// Sent as one, as the kernel also has what comes together by the wire: these many bytes each, and a shorter last one.
+fn send_merged(socket: &UdpSocket, to: SocketAddr, size: u16, datagrams: &[Vec<u8>]) {
+    setsockopt(socket, sockopt::UdpGsoSegment, &i32::from(size)).unwrap();
+    socket.send_to(&datagrams.concat(), to).unwrap();
+}
+
+#[test]
+fn datagrams_that_the_kernel_merged_are_relayed_each_by_itself_and_in_order() {
+    const SIZE: usize = 300;
+    let server = Server::start(dual_stack_config()).unwrap();
+    let mut relayed_so_far = 0;
+    for (listener, (family, ip)) in
+        [(0, (AddressFamily::V4, "127.0.0.1:0")), (1, (AddressFamily::V6, "[::1]:0"))]
+    {
+        let mut client = Client::new(server.listeners()[listener]);
+        let (relayed, peer) = (client.allocate_of(family).unwrap(), socket_at(ip));
+        client.bind_channel(0x4000, peer.local_addr().unwrap());
+        let payloads: Vec<Vec<u8>> =
+            (0..40).map(|n| vec![n; if n == 39 { SIZE / 2 } else { SIZE }]).collect();
+        send_merged(&peer, relayed, SIZE as u16, &payloads);
+        for payload in &payloads {
+            assert_eq!(client.receive(), Relayed::Channel(0x4000, payload.clone()));
+        }
+        let by_channel: Vec<_> =
+            payloads.iter().map(|payload| client.channel_data(0x4000, payload)).collect();
+        send_merged(&client.socket, server.listeners()[listener], SIZE as u16 + 4, &by_channel);
+        for payload in &payloads {
+            let mut buffer = [0; 2 * SIZE];
+            let length = peer.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], payload);
+        }
+        relayed_so_far += payloads.len() as u64;
+        wait_for(&server, "an account of each", |s| {
+            [Reason::ToClient, Reason::ToPeer].map(|reason| s.reason(reason).packets) == [relayed_so_far; 2]
+        });
+    }
 }
