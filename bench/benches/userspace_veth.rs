@@ -20,11 +20,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use client::{Client, socket_at};
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use turnpike::net::{RelaySockets, Server, ServerConfig};
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::turn::{RelayAddress, Shared};
+use turnpike_bench::lab::{GENERATOR_CPU, RELAY_CPU, pin};
 use turnpike_tests::lab::{Namespace, veth, wait_for};
 
 const PAYLOAD: [u8; 160] = [7; 160];
@@ -43,7 +43,7 @@ fn main() {
         "", "each", "shared"
     );
     clients.enter(|| {
-        pin(Pid::from_raw(0), 0);
+        pin(Pid::from_raw(0), GENERATOR_CPU).expect("the CPU is there");
         for flows in FLOWS {
             subjects.iter_mut().for_each(|subject| subject.connect(flows));
             for (name, to_peer) in [("to the peer", true), ("to the client", false)] {
@@ -95,7 +95,7 @@ impl Subject {
         }
         // A thread takes its name as it starts.
         let shard = wait_for("the shard's thread", || shards().difference(&before).next().copied());
-        pin(Pid::from_raw(shard), 1);
+        pin(Pid::from_raw(shard), RELAY_CPU).expect("the CPU is there");
         let peer = clients.enter(|| socket_at(&address));
         Self {
             server,
@@ -163,12 +163,6 @@ fn shards() -> BTreeSet<i32> {
         .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "shard-0"))
         .filter_map(|task| task.file_name()?.to_str()?.parse().ok())
         .collect()
-}
-
-fn pin(thread: Pid, cpu: usize) {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu).expect("a CPU number");
-    sched_setaffinity(thread, &cpus).expect("the CPU is there");
 }
 
 /// Nanoseconds that a thread of this process has run.

@@ -7,17 +7,13 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use turnpike::auth::{Credentials, Realm, Realms};
-use turnpike::config::StrangerRate;
-use turnpike::policy::{HostAddresses, PeerRules};
+use turnpike::auth::Credentials;
 use turnpike::stun::{Builder, Class, Key, Message, MessageType, Method, TransactionId};
 use turnpike::time::Timestamp;
-use turnpike::turn::{
-    ClientAddr, Core, CoreConfig, FiveTuple, Input, MOST_PEERS, Output, Outputs, Rates, RelayAddress, Shared,
-    Transport,
-};
+use turnpike::turn::{ClientAddr, Core, FiveTuple, Input, Output, Outputs, Shared, Transport};
+use turnpike_bench::core_config::core_config;
 
 const SOURCES: u32 = 1_000_000;
 /// After so many requests of strangers the client sends one.
@@ -83,31 +79,9 @@ struct Server {
 impl Server {
     fn new() -> Self {
         let relay: IpAddr = Ipv4Addr::new(198, 51, 100, 7).into();
-        let host = HostAddresses { own: vec![relay], relay: vec![relay], relay_ports: PORTS };
         let credentials =
             Credentials::new([(USER.into(), PASSWORD.into())], []).expect("a name and a password");
-        let realms = Realms::new(Realm::new(REALM, credentials).expect("a realm"), []);
-        let config = CoreConfig {
-            realms: realms.expect("one realm"),
-            peer_rules: PeerRules::new(vec![], vec![], host).into(),
-            relay_addresses: vec![RelayAddress { public: relay, local: relay }],
-            relay_ports: PORTS,
-            max_lifetime: Duration::from_secs(3600),
-            lifetimes: Default::default(),
-            mobility: false,
-            user_quota: None,
-            smaller_quotas: Default::default(),
-            total_quota: None,
-            rates: Rates::default(),
-            allocation_peers: MOST_PEERS,
-            strangers: StrangerRate::default().rate(),
-            peer_overrides: Default::default(),
-            tcp_relay: None,
-            software: None,
-            discovery: None,
-            alternate: None,
-            draining: false,
-        };
+        let config = core_config(REALM, credentials, &[relay], PORTS).expect("one realm");
         let shared = Arc::new(Shared::new(&config, [7; 32]));
         let client = FiveTuple {
             client: ClientAddr(neighbour(0)),

@@ -19,7 +19,7 @@ use exchange::{Exchange, Job};
 pub const CLIENTS: u32 = 4_096;
 
 /// UDP as REQUESTED-TRANSPORT names it.
-const UDP: u8 = 17;
+pub(crate) const UDP: u8 = 17;
 
 /// The first channel number (RFC 8656 section 12).
 const FIRST_CHANNEL: u16 = 0x4000;
@@ -31,10 +31,10 @@ const CHANNELS: u32 = 0x1000;
 const PEERS_A_REQUEST: u32 = 16;
 
 /// The longest lifetime that servers grant by default.
-const LIFETIME: Duration = Duration::from_secs(3600);
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Permissions last 300 s (RFC 8656 section 9) and have to be refreshed before.
-const REFRESH_AFTER: Duration = Duration::from_secs(200);
+pub(crate) const REFRESH_AFTER: Duration = Duration::from_secs(200);
 
 /// What is to be made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -212,9 +212,9 @@ impl Allocations {
         self.exchange.socket(client)
     }
 
-    /// Refreshes allocations and bindings when it is time. To be called every minute, while no load is offered.
-    pub fn keep_alive(&mut self) -> Result<()> {
-        if self.refreshed.elapsed() < REFRESH_AFTER { Ok(()) } else { self.refresh() }
+    /// Whether it is time to refresh allocations and bindings. To be asked every minute.
+    pub fn are_due(&self) -> bool {
+        self.refreshed.elapsed() >= REFRESH_AFTER
     }
 
     /// Refreshes all allocations and bindings.

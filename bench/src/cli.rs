@@ -40,7 +40,7 @@ pub(crate) struct How {
     /// A look instead of a report: fewer cases and rounds, shorter slices
     #[arg(long, global = true)]
     quick: bool,
-    /// Rounds that count; one more comes before them [default: 5, with --quick 3]
+    /// Rounds that count; one more comes before them [default: 5, with --quick 2]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
     /// Milliseconds for which a rate is offered at a time. Longer where CPUs are not taken away by a host [default: 250, with
@@ -125,7 +125,7 @@ impl How {
     pub(crate) fn options(&self) -> Options {
         let pace = if self.quick { Pace::quick() } else { Pace::thorough() };
         Options {
-            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
+            rounds: self.rounds.unwrap_or(if self.quick { 2 } else { 5 }),
             quick: self.quick,
             pace: Pace { slice: self.slice.map_or(pace.slice, Duration::from_millis), ..pace },
         }
@@ -193,7 +193,7 @@ mod tests {
                 matches!(&cli.task, Some(Task::Run { names }) if *names == ["capacity", "sizes"]),
                 "{line}"
             );
-            assert_eq!((cli.how.options().rounds, cli.how.options().quick), (3, true));
+            assert_eq!((cli.how.options().rounds, cli.how.options().quick), (2, true));
             assert_eq!(cli.output.json, Some("x".into()));
         }
         assert!(parse("").task.is_none());

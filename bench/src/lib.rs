@@ -2,11 +2,13 @@
 //! (`cargo xtask bench`) is the binary of this package.
 
 pub mod allocations;
+pub mod core_config;
 pub mod figures;
 pub mod lab;
 pub mod report;
 pub mod runs;
 pub mod scale;
+pub mod streams;
 pub mod subjects;
 pub mod templates;
 pub mod traffic;

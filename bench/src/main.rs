@@ -13,7 +13,7 @@ use turnpike_bench::report::machine::Machine;
 use turnpike_bench::report::markdown::markdown;
 use turnpike_bench::report::plots::plots;
 use turnpike_bench::runs::engine::run;
-use turnpike_bench::runs::plan::{NOT_YET, RUNS, named};
+use turnpike_bench::runs::plan::{RUNS, named};
 
 mod cli;
 mod place;
@@ -41,9 +41,6 @@ fn main() -> ExitCode {
 fn list() {
     for run in RUNS {
         println!("{:10} {}", run.name, run.about);
-    }
-    for (name, why) in NOT_YET {
-        println!("{name:10} not there yet: {why}");
     }
 }
 

@@ -2,11 +2,12 @@
 
 mod rig;
 mod scale;
+mod stream_rig;
 
 use anyhow::{Result, bail, ensure};
 use turnpike_bench::allocations::{CLIENTS, Carriage, Plan, To, User};
 use turnpike_bench::lab::{self, Lab};
-use turnpike_bench::runs::setup::{Family, Kind, Setup};
+use turnpike_bench::runs::setup::{Family, Kind, Setup, Transport};
 use turnpike_bench::runs::subject::{Absent, Bench, Figure, Lineup, Role};
 use turnpike_bench::subjects::{Coturn, DataPath, Floor, Forwarding, OptionSet, Server, Subject, Turnpike};
 use turnpike_bench::traffic::{STAMP_LEN, why_no_pktgen};
@@ -58,8 +59,16 @@ impl Labs {
     }
 }
 
+/// What `--subject` has to be a part of.
+fn coturn_name(coturn: &Coturn, options: &OptionSet) -> String {
+    format!("coturn {}, {}", coturn.version(), options.name)
+}
+
 impl Bench for Labs {
     fn lineup(&mut self, setup: &Setup) -> Result<Lineup> {
+        if setup.transport != Transport::Udp {
+            return self.stream_lineup(setup);
+        }
         let plan = plan(setup)?;
         let lab = || if setup.nics == 1 { Lab::one_nic() } else { Lab::two_nics() };
         // What every subject needs: better one error than one for each.
@@ -88,8 +97,9 @@ impl Bench for Labs {
             add(&name, role, &|lab| Ok(Box::new(self.turnpike.start(lab, path, &[], &plan)?)));
         }
         for (coturn, options) in &self.coturns {
-            let name = format!("coturn {}, {}", coturn.version(), options.name);
-            add(&name, Role::Coturn, &|lab| Ok(Box::new(coturn.start(lab, options, &plan)?)));
+            add(&coturn_name(coturn, options), Role::Coturn, &|lab| {
+                Ok(Box::new(coturn.start(lab, options, &plan)?))
+            });
         }
         Ok(lineup)
     }
@@ -113,6 +123,11 @@ struct Elsewhere(RealInterfaces, By);
 impl Bench for Elsewhere {
     fn lineup(&mut self, setup: &Setup) -> Result<Lineup> {
         let Self(real, by) = self;
+        if setup.transport != Transport::Udp {
+            let why = "clients over streams need a server that the bench starts: run it without --client-if and --peer-if";
+            let absent = Absent { subject: "server behind real interfaces".into(), why: why.into() };
+            return Ok(Lineup { rigs: Vec::new(), absent: vec![absent] });
+        }
         let nics = if real.client_interface == real.peer_interface { 1 } else { 2 };
         let lab = Lab::real(lab::RealInterfaces {
             client_interface: real.client_interface.clone(),

@@ -7,14 +7,17 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Client, Joined, LIMITS, Seen, Sim, addr, attempt, code, dual_stack, over, tcp_config};
+use common::{Client, Joined, LIMITS, Seen, Sim, addr, attempt, code, dual_stack, over};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use turnpike::stun::{AddressFamily, Method};
-use turnpike::turn::{ConnectionId, CoreConfig, Input, Output, Transport};
+use turnpike::turn::{ConnectionId, CoreConfig, Input, Output, TcpRelay, Transport};
 
 const CLIENTS: u16 = 8;
 const STEPS: usize = 4_000;
+
+/// Most connections of one user: fewer than of all.
+const OF_USER: usize = 5;
 
 struct Run {
     sim: Sim,
@@ -151,6 +154,10 @@ impl Run {
             (0..sim.core.places()).filter_map(|place| Some(sim.core.look(place)?.session(sim.now))).collect();
         assert_eq!(sessions.iter().map(|s| s.connections).sum::<usize>(), sim.shared.connections());
         assert!(sessions.iter().all(|s| s.connections <= LIMITS.allocation_connections));
+        for user in ["alice", "bob"] {
+            let of_user = sessions.iter().filter(|s| s.username == user).map(|s| s.connections);
+            assert!(of_user.sum::<usize>() <= OF_USER);
+        }
         let data: HashSet<_> =
             sim.datapath.connections.values().filter(|j| matches!(j, Joined::To(_))).collect();
         let joined = sim.datapath.connections.values().filter(|j| matches!(j, Joined::To(_))).count();
@@ -164,7 +171,8 @@ impl Run {
 #[test]
 fn connections_names_and_ports_are_conserved_over_random_operations() {
     for seed in 0..6 {
-        let config = CoreConfig { tcp_relay: tcp_config().tcp_relay, ..dual_stack() };
+        let limits = TcpRelay { user_connections: OF_USER, ..LIMITS };
+        let config = CoreConfig { tcp_relay: Some(limits), ..dual_stack() };
         let clients = (0..CLIENTS).map(|i| {
             let client = if i % 3 == 0 { Client::with(1 + i, "bob", "builder") } else { Client::new(1 + i) };
             over(if i % 2 == 0 { Transport::Tcp } else { Transport::Tls }, client)

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +11,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result, ensure};
 
 use crate::shell::{capture, is_root, on_path, root, run as run_command, step};
-use crate::{ebpf, packages};
+use crate::{ebpf, object, packages, version};
 
 /// The package of the end-to-end tests.
 const E2E: &str = "turnpike-tests";
@@ -67,6 +68,29 @@ pub(crate) fn build() -> Result<PathBuf> {
         run_command(cargo().args(["build", "--release", "--package", "turnpike", "--bin", "turnpike"]))
     })?;
     Ok(target_dir()?.join("release/turnpike"))
+}
+
+/// Builds the same without a library of the host's, for tunnels on any host, and says where that lies.
+pub(crate) fn build_static() -> Result<()> {
+    ebpf::build()?;
+    let verbose = capture(Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV"))?;
+    let host = version::field(&verbose, "host:").context("rustc -vV names no host")?;
+    step("build a static server (release)", || {
+        run_command(
+            cargo()
+                .args(["build", "--release", "--package", "turnpike", "--bin", "turnpike"])
+                // Naming the target keeps the flag from macros and build scripts, which are loaded by the compiler.
+                .args(["--target", host])
+                .args(["--config", "profile.release.strip=\"debuginfo\""])
+                .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+        )
+        .context("a static build needs the C library as an archive, libc.a: Debian's libc6-dev, Fedora's glibc-static")
+    })?;
+    let built = target_dir()?.join(host).join("release/turnpike");
+    let file = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    ensure!(!object::wants_loader(&file)?, "{} wants libraries of the host all the same", built.display());
+    eprintln!("==> {} ({} MB)", built.display(), file.len() / 1_000_000);
+    Ok(())
 }
 
 /// Builds everything and becomes `turnpike run`.

@@ -30,7 +30,11 @@ enum Chore {
     /// Build the eBPF object, installing its toolchain where it is missing
     BuildEbpf,
     /// Build the eBPF object and the release binary that embeds it
-    Build,
+    Build {
+        /// Without a library of the host's: one file that runs on any Linux of this CPU
+        #[arg(long = "static")]
+        is_static: bool,
+    },
     /// Build everything and run the server: `cargo xtask run -- --user alice:secret`
     Run {
         /// Flags for `turnpike run`
@@ -64,7 +68,8 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Cli::parse().chore {
         Chore::BuildEbpf => ebpf::build(),
-        Chore::Build => chores::build().map(drop),
+        Chore::Build { is_static: false } => chores::build().map(drop),
+        Chore::Build { is_static: true } => chores::build_static(),
         Chore::Run { flags } => chores::run(&flags),
         Chore::Test(options) => chores::test(&options),
         Chore::Bench { args } => bench::bench(&args),

@@ -1,6 +1,6 @@
 //! A look at a built object before it is embedded: the kernel's own complaints come late and say little.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Whether this is a relocatable ELF file for little-endian BPF with an XDP or socket lookup program and type information.
 pub(crate) fn check(object: &[u8]) -> Result<()> {
@@ -16,6 +16,16 @@ pub(crate) fn check(object: &[u8]) -> Result<()> {
     ensure!(names.iter().any(is_ours), "it lacks an XDP or socket lookup program");
     ensure!(names.contains(&&b".BTF"[..]), "it lacks type information");
     Ok(())
+}
+
+/// Whether this ELF program names a dynamic loader, which finds libraries on the host (segment `PT_INTERP`).
+pub(crate) fn wants_loader(program: &[u8]) -> Result<bool> {
+    let header = |at, size| number(program, at, size).context("it is no ELF program");
+    ensure!(program.starts_with(b"\x7fELF"), "it is no ELF program");
+    let (table, size, count) = (header(32, 8)?, header(54, 2)?, header(56, 2)?);
+    const INTERP: usize = 3;
+    let kinds = (0..count).map(|index| number(program, table + index * size, 4));
+    Ok(kinds.collect::<Option<Vec<_>>>().context("its table of segments is cut off")?.contains(&INTERP))
 }
 
 /// The names of the sections, or nothing if they lie outside of the file.
@@ -94,5 +104,21 @@ mod tests {
         for length in 0..whole.len() - 5 {
             assert!(check(&whole[..length]).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn a_program_that_needs_the_hosts_libraries_is_told_from_one_that_does_not() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(wants_loader(&program).unwrap(), "tests are linked to libc");
+        let segments = usize::from(u16::from_le_bytes([program[56], program[57]]));
+        let mut alone = program.clone();
+        for segment in 0..segments {
+            let at = 64 + segment * 56;
+            if alone[at] == 3 {
+                alone[at] = 0;
+            }
+        }
+        assert!(!wants_loader(&alone).unwrap());
+        assert!(wants_loader(&program[..80]).is_err() && wants_loader(b"#!/bin/sh").is_err());
     }
 }

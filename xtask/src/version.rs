@@ -48,7 +48,8 @@ pub(crate) fn of_llvm_name(name: &str) -> Option<u32> {
     Version::parse(digits).map(|version| version.major)
 }
 
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+/// A line of `rustc -vV` without its name, which ends with a colon.
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.trim_start().strip_prefix(name)).map(str::trim)
 }
 

@@ -19,8 +19,8 @@ pub(super) struct LabRig {
 }
 
 impl LabRig {
-    /// Attaches generator and sink to the subject's lab.
-    pub(super) fn new(subject: Box<dyn Subject>, role: Role, by: By) -> Result<Self> {
+    /// Attaches generator and sink to the subject's lab. It rests: those that are started after it take their time.
+    pub(super) fn new(mut subject: Box<dyn Subject>, role: Role, by: By) -> Result<Self> {
         let lab = subject.lab();
         let (clients, peers) = (lab.clients(), lab.peers());
         let (flows, wire) = (subject.flows(), subject.wire());
@@ -39,6 +39,7 @@ impl LabRig {
         let sink =
             lab.generator_pollers().iter().map(|&poller| FirstInLine::put(poller)).collect::<Result<_>>()?;
         let who = Who { name: subject.name().into(), role, version: subject.version().into() };
+        subject.rest()?;
         Ok(Self { traffic, _sink: sink, subject, who })
     }
 }
@@ -63,5 +64,13 @@ impl Rig for LabRig {
 
     fn keep_alive(&mut self) -> Result<()> {
         self.subject.keep_alive()
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        self.subject.rest()
+    }
+
+    fn wake(&mut self) -> Result<()> {
+        self.subject.wake()
     }
 }

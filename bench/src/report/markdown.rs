@@ -135,6 +135,7 @@ fn one_run(out: &mut String, run: &RunResult) {
             Measure::Capacity => capacity(out, case),
             Measure::Latency => latency(out, case),
             Measure::Bursts => bursts(out, case),
+            Measure::Window => window(out, case),
         }
         absent(out, &case.absent);
     }
@@ -239,6 +240,34 @@ fn bursts(out: &mut String, case: &CaseResult) {
     out.push('\n');
 }
 
+fn window(out: &mut String, case: &CaseResult) {
+    out.push_str("As many packets as get through; the generator's CPU may be the one that is busy.\n\n");
+    out.push_str(
+        "| subject | packets/s | packets per CPU-second | ns a packet | lost | reordered, corrupt |\n",
+    );
+    out.push_str("|---|---|---|---|---|---|\n");
+    for result in &case.results {
+        for point in &result.points {
+            let per_cpu = point.packets_per_cpu_second;
+            line(
+                out,
+                format_args!(
+                    "| {} | {} | {} | {} | {} | {}, {} |",
+                    cell(&result.subject.name),
+                    spread(point.rate.as_ref(), si),
+                    spread(per_cpu.as_ref(), si),
+                    per_cpu
+                        .map_or_else(|| "-".into(), |spread| grouped((1e9 / spread.median).round() as u64)),
+                    point.loss.map_or_else(|| "-".into(), |loss| percent(loss.median)),
+                    grouped(point.reordered),
+                    grouped(point.corrupt),
+                ),
+            );
+        }
+    }
+    out.push('\n');
+}
+
 fn absent(out: &mut String, absent: &[Absent]) {
     for Absent { subject, why } in absent {
         line(out, format_args!("Not measured: {subject}: {}\n", brief(why)));
@@ -275,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_table_has_as_many_cells_in_each_row() {
-        let report = report(&["capacity", "latency", "bursts", "scale"]);
+        let report = report(&["capacity", "latency", "bursts", "streams", "scale"]);
         let text = markdown(&report, &[("capacity".into(), "plots/capacity.svg".into())]);
         let mut columns = None;
         let mut tables = 0;
@@ -287,7 +316,7 @@ mod tests {
             tables += usize::from(columns.is_none() && cells.is_some());
             columns = cells;
         }
-        assert_eq!(tables, 3 + 6 + 4 + 2 + 1);
+        assert_eq!(tables, 3 + 6 + 4 + 2 + 12 + 1);
         assert!(text.contains("![capacity](plots/capacity.svg)"));
         assert!(text.contains("`cargo xtask bench run capacity`"));
     }

@@ -95,7 +95,14 @@ fn subjects<'a>(cases: &[&'a CaseResult]) -> Vec<(&'a Subject, RGBColor)> {
 
 /// Okabe and Ito's colours, which the colour-blind can tell apart; each role keeps its own in all pictures.
 fn colour(role: Role, nth: usize) -> RGBColor {
-    const COTURNS: [RGBColor; 3] = [RGBColor(213, 94, 0), RGBColor(230, 159, 0), RGBColor(204, 121, 167)];
+    // Debian's, and the four sets of options of a newer one; two are not theirs.
+    const COTURNS: [RGBColor; 5] = [
+        RGBColor(213, 94, 0),
+        RGBColor(230, 159, 0),
+        RGBColor(204, 121, 167),
+        RGBColor(240, 228, 66),
+        RGBColor(120, 60, 20),
+    ];
     match role {
         Role::Floor => RGBColor(150, 150, 150),
         Role::Forwarding => RGBColor(70, 70, 70),
@@ -254,13 +261,17 @@ mod tests {
 
     #[test]
     fn no_two_subjects_look_alike() {
-        let runs = runs(&["nics"], &mut FakeBench::of_all_roles());
+        let more = ["batched", "multiplexed", "both"];
+        let mut bench = more
+            .into_iter()
+            .fold(FakeBench::of_all_roles(), |bench, name| bench.with(name, Role::Coturn, Relay::default()));
+        let runs = runs(&["nics"], &mut bench);
         let mut colours: Vec<_> =
             subjects(&[&runs[0].cases[0]]).iter().map(|(_, RGBColor(r, g, b))| (*r, *g, *b)).collect();
         let count = colours.len();
         colours.sort_unstable();
         colours.dedup();
-        assert_eq!((count, colours.len()), (7, 7));
+        assert_eq!((count, colours.len()), (10, 10));
     }
 
     /// Pictures to look at: `TURNPIKE_PLOTS=DIR cargo test -p turnpike-bench --lib pictures_can_be_looked_at`.

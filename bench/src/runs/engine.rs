@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::measure::{Case, Label, Measure, Pace, Sample, bursts, capacity, latency};
+use super::measure::{Case, Label, Measure, Pace, Sample, bursts, capacity, latency, window};
 use super::plan::{Run, Work};
 use super::results::{CaseResult, FigureResult, Point, RunResult, SubjectResult};
 use super::statistics::Spread;
@@ -109,7 +109,7 @@ fn rounds(
                 let seat = &mut seats[at];
                 let name = &seat.rig.subject().name;
                 progress.now(&format!("{}, round {round} of {}: {name}", case.setup, options.rounds));
-                match turn(case, options, round, reference, seat, number) {
+                match awake(seat, |seat| turn(case, options, round, reference, seat, number)) {
                     Ok(samples) if round > 0 => seat.records[number].add(round, options.rounds, samples),
                     // The first round warms up, and shows where to search.
                     Ok(_) => {}
@@ -126,8 +126,9 @@ fn rounds(
     }
     let failures = || seats.iter().filter_map(|seat| seat.failed.clone());
     let absent: Vec<Absent> = lineup.absent.into_iter().chain(failures()).collect();
+    // Where nobody could begin, the reasons are the result, and the runs after this one are not kept from theirs.
     ensure!(
-        seats.iter().any(|seat| seat.failed.is_none()),
+        seats.iter().any(|seat| seat.failed.is_none()) || (seats.is_empty() && !absent.is_empty()),
         "{}: no subject got through: {}",
         cases[0].setup,
         absent
@@ -157,6 +158,14 @@ fn reference(seats: &[Seat], case: usize) -> Option<f64> {
     driver?.records[case].capacity
 }
 
+/// Has a subject do something that rests before and after it.
+fn awake<T>(seat: &mut Seat, f: impl FnOnce(&mut Seat) -> Result<T>) -> Result<T> {
+    seat.rig.wake()?;
+    let done = f(seat)?;
+    seat.rig.rest()?;
+    Ok(done)
+}
+
 /// A subject's turn.
 fn turn(
     case: &Case,
@@ -174,8 +183,10 @@ fn turn(
         record.capacity = found.or(record.capacity);
         return Ok(samples);
     }
-    if case.measure == Measure::Bursts {
-        return bursts(case, rig.as_mut());
+    match case.measure {
+        Measure::Bursts => return bursts(case, rig.as_mut()),
+        Measure::Window => return window(case, &options.pace, rig.as_mut()),
+        Measure::Capacity | Measure::Latency => {}
     }
     let of = match rig.subject().role {
         Role::Floor => reference.or(record.capacity),
@@ -188,6 +199,8 @@ impl Seat {
     fn fail(&mut self, error: &anyhow::Error) {
         let subject = self.rig.subject().name.clone();
         self.failed = Some(Absent { subject, why: format!("{error:#}") });
+        // It has no more turns, and may still be there and busy. Why it can't be stopped would be its second failure.
+        let _ = self.rig.rest();
     }
 }
 
@@ -312,6 +325,15 @@ mod tests {
         let case = &run_named("nics", &mut bench, 1).0.expect("a result").cases[0];
         let why: Vec<&str> = case.absent.iter().map(|absent| &absent.why[..]).collect();
         assert_eq!(why, ["the flows of c expired"]);
+    }
+
+    #[test]
+    fn where_nobody_can_begin_the_reasons_are_the_result() {
+        let mut bench = FakeBench::default();
+        assert!(run_named("nics", &mut bench, 1).0.is_err(), "nobody and no reason");
+        bench.absent.push(Absent { subject: "a".into(), why: "it has one card".into() });
+        let case = &run_named("nics", &mut bench, 1).0.expect("a result").cases[0];
+        assert_eq!((case.results.len(), &case.absent), (0, &bench.absent));
     }
 
     #[test]

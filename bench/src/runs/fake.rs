@@ -1,5 +1,8 @@
 //! Relays whose capacity is known, to test the runs and the report with.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use anyhow::{Result, ensure};
 
 use super::setup::Setup;
@@ -82,6 +85,9 @@ pub(crate) struct FakeRig {
     subject: Subject,
     pub(crate) relay: Relay,
     fails_after: u32,
+    awake: bool,
+    /// How many of its line-up are awake.
+    all_awake: Rc<Cell<u32>>,
 }
 
 impl Rig for FakeRig {
@@ -91,6 +97,7 @@ impl Rig for FakeRig {
 
     fn offer(&mut self, load: &Load) -> Result<Outcome> {
         ensure!(self.relay.offered < self.fails_after, "{} is gone", self.subject.name);
+        assert!(self.awake && self.all_awake.get() == 1, "all but {} must rest", self.subject.name);
         let mut outcome = self.relay.offer(load.rate, load.duration.as_secs_f64());
         if load.burst > self.relay.room {
             outcome.arrived = outcome.sent * u64::from(self.relay.room) / u64::from(load.burst);
@@ -100,6 +107,16 @@ impl Rig for FakeRig {
 
     fn keep_alive(&mut self) -> Result<()> {
         ensure!(!self.relay.expiring, "the flows of {} expired", self.subject.name);
+        Ok(())
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        self.all_awake.update(|awake| awake - u32::from(std::mem::take(&mut self.awake)));
+        Ok(())
+    }
+
+    fn wake(&mut self) -> Result<()> {
+        self.all_awake.update(|awake| awake + u32::from(!std::mem::replace(&mut self.awake, true)));
         Ok(())
     }
 }
@@ -153,11 +170,13 @@ impl FakeBench {
 impl Bench for FakeBench {
     fn lineup(&mut self, setup: &Setup) -> Result<Lineup> {
         self.setups.push(*setup);
+        let all_awake = Rc::default();
         let slower = 1.0 + f64::from(setup.flows).log2() / 30.0;
         let rigs = self.relays.iter().cloned().map(|(subject, mut relay, fails_after)| {
             relay.capacity /= slower;
             relay.cost *= slower;
-            Box::new(FakeRig { subject, relay, fails_after }) as Box<dyn Rig>
+            let all_awake = Rc::clone(&all_awake);
+            Box::new(FakeRig { subject, relay, fails_after, awake: false, all_awake }) as Box<dyn Rig>
         });
         Ok(Lineup { rigs: rigs.collect(), absent: self.absent.clone() })
     }

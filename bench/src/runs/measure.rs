@@ -21,6 +21,8 @@ pub enum Measure {
     Latency,
     /// What is lost of key frames.
     Bursts,
+    /// How many packets get through of clients that have only so many on their way.
+    Window,
 }
 
 /// One line-up of subjects, one way through them.
@@ -45,6 +47,8 @@ pub enum Label {
     Flood,
     /// This share of the subject's capacity, in percent; of the driver mode's for the floor.
     Share(u8),
+    /// As many packets as get through, a bounded number on their way.
+    Window,
     /// Bursts, so many microseconds from one to the next.
     Every(u32),
 }
@@ -54,6 +58,7 @@ impl fmt::Display for Label {
         match self {
             Self::Lossless => f.write_str("lossless"),
             Self::Flood => f.write_str("flood"),
+            Self::Window => f.write_str("a bounded window"),
             Self::Share(percent) => write!(f, "{percent} %"),
             Self::Every(micros) => write!(f, "a burst every {} ms", f64::from(*micros) / 1e3),
         }
@@ -97,7 +102,7 @@ impl Pace {
 
     /// For a look: shorter, and less precise.
     pub fn quick() -> Self {
-        let search = Search { precision: 1.1, ..Search::default() };
+        let search = Search { precision: 1.15, ..Search::default() };
         Self { slice: Duration::from_millis(100), latency_slices: 3, search }
     }
 }
@@ -143,6 +148,15 @@ pub fn latency(case: &Case, pace: &Pace, rig: &mut dyn Rig, capacity: Option<f64
         Ok(Sample { label: Label::Share(percent), outcome: together(&slices), at_least: false })
     };
     SHARES.into_iter().map(at).collect()
+}
+
+/// How many packets get through in as long as four slices: there is no rate to search for, as the generator waits for the relay.
+///
+/// # Errors
+/// Those of the subject.
+pub fn window(case: &Case, pace: &Pace, rig: &mut dyn Rig) -> Result<Vec<Sample>> {
+    let outcome = rig.offer(&load(case, None, 1, 4 * pace.slice))?;
+    Ok(vec![Sample { label: Label::Window, outcome, at_least: false }])
 }
 
 /// What is lost when each flow has a key frame, one flow after the other.

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::measure::{BURST_FLOWS, Case, Measure};
-use super::setup::{Family, Kind, Setup};
+use super::setup::{Family, Kind, Setup, Transport};
 use crate::figures::Direction;
 
 /// A frame that carries 20 ms of audio.
@@ -12,6 +12,8 @@ pub const AUDIO: u16 = 214;
 pub const VIDEO: u16 = 1_200;
 /// Flows of a small machine whose tables all fit into the first cache, of a busy one, and of more than any cache holds.
 pub const FLOWS: [u32; 3] = [64, 4_096, 65_536];
+/// Clients over streams.
+pub const STREAMS: [u32; 2] = [64, 1_024];
 /// Frame sizes.
 pub const FRAMES: [u16; 6] = [64, 128, 256, 512, 1_024, 1_400];
 
@@ -36,7 +38,7 @@ pub enum Work {
 }
 
 /// All of them, in the order in which they are run.
-pub const RUNS: [Run; 8] = [
+pub const RUNS: [Run; 9] = [
     Run {
         name: "capacity",
         about: "highest rate with under 0.1 % loss and packets per CPU-second, with 64, 4,096 and 65,536 flows at random",
@@ -69,16 +71,15 @@ pub const RUNS: [Run; 8] = [
     },
     Run { name: "nics", about: "capacity with one interface and with two", work: Work::Cases(nics) },
     Run {
+        name: "streams",
+        about: "packets per CPU-second with 64 and 1,024 clients over TCP, TLS and WebSockets, as many packets as get through",
+        work: Work::Cases(streams),
+    },
+    Run {
         name: "scale",
         about: "allocations a second, memory an allocation, a million bindings, and how they bear coming and going",
         work: Work::Scale,
     },
-];
-
-/// What is asked for and not there yet, and why.
-pub const NOT_YET: [(&str, &str); 2] = [
-    ("tcp", "clients over TCP: the generator makes datagrams only"),
-    ("tls", "clients over TLS: the generator makes datagrams only"),
 ];
 
 /// The runs of these names, all if there are none.
@@ -93,9 +94,6 @@ pub fn named(names: &[String]) -> Result<Vec<Run>> {
         if let Some(run) = RUNS.iter().find(|run| run.name == name) {
             return Ok(*run);
         }
-        if let Some((_, why)) = NOT_YET.iter().find(|(not_yet, _)| not_yet == name) {
-            bail!("{name} cannot be run yet: {why}");
-        }
         let names: Vec<&str> = RUNS.iter().map(|run| run.name).collect();
         bail!("there is no run {name:?}; there are {}", names.join(", "))
     };
@@ -106,6 +104,11 @@ pub fn named(names: &[String]) -> Result<Vec<Run>> {
 fn every_way(setup: Setup, measure: Measure) -> Vec<Case> {
     let case = |&direction| Case { setup, direction, frame: AUDIO, measure };
     setup.directions().iter().map(case).collect()
+}
+
+/// Where one way has to stand for both.
+fn is_first_way(case: &Case) -> bool {
+    case.setup.directions().first() == Some(&case.direction)
 }
 
 fn capacity(quick: bool) -> Vec<Case> {
@@ -128,34 +131,46 @@ fn families(quick: bool) -> Vec<Case> {
     use Family::{V4, V6};
     let pairs = [(V4, V4), (V6, V6), (V4, V6), (V6, V4)];
     let setups = pairs.into_iter().skip(usize::from(quick)).take(if quick { 2 } else { 4 });
-    setups
-        .flat_map(|(client, peer)| {
-            every_way(Setup { client, peer, ..Setup::channels(64) }, Measure::Capacity)
-        })
-        .collect()
+    let cases = setups.flat_map(|(client, peer)| {
+        every_way(Setup { client, peer, ..Setup::channels(64) }, Measure::Capacity)
+    });
+    cases.filter(|case| !quick || is_first_way(case)).collect()
 }
 
 fn kinds(quick: bool) -> Vec<Case> {
     let flows: &[u32] = if quick { &[64] } else { &[64, 65_536] };
     let kinds = [Kind::Channel, Kind::Indication, Kind::RelayToRelay];
     let setups = flows.iter().flat_map(|&flows| kinds.map(|kind| Setup { kind, ..Setup::channels(flows) }));
-    setups.flat_map(|setup| every_way(setup, Measure::Capacity)).collect()
+    let cases = setups.flat_map(|setup| every_way(setup, Measure::Capacity));
+    // Channels are in the run `capacity`.
+    let quick_ones = |case: &Case| case.setup.kind != Kind::Channel && is_first_way(case);
+    cases.filter(|case| !quick || quick_ones(case)).collect()
 }
 
 fn latency(quick: bool) -> Vec<Case> {
     let flows: &[u32] = if quick { &[64] } else { &[64, 4_096] };
     let cases = flows.iter().flat_map(|&flows| every_way(Setup::channels(flows), Measure::Latency));
-    cases.filter(|case| !quick || case.direction == Direction::ToPeer).collect()
+    cases.filter(|case| !quick || is_first_way(case)).collect()
 }
 
-fn bursts(_: bool) -> Vec<Case> {
-    let cases = every_way(Setup::channels(BURST_FLOWS), Measure::Bursts);
-    cases.into_iter().map(|case| Case { frame: VIDEO, ..case }).collect()
+fn bursts(quick: bool) -> Vec<Case> {
+    let cases = every_way(Setup::channels(BURST_FLOWS), Measure::Bursts).into_iter();
+    let cases = cases.map(|case| Case { frame: VIDEO, ..case });
+    cases.filter(|case| !quick || is_first_way(case)).collect()
 }
 
-fn nics(_: bool) -> Vec<Case> {
+fn nics(quick: bool) -> Vec<Case> {
     let setups = [1, 2].map(|nics| Setup { nics, ..Setup::channels(64) });
-    setups.into_iter().flat_map(|setup| every_way(setup, Measure::Capacity)).collect()
+    let cases = setups.into_iter().flat_map(|setup| every_way(setup, Measure::Capacity));
+    // One interface is in the run `capacity`.
+    cases.filter(|case| !quick || case.setup.nics == 2).collect()
+}
+
+fn streams(quick: bool) -> Vec<Case> {
+    use Transport::{Tcp, Tls, WebSocket};
+    let flows = if quick { &STREAMS[..1] } else { &STREAMS };
+    let setups = flows.iter().flat_map(|&flows| [Tcp, Tls, WebSocket].map(|by| Setup::streams(flows, by)));
+    setups.flat_map(|setup| every_way(setup, Measure::Window)).collect()
 }
 
 #[cfg(test)]
@@ -184,7 +199,10 @@ mod tests {
         for kind in [Kind::Channel, Kind::Indication, Kind::RelayToRelay] {
             assert!(seen(&|case| case.setup.kind == kind));
         }
-        for measure in [Measure::Capacity, Measure::Latency, Measure::Bursts] {
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::WebSocket] {
+            assert!(seen(&|case| case.setup.transport == transport));
+        }
+        for measure in [Measure::Capacity, Measure::Latency, Measure::Bursts, Measure::Window] {
             assert!(seen(&|case| case.measure == measure));
         }
         let families: HashSet<_> = all.iter().map(|case| (case.setup.client, case.setup.peer)).collect();
@@ -219,7 +237,6 @@ mod tests {
     #[test]
     fn names_that_are_not_there_are_explained() {
         let error = |name: &str| named(&[name.into()]).expect_err("not there").to_string();
-        assert!(error("tcp").contains("makes datagrams only"));
         assert!(error("speed").contains("capacity, sizes"));
         assert_eq!(named(&[]).expect("all").len(), RUNS.len());
     }

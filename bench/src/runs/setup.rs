@@ -35,9 +35,25 @@ pub enum Kind {
     RelayToRelay,
 }
 
+/// What carries TURN between clients and the relay.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// A WebSocket over TCP.
+    WebSocket,
+}
+
 /// All that must be known before the subjects are started and their flows made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 pub struct Setup {
+    /// What carries TURN between clients and the relay.
+    pub transport: Transport,
     /// The clients' family.
     pub client: Family,
     /// The peers' and relayed addresses' family.
@@ -53,7 +69,19 @@ pub struct Setup {
 impl Setup {
     /// Channels over IPv4 and one interface: what differs is changed in it.
     pub fn channels(flows: u32) -> Self {
-        Self { client: Family::V4, peer: Family::V4, kind: Kind::Channel, flows, nics: 1 }
+        Self {
+            transport: Transport::Udp,
+            client: Family::V4,
+            peer: Family::V4,
+            kind: Kind::Channel,
+            flows,
+            nics: 1,
+        }
+    }
+
+    /// The same with a connection for each flow.
+    pub fn streams(flows: u32, transport: Transport) -> Self {
+        Self { transport, ..Self::channels(flows) }
     }
 
     /// The ways that data can take in it.
@@ -64,7 +92,7 @@ impl Setup {
         }
     }
 
-    /// Bytes before the application data of a frame as it is offered.
+    /// Bytes before the application data of a frame as it is offered; with streams, of the frame that would be offered over UDP.
     pub fn headers(&self, direction: Direction) -> u16 {
         let family = if direction == Direction::ToClient { self.peer } else { self.client };
         let turn = match (direction, self.kind) {
@@ -96,10 +124,25 @@ impl fmt::Display for Kind {
     }
 }
 
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::WebSocket => "WebSocket",
+        })
+    }
+}
+
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { client, peer, kind, .. } = self;
-        write!(f, "{} flows, {kind}, {client}", grouped(self.flows.into()))?;
+        let Self { transport, client, peer, kind, .. } = self;
+        write!(f, "{} flows, {kind}, ", grouped(self.flows.into()))?;
+        if *transport != Transport::Udp {
+            write!(f, "{transport} over ")?;
+        }
+        write!(f, "{client}")?;
         if client != peer {
             write!(f, " to {peer}")?;
         }
@@ -150,6 +193,8 @@ mod tests {
     fn a_setup_says_what_it_is() {
         let setup = Setup { peer: Family::V6, nics: 2, ..Setup::channels(65_536) };
         assert_eq!(setup.to_string(), "65,536 flows, channels, IPv4 to IPv6, two interfaces");
+        let setup = Setup::streams(64, Transport::Tls);
+        assert_eq!(setup.to_string(), "64 flows, channels, TLS over IPv4, one interface");
         assert_eq!(grouped(1_000_000), "1,000,000");
         assert_eq!(grouped(999), "999");
     }

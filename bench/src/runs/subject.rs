@@ -46,7 +46,7 @@ pub struct Absent {
     pub why: String,
 }
 
-/// A subject that runs in its lab, with its flows made and a generator before it.
+/// A subject in its lab, with its flows made and a generator before it. It rests until it is woken.
 pub trait Rig {
     /// Who it is.
     fn subject(&self) -> &Subject;
@@ -57,16 +57,32 @@ pub trait Rig {
     /// Where the subject or the traffic failed; the subject is then left out of the rest of this setup.
     fn offer(&mut self, load: &Load) -> Result<Outcome>;
 
-    /// Keeps its flows from expiring. Called between turns, of whomever they were; mostly there is nothing to do yet.
+    /// Keeps its flows from expiring, and leaves it as it was, awake or at rest. Called between turns, of whomever they were; mostly there is nothing to do yet.
     ///
     /// # Errors
     /// Where the subject no longer answers.
     fn keep_alive(&mut self) -> Result<()> {
         Ok(())
     }
+
+    /// Has it do nothing until it is woken: it shares a CPU with those that have their turn.
+    ///
+    /// # Errors
+    /// Where it cannot be stopped.
+    fn rest(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes it ready for its turn.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    fn wake(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
-/// All subjects of a setup, running side by side, idle but for the one whose turn it is.
+/// All subjects of a setup, side by side, at rest but for the one whose turn it is.
 #[derive(Default)]
 pub struct Lineup {
     /// Those that can do it.

@@ -72,8 +72,9 @@ pub fn churn(mode: Mode, standing: u32, rate: f64, duration: Duration) -> Result
         }
         lab.wait()?;
         clients.receive(&mut done)?;
-        for Done { client, ask, granted, took: time } in done.drain(..) {
+        for Done { client, ask, refusal, took: time } in done.drain(..) {
             took.push(time.as_secs_f64() * 1e6);
+            let granted = refusal.is_none();
             figures.refused += u64::from(!granted);
             match ask {
                 Ask::End if granted => without[client as usize] = true,

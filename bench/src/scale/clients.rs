@@ -136,6 +136,15 @@ impl<'a> Answer<'a> {
         self.message.class() == Class::Success
     }
 
+    /// Why it does not.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let error = || match self.message.error_code() {
+            Ok(Some((code, reason))) => format!("{} {reason}", code.get()),
+            _ => "an answer that cannot be read".to_owned(),
+        };
+        (!self.is_success()).then(error)
+    }
+
     /// The nonce of a challenge.
     pub(super) fn nonce(&self) -> Option<&'a [u8]> {
         self.message.nonce().ok().flatten().filter(|_| self.message.class() == Class::Error)

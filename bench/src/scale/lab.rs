@@ -117,6 +117,12 @@ impl Lab {
         resident(&self.process)
     }
 
+    /// The server's process.
+    #[cfg(test)]
+    pub(super) fn pid(&self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.process.parse().expect("a number"))
+    }
+
     /// Bindings in the tables of the data path.
     pub(super) fn bindings(&self) -> u64 {
         self.server.status()["bindings"]["active"].as_u64().unwrap_or_default()

@@ -3,19 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use turnpike::auth::{Credentials, Realm, Realms};
-use turnpike::config::StrangerRate;
-use turnpike::policy::{HostAddresses, PeerRules};
+use turnpike::auth::Credentials;
 use turnpike::time::Timestamp;
-use turnpike::turn::{
-    AllocationId, ClientAddr, Core, CoreConfig, FiveTuple, Input, MOST_PEERS, Output, Outputs, Rates,
-    RelayAddress, Shared, Transport,
-};
+use turnpike::turn::{AllocationId, ClientAddr, Core, FiveTuple, Input, Output, Outputs, Shared, Transport};
 
 use super::clients::{self, Answer, Ask, PASSWORD, REALM, SECRET, USER, User};
+use crate::core_config::core_config;
 
 const PORTS: RangeInclusive<u16> = 10_000..=65_535;
 
@@ -34,29 +30,8 @@ impl Shard {
         let addresses = (allocations + allocations / 10) / PORTS.len() as u32 + 1;
         let relay: Vec<IpAddr> =
             (1..=addresses).map(|n| IpAddr::from(Ipv4Addr::from_bits((192 << 24 | 51 << 16) + n))).collect();
-        let host = HostAddresses { own: relay.clone(), relay: relay.clone(), relay_ports: PORTS };
         let credentials = Credentials::new([(USER.into(), PASSWORD.into())], [SECRET.into()])?;
-        let config = CoreConfig {
-            realms: Realms::new(Realm::new(REALM, credentials)?, [])?,
-            peer_rules: PeerRules::new(vec![], vec![], host).into(),
-            relay_addresses: relay.iter().map(|&ip| RelayAddress { public: ip, local: ip }).collect(),
-            relay_ports: PORTS,
-            max_lifetime: Duration::from_secs(3600),
-            lifetimes: Default::default(),
-            mobility: false,
-            user_quota: None,
-            smaller_quotas: Default::default(),
-            total_quota: None,
-            rates: Rates::default(),
-            allocation_peers: MOST_PEERS,
-            strangers: StrangerRate::default().rate(),
-            peer_overrides: Default::default(),
-            tcp_relay: None,
-            software: None,
-            discovery: None,
-            alternate: None,
-            draining: false,
-        };
+        let config = core_config(REALM, credentials, &relay, PORTS)?;
         let shared = Arc::new(Shared::new(&config, [7; 32]));
         let mut core = Core::new(Arc::new(config), shared, [7; 32]);
         let now = Timestamp::now();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
 use super::clients::{self, Answer, Ask, User, Users};
 use super::lab::Lab;
@@ -39,7 +39,8 @@ struct Client {
 pub(super) struct Done {
     pub(super) client: u32,
     pub(super) ask: Ask,
-    pub(super) granted: bool,
+    /// The error, if it was not granted.
+    pub(super) refusal: Option<String>,
     /// From the first sending to the last answer.
     pub(super) took: Duration,
 }
@@ -65,14 +66,17 @@ impl<'l> Clients<'l> {
 
     /// Sends a client's request.
     pub(super) fn ask(&mut self, n: u32, ask: Ask) -> Result<()> {
-        self.of[n as usize].asked = Some((ask, Instant::now()));
+        let client = &mut self.of[n as usize];
+        client.asked = Some((ask, Instant::now()));
+        client.serial += 1;
         self.send(n)
     }
 
+    /// Sends what a client asks for. Once more for want of an answer it is the same transaction (RFC 8489 section 6.2.1), or an
+    /// Allocate that was granted, by an answer that comes late, would be a second one (437).
     fn send(&mut self, n: u32) -> Result<()> {
-        let client = &mut self.of[n as usize];
+        let client = &self.of[n as usize];
         let Some((ask, _)) = client.asked else { return Ok(()) };
-        client.serial += 1;
         let with = (!client.nonce.is_empty()).then_some((&client.user, &client.nonce[..]));
         ask.write(n, client.serial, with, &mut self.datagram);
         self.sent.push_back((Instant::now(), n, client.serial));
@@ -85,19 +89,20 @@ impl<'l> Clients<'l> {
         while let Some(datagram) = self.lab.receive(&mut buffer) {
             let Some(answer) = Answer::read(datagram) else { continue };
             let (n, client) = (answer.client, &mut self.of[answer.client as usize]);
-            // Otherwise it is late: the request was sent again.
+            // Otherwise it is a second answer, to a request that was sent twice.
             let Some((ask, since)) = client.asked.filter(|_| client.serial == answer.serial) else {
                 continue;
             };
             if let Some(nonce) = answer.nonce() {
                 nonce.clone_into(&mut client.nonce);
+                client.serial += 1;
                 self.send(n)?;
                 continue;
             }
             client.asked = None;
-            let granted = answer.is_success();
-            self.refused += u64::from(!granted);
-            done.push(Done { client: n, ask, granted, took: since.elapsed() });
+            let refusal = answer.refusal();
+            self.refused += u64::from(refusal.is_some());
+            done.push(Done { client: n, ask, refusal, took: since.elapsed() });
         }
         while let Some((_, n, serial)) = self.sent.front().copied().filter(|(at, ..)| at.elapsed() > RETRY) {
             self.sent.pop_front();
@@ -128,8 +133,10 @@ impl<'l> Clients<'l> {
             }
             self.lab.wait()?;
             self.receive(&mut done)?;
-            for Done { client, granted, ask, .. } in done.drain(..) {
-                ensure!(granted, "{ask:?} of client {client} is refused");
+            for Done { client, ask, refusal, .. } in done.drain(..) {
+                if let Some(refusal) = refusal {
+                    bail!("{ask:?} of client {client} is refused: {refusal}");
+                }
                 made[client as usize] += 1;
                 match asks.get(usize::from(made[client as usize])) {
                     Some(&next) => self.ask(client, next)?,
@@ -137,5 +144,38 @@ impl<'l> Clients<'l> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::geteuid;
+
+    use super::*;
+    use crate::scale::Mode;
+
+    #[test]
+    fn who_is_answered_late_is_not_taken_for_somebody_else() {
+        if !geteuid().is_root() {
+            eprintln!("NOT RUN: the lab is made of network namespaces, which needs root");
+            return;
+        }
+        let lab = Lab::start(Mode::Userspace, 200, 1).expect("a lab");
+        let mut clients = Clients::new(&lab, Users::OneStatic, 200);
+        // The nonces: what is stopped below is what has credentials.
+        clients.all(0..200, &[Ask::Allocate, Ask::End]).expect("allocations");
+        kill(lab.pid(), Signal::SIGSTOP).expect("it is there");
+        let asked = thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(3 * RETRY);
+                kill(lab.pid(), Signal::SIGCONT).expect("it is there");
+            });
+            clients.all(0..200, &[Ask::Allocate, Ask::Bind(0), Ask::End])
+        });
+        asked.expect("everything is granted");
+        assert!(clients.repeated > 0, "nothing was sent twice");
     }
 }

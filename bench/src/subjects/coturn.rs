@@ -12,24 +12,17 @@ use super::process::{command, output_of, wait_until};
 use super::server::{FIRST_PORT, REALM, Server, user};
 use crate::allocations::Plan;
 use crate::lab::{ALLOWED, LISTENER_PORT, Lab};
+use crate::streams::{Identity, TLS_PORT};
 
 /// Where Debian has it.
 const DEBIAN: &str = "/usr/bin/turnserver";
 
-/// A folder of the relay's namespace alone, on a filesystem in memory that is gone with it.
-const FOLDER: &str = "/mnt";
+/// Switches that take away clients over streams.
+const WITHOUT_STREAMS: [&str; 2] = ["no-tls", "no-tcp"];
 
 /// Switches that take away what the bench has no use for.
-const WITHOUT: [&str; 8] = [
-    "no-tls",
-    "no-dtls",
-    "no-tcp",
-    "no-tcp-relay",
-    "no-cli",
-    "no-rfc5780",
-    "no-dynamic-ip-list",
-    "no-dynamic-realms",
-];
+const WITHOUT: [&str; 6] =
+    ["no-dtls", "no-tcp-relay", "no-cli", "no-rfc5780", "no-dynamic-ip-list", "no-dynamic-realms"];
 
 /// Switches by which it receives and sends many datagrams at once (4.10 and later).
 const BATCHED: [&str; 3] = ["udp-recvmmsg", "udp-sendmmsg", "udp-gso"];
@@ -117,8 +110,25 @@ impl Coturn {
 
     /// Starts it, and makes the allocations.
     pub fn start(&self, lab: Lab, options: &OptionSet, plan: &Plan) -> Result<Server> {
+        let without = WITHOUT_STREAMS.iter().filter(|flag| self.offers(flag));
+        let flags: Vec<String> = without.map(|flag| format!("--{flag}")).collect();
+        self.serve(lab, options, &flags)?.admit(plan)
+    }
+
+    /// Starts it with listeners for clients over streams.
+    pub fn start_for_streams(&self, lab: Lab, options: &OptionSet, identity: &Identity) -> Result<Server> {
+        let [certificate, key] = identity.files(lab.relay()?);
+        let flags = [
+            format!("--tls-listening-port={TLS_PORT}"),
+            format!("--cert={certificate}"),
+            format!("--pkey={key}"),
+        ];
+        self.serve(lab, options, &flags)
+    }
+
+    fn serve(&self, lab: Lab, options: &OptionSet, flags: &[String]) -> Result<Server> {
         let relay = lab.relay()?.clone();
-        relay.run("mount", &format!("-t tmpfs tmpfs {FOLDER}"));
+        let folder = relay.private().display().to_string();
         let mut command = command(&relay, &self.binary)?;
         let user = user();
         command
@@ -130,7 +140,8 @@ impl Coturn {
             .args([format!("--min-port={FIRST_PORT}"), "--max-port=65535".to_owned()])
             .args(["--relay-threads=1", "--user-quota=0", "--total-quota=0"])
             .args(["--log-file=stdout", "--simple-log"])
-            .args([format!("--pidfile={FOLDER}/turnserver.pid"), format!("--userdb={FOLDER}/turndb")]);
+            .args([format!("--pidfile={folder}/turnserver.pid"), format!("--userdb={folder}/turndb")])
+            .args(flags);
         for listener in lab.addresses().listeners() {
             command.arg(format!("--listening-ip={}", listener.ip()));
         }
@@ -154,7 +165,7 @@ impl Coturn {
         let clients: Result<Vec<_>> = lab.generator().enter(|| listeners.iter().map(stranger).collect());
         let clients = clients?;
         wait_until(&mut process, &name, || clients.iter().all(answered))?;
-        Server::with(lab, name, self.version.clone(), process, plan)
+        Ok(Server::started(lab, name, self.version.clone(), process))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::traffic::Wire;
 pub use coturn::{Coturn, OptionSet};
 pub use floor::Floor;
 pub use forwarding::Forwarding;
-pub use server::Server;
+pub use server::{Server, user};
 pub use turnpike::{DataPath, Turnpike};
 
 /// Something that sends on what it is offered. It stops when it is dropped.
@@ -48,8 +48,19 @@ pub trait Subject: Send + Sync {
     /// How frames are made for it, and what must arrive.
     fn wire(&self) -> Wire;
 
-    /// Keeps its flows from expiring. To be called every minute, while no load is offered.
+    /// Keeps its flows from expiring; one that rests is woken for it, if it is time. To be called every minute, while no load is
+    /// offered.
     fn keep_alive(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Stops what it has running on the CPU that others are measured on. What arrives for it meanwhile waits or is lost.
+    fn rest(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Ends its rest, and waits until it has nothing left to do.
+    fn wake(&mut self) -> Result<()> {
         Ok(())
     }
 }

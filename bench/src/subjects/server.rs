@@ -5,6 +5,7 @@ use nix::unistd::Pid;
 use turnpike_tests::lab::Process;
 
 use super::Subject;
+use super::process::{rest, wake};
 use crate::allocations::{Allocations, Plan, User};
 use crate::figures::Flow;
 use crate::lab::{Lab, process_seconds};
@@ -23,6 +24,7 @@ pub struct Server {
     version: String,
     allocations: Option<Allocations>,
     process: Option<Process>,
+    rests: bool,
     // The last to go: the others are in it.
     lab: Lab,
 }
@@ -32,24 +34,46 @@ impl Server {
     pub fn elsewhere(lab: Lab, name: &str, user: &User, plan: &Plan) -> Result<Self> {
         let allocations = Allocations::make(&lab, user, *plan)?;
         let version = "of another machine".to_owned();
-        Ok(Self { name: name.to_owned(), version, allocations: Some(allocations), process: None, lab })
+        Ok(Self {
+            name: name.to_owned(),
+            version,
+            allocations: Some(allocations),
+            process: None,
+            rests: false,
+            lab,
+        })
     }
 
-    /// Makes allocations at one that was just started.
-    pub(super) fn with(
-        lab: Lab,
-        name: String,
-        version: String,
-        process: Process,
-        plan: &Plan,
-    ) -> Result<Self> {
-        let allocations = Allocations::make(&lab, &user(), *plan)?;
-        Ok(Self { name, version, allocations: Some(allocations), process: Some(process), lab })
+    /// One that was just started, and has no clients yet.
+    pub(super) fn started(lab: Lab, name: String, version: String, process: Process) -> Self {
+        Self { name, version, allocations: None, process: Some(process), rests: false, lab }
+    }
+
+    /// Makes allocations at it.
+    pub(super) fn admit(mut self, plan: &Plan) -> Result<Self> {
+        self.allocations = Some(Allocations::make(&self.lab, &user(), *plan)?);
+        Ok(self)
     }
 
     /// The allocations that were made.
+    ///
+    /// # Panics
+    /// If clients are [somebody else's](crate::streams).
     pub fn allocations(&mut self) -> &mut Allocations {
-        self.allocations.as_mut().expect("there until it is dropped")
+        self.allocations.as_mut().expect("made with the server")
+    }
+
+    /// Refreshes allocations and bindings. A server at rest is woken for it.
+    pub fn refresh(&mut self) -> Result<()> {
+        self.awake(|server| server.allocations().refresh())
+    }
+
+    /// Does something with it that is awake meanwhile; after that it is as it was.
+    pub fn awake(&mut self, f: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let rested = self.rests;
+        self.wake()?;
+        f(self)?;
+        if rested { self.rest() } else { Ok(()) }
     }
 
     /// Its process; `None` for a server elsewhere.
@@ -64,7 +88,7 @@ impl Server {
 }
 
 /// The user of the servers that the bench starts.
-pub(super) fn user() -> User {
+pub fn user() -> User {
     User { name: "bench".to_owned(), password: "bench".to_owned() }
 }
 
@@ -95,7 +119,24 @@ impl Subject for Server {
     }
 
     fn keep_alive(&mut self) -> Result<()> {
-        self.allocations().keep_alive()
+        let due = self.allocations.as_ref().is_some_and(Allocations::are_due);
+        if due { self.refresh() } else { Ok(()) }
+    }
+
+    fn rest(&mut self) -> Result<()> {
+        if let Some(process) = &self.process {
+            rest(process.pid())?;
+            self.rests = true;
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self) -> Result<()> {
+        if let Some(process) = self.process.as_mut().filter(|_| self.rests) {
+            wake(process, &self.name)?;
+            self.rests = false;
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,8 @@ use turnpike_tests::lab::{Process, get};
 use super::process::{command, output_of, wait_until};
 use super::server::{FIRST_PORT, REALM, Server, user};
 use crate::allocations::Plan;
-use crate::lab::{ALLOWED, Lab};
+use crate::lab::{ALLOWED, Family, Lab};
+use crate::streams::{Identity, TLS_PORT};
 
 /// Where it serves its admin API: the loopback of its own namespace.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9641);
@@ -69,6 +70,23 @@ impl Turnpike {
 
     /// Starts it with these flags besides those of the lab, and makes the allocations.
     pub fn start(&self, lab: Lab, path: DataPath, flags: &[&str], plan: &Plan) -> Result<Server> {
+        // A channel is a channel and a permission; the table is full before every place of it is taken.
+        let bindings = BINDINGS.max(3 * plan.flows()).to_string();
+        self.serve(lab, path, &[&["--max-bindings", &bindings], flags].concat())?.admit(plan)
+    }
+
+    /// Starts it with listeners for clients over streams.
+    pub fn start_for_streams(&self, lab: Lab, identity: &Identity) -> Result<Server> {
+        let [certificate, key] = identity.files(lab.relay()?);
+        let listener = lab.addresses().listener(Family::V4)?;
+        let [tcp, tls] = [("tcp", listener.port()), ("tls", TLS_PORT)]
+            .map(|(scheme, port)| format!("{scheme}://{}:{port}", listener.ip()));
+        let flags = ["--listen", &tcp, "--listen", &tls, "--cert", &certificate, "--key", &key];
+        // Streams are relayed by the process in each mode.
+        self.serve(lab, DataPath::Userspace, &flags)
+    }
+
+    fn serve(&self, lab: Lab, path: DataPath, flags: &[&str]) -> Result<Server> {
         let relay = lab.relay()?.clone();
         let mut command = command(&relay, &self.binary)?;
         command.arg("run");
@@ -91,8 +109,6 @@ impl Turnpike {
             .args(["--datapath", path.flag(), "--admin", &ADMIN.to_string()])
             // One for the only CPU that it has.
             .args(["--shards", "1"])
-            // A channel is a channel and a permission; the table is full before every place of it is taken.
-            .args(["--max-bindings", &BINDINGS.max(3 * plan.flows()).to_string()])
             // The clients are few networks, which all begin at once.
             .args(["--stranger-rate", "off"])
             .args(flags)
@@ -102,6 +118,6 @@ impl Turnpike {
         wait_until(&mut process, &name, || {
             get(&relay, ADMIN, "/readyz").is_ok_and(|page| page.status == 200)
         })?;
-        Server::with(lab, name, self.version.clone(), process, plan)
+        Ok(Server::started(lab, name, self.version.clone(), process))
     }
 }

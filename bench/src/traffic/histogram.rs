@@ -4,7 +4,7 @@ use anyhow::Result;
 use aya::Ebpf;
 use relay_common::bench::traffic::{BUCKETS, most_of};
 
-use super::{Counted, counters};
+use super::tables::{Counted, counters};
 use crate::figures::Latency;
 
 /// How many packets took how long, by [bucket](relay_common::bench::traffic::bucket).

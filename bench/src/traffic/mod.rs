@@ -11,18 +11,14 @@
 //! - The sink gets as much CPU time as it needs. Where generator and sink share a CPU, a kernel thread polls the
 //!   interface, by [`FirstInLine`] before the generator; else its queue runs over and the relay is blamed.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::maps::{MapData, PerCpuArray};
-use aya::programs::{Xdp, XdpMode};
+use aya::programs::XdpMode;
 use aya::{Ebpf, EbpfLoader};
 use relay_common::bench::FLOWS;
 use relay_common::bench::arrival::FAULTS;
 use relay_common::bench::traffic::{Expected, FRACTION, Outgoing, Plan, Progress, Stamp, Tally};
-use relay_common::tables::{Plain, bytes_of};
-use turnpike::datapath::SharedWords;
 
 use crate::figures::{Direction, Flow, Load, Outcome};
 
@@ -31,6 +27,7 @@ mod histogram;
 mod live;
 mod pktgen;
 mod priority;
+mod tables;
 
 pub use frames::least_frame;
 pub use pktgen::{Pktgen, why_not as why_no_pktgen};
@@ -38,6 +35,7 @@ pub use priority::FirstInLine;
 
 use frames::Frames;
 use histogram::Histogram;
+use tables::{Counted, Tables, read, write, xdp};
 
 /// How long nothing arrives before what is still missing counts as lost: longer than a hypervisor keeps a CPU to itself,
 /// and than the queues of a relay at its limit take.
@@ -100,14 +98,6 @@ struct Macs {
     relay: [u8; 6],
 }
 
-/// The programs' arrays, in our memory.
-struct Tables {
-    outgoing: SharedWords,
-    expected: SharedWords,
-    plan: SharedWords,
-    progress: SharedWords,
-}
-
 impl End {
     /// Attaches the sink there.
     fn new(ebpf: &mut Ebpf, interface: &str, macs: Macs) -> Result<Self> {
@@ -147,12 +137,7 @@ impl Traffic {
         for name in ["generate", "sink"] {
             xdp(&mut ebpf, name)?.load().with_context(|| format!("the kernel refuses the program {name}"))?;
         }
-        let tables = Tables {
-            outgoing: map::<Outgoing>(&ebpf, "OUTGOING", FLOWS)?,
-            expected: map::<Expected>(&ebpf, "EXPECTED", FLOWS)?,
-            plan: map::<Plan>(&ebpf, "PLAN", 1)?,
-            progress: map::<Progress>(&ebpf, "PROGRESS", 1)?,
-        };
+        let tables = Tables::of(&ebpf)?;
         let end = End::new(&mut ebpf, interface, Macs { own: own_mac, relay: relay_mac })?;
         let mut traffic = Self {
             ebpf,
@@ -343,77 +328,4 @@ impl Wire {
             Wire::Forward => frames::TTL - 1,
         }
     }
-}
-
-/// A value of the sink that counts up.
-trait Counted: Sized {
-    /// As it is now, over all CPUs.
-    fn of(ebpf: &Ebpf) -> Result<Self>;
-    /// By how much it is more than it was.
-    fn since(&self, before: &Self) -> Self;
-}
-
-impl Counted for Tally {
-    fn of(ebpf: &Ebpf) -> Result<Self> {
-        let tallies = counters::<[u64; size_of::<Tally>() / 8]>(ebpf, "TALLY")?;
-        let mut sum = Self::default();
-        for words in tallies.get(&0, 0)?.iter() {
-            let [arrived, reordered, late, pktgen, summed, faults @ ..] = words;
-            sum.arrived += arrived;
-            sum.reordered += reordered;
-            sum.late += late;
-            sum.pktgen += pktgen;
-            sum.summed += summed;
-            sum.faults.iter_mut().zip(faults).for_each(|(sum, fault)| *sum += fault);
-        }
-        Ok(sum)
-    }
-
-    fn since(&self, before: &Self) -> Self {
-        Self {
-            arrived: self.arrived - before.arrived,
-            reordered: self.reordered - before.reordered,
-            late: self.late - before.late,
-            pktgen: self.pktgen - before.pktgen,
-            summed: self.summed - before.summed,
-            faults: std::array::from_fn(|i| self.faults[i] - before.faults[i]),
-        }
-    }
-}
-
-fn counters<'a, T: aya::Pod>(ebpf: &'a Ebpf, name: &str) -> Result<PerCpuArray<&'a MapData, T>> {
-    let map = ebpf.map(name).with_context(|| format!("there is no table {name}"))?;
-    Ok(PerCpuArray::try_from(map)?)
-}
-
-fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
-    Ok(ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?.try_into()?)
-}
-
-/// An array of so many T, in our memory.
-fn map<T: Plain>(ebpf: &Ebpf, name: &str, count: u32) -> Result<SharedWords> {
-    let map = ebpf.map(name).with_context(|| format!("there is no table {name}"))?;
-    let aya::maps::Map::Array(data) = map else { bail!("{name} is no array") };
-    SharedWords::of_map(data.fd().as_fd(), size_of::<T>() * count as usize)
-        .with_context(|| format!("the table {name} cannot be mapped"))
-}
-
-fn write<T: Plain>(table: &SharedWords, at: usize, value: &T) {
-    use std::sync::atomic::Ordering::Relaxed;
-    let words = &table[at * size_of::<T>() / 8..];
-    for (word, bytes) in words.iter().zip(bytes_of(value).chunks_exact(8)) {
-        word.store(u64::from_ne_bytes(std::array::from_fn(|i| bytes[i])), Relaxed);
-    }
-}
-
-fn read<T: Plain>(table: &SharedWords, at: usize) -> T {
-    use std::sync::atomic::Ordering::Relaxed;
-    let mut value = std::mem::MaybeUninit::<T>::uninit();
-    let words = &table[at * size_of::<T>() / 8..][..size_of::<T>() / 8];
-    for (i, word) in words.iter().enumerate() {
-        // SAFETY: within the value, which is as many words long; unaligned, as T may be aligned to less.
-        unsafe { value.as_mut_ptr().cast::<u64>().add(i).write_unaligned(word.load(Relaxed)) };
-    }
-    // SAFETY: all bytes were written (T's size is a multiple of eight in all tables here), and any are a valid T.
-    unsafe { value.assume_init() }
 }

@@ -50,7 +50,9 @@ fn nothing_is_left_of_an_interrupted_bench() {
 
 fn make_and_wait() -> ! {
     let plan = Plan::channels(1, 1, Family::V4);
-    let server = turnpike(Lab::one_nic().expect("a lab"), DataPath::Xdp, plan);
+    let mut server = turnpike(Lab::one_nic().expect("a lab"), DataPath::Xdp, plan);
+    // As most subjects are, most of the time.
+    server.rest().expect("it stops");
     let pollers = server.lab().generator_pollers().iter().map(Pid::to_string);
     let all: Vec<String> = server.pid().iter().map(Pid::to_string).chain(pollers).collect();
     println!("{MADE}{}", all.join(" "));

@@ -5,5 +5,7 @@
 mod allocations;
 mod common;
 mod interrupted;
+mod resting;
+mod streams;
 mod turn_servers;
 mod yardsticks;

@@ -205,6 +205,7 @@ impl Collector for Snapshot {
                 ([("outcome", "accepted")], tcp.accepted),
                 ([("outcome", "refused")], tcp.refused),
                 ([("outcome", "not_bound")], tcp.not_bound),
+                ([("outcome", "over_quota")], tcp.over_quota),
             ];
             counter(e, "tcp_connection_outcomes", "Connections of TCP allocations with peers", outcomes)?;
             let ways =

@@ -37,7 +37,7 @@ pub struct Session {
     pub client: String,
     /// Where the client came to.
     pub listener: String,
-    /// How the client's packets are carried.
+    /// How the client's packets are carried: `udp`, `dtls`, or what its connection is made of, as in the metrics.
     pub transport: String,
     /// Its relayed transport addresses, one or two, as bound on this host.
     pub relayed: Vec<String>,

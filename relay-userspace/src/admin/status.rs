@@ -270,6 +270,9 @@ pub struct TcpRelay {
     pub refused: u64,
     /// Closed because their client did not bind them within 30 seconds.
     pub not_bound: u64,
+    /// Refused, or closed as they came, because their user had as many as one may have.
+    #[serde(default)]
+    pub over_quota: u64,
     /// Bytes from clients to peers.
     pub to_peer: u64,
     /// Bytes from peers to clients.

@@ -1,7 +1,7 @@
 //! `turnpike creds`: time-limited credentials, and the keys to store in place of a password.
 
 use std::io::{self, IsTerminal as _, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -72,11 +72,7 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     }
     let secret = match (args.source.secret, args.source.secret_file) {
         (Some(secret), _) => secret,
-        (None, file) => {
-            let file = file.context("clap takes one of the two")?;
-            let secrets = config::read_secrets(&file)?;
-            secrets.into_iter().next().with_context(|| format!("{} has no secret in it", file.display()))?
-        }
+        (None, file) => first_secret(&file.context("clap takes one of the two")?)?,
     };
     let expiry = unix_now().checked_add(args.ttl.0.as_secs()).context("--ttl: no clock counts that far")?;
     let (username, password) = args.algorithm.credential(secret.expose(), &args.name, expiry);
@@ -86,6 +82,12 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
     );
     print(render(&username, &password, &args.url, args.json))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The first secret of a file of them.
+pub(super) fn first_secret(file: &Path) -> Result<Secret> {
+    let secrets = config::read_secrets(file)?;
+    secrets.into_iter().next().with_context(|| format!("{} has no secret in it", file.display()))
 }
 
 /// Seconds since 1970.

@@ -22,7 +22,10 @@ mod welcome;
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
+
+use crate::auth::printable;
 
 /// A TURN relay whose media path runs in the network driver (XDP).
 #[derive(Debug, Parser)]
@@ -87,7 +90,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let outcome = match parse().command {
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(args),
         Command::Doctor(args) => doctor::main(args),
@@ -102,6 +105,20 @@ pub fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| {
         eprintln!("turnpike: {error:#}");
         ExitCode::FAILURE
+    })
+}
+
+/// The command line, with what to write in place of a file that stands by itself.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|mut error| {
+        if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+            && error.kind() == ErrorKind::UnknownArgument
+            && word.ends_with(".toml")
+        {
+            let hint = format!("a configuration file is named by a flag: -c {}", printable(word));
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+        }
+        error.exit()
     })
 }
 

@@ -61,7 +61,7 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
         }
     }
     // Last of all: who connects is served at once.
-    let front = open_front(&settings, &server)?;
+    let front = open_front(&settings, &server, &running)?;
     running.ready(server, datapath, shared, front);
     signals.reload_at_hangup(&running)?;
 
@@ -99,11 +99,17 @@ fn start_admin(settings: &Settings, source: Arc<Running>) -> Result<Option<Admin
 }
 
 /// The front desk, if there is a listener for it.
-fn open_front(settings: &Settings, server: &Server) -> Result<Option<(Front, Arc<Web>)>> {
+fn open_front(
+    settings: &Settings,
+    server: &Server,
+    running: &Arc<Running>,
+) -> Result<Option<(Front, Arc<Web>)>> {
     if !settings.listen.iter().any(|listen| listen.scheme.is_stream()) {
         return Ok(None);
     }
     let streams = server.streams();
+    // It has the desk.
+    let running = Arc::downgrade(running);
     let web = Web::new(Site::new(settings));
     let config = FrontConfig {
         listen: settings.listen.clone(),
@@ -111,6 +117,11 @@ fn open_front(settings: &Settings, server: &Server) -> Result<Option<(Front, Arc
         streams: settings.streams.clone(),
         web: web::router(web.clone(), settings.streams.upstream.is_some()),
         admit: Box::new(move |stream| streams.admit(stream)),
+        certificate_read: Box::new(move || {
+            if let Some(running) = running.upgrade() {
+                running.certificate_read();
+            }
+        }),
     };
     Ok(Some((Front::open(config)?, web)))
 }

@@ -19,7 +19,7 @@ use crate::admin::{
     Source, State, Status, TcpRelay, Traffic, Where,
 };
 use crate::auth::printable;
-use crate::config::{Change, Changes, Host, Settings};
+use crate::config::{CERTIFICATES_KEY, Change, Changes, Host, Settings};
 use crate::datapath::{Datapath, InterfaceTraffic};
 use crate::front::Front;
 use crate::net::{ConnectionKind, Reconfigured, Selection, Server, SessionQuery};
@@ -120,9 +120,28 @@ impl Running {
         reloaded
     }
 
+    /// A certificate that has changed is served, without a reload. Where the last reload failed, and the files say now what
+    /// holds, nothing is left of that.
+    pub(super) fn certificate_read(&self) {
+        let _one = lock(&self.reloading);
+        let before = lock(&self.held).clone();
+        if before.reload.successful {
+            return;
+        }
+        // What is still wrong was told by that reload.
+        let Ok(Reading { settings, .. }) = self.origin.again() else { return };
+        let Changes { applied, waiting, .. } = before.settings.change_to(settings);
+        let waits_as_before = waiting.iter().map(|change| &change.key).eq(&before.reload.waiting);
+        // The certificates of the settings are those of the last reload.
+        if waits_as_before && applied.iter().all(|change| change.key == CERTIFICATES_KEY) {
+            lock(&self.held).reload.successful = true;
+            tracing::info!("what the last reload failed for has been put right");
+        }
+    }
+
     fn read_again(&self) -> Result<Reloaded> {
         let Reading { settings, host, mut warnings } = self.origin.again()?;
-        let (changes, posted) = self.change(|held| {
+        let (changes, posted) = self.change(true, |held| {
             let own = own_addresses(&held.host, &host);
             let Changes { settings, mut applied, waiting } = held.settings.change_to(settings);
             applied.extend(own);
@@ -140,7 +159,7 @@ impl Running {
 
     /// Has no new allocations made, or made again.
     fn set_draining(&self, draining: bool) -> Result<Drained> {
-        let (before, posted) = self.change(|held| std::mem::replace(&mut held.draining, draining))?;
+        let (before, posted) = self.change(false, |held| std::mem::replace(&mut held.draining, draining))?;
         // Only then is what is left all that there will be.
         ensure!(posted.wait(SHARDS_TIME), LATE);
         let allocations = self.status().allocations.active;
@@ -152,8 +171,9 @@ impl Running {
         Ok(Drained { draining, allocations })
     }
 
-    /// Changes what holds and tells the shards; when that cannot be, nothing has changed.
-    fn change<T>(&self, make: impl FnOnce(&mut Held) -> T) -> Result<(T, Reconfigured)> {
+    /// Changes what holds and tells the shards; when that cannot be, nothing has changed. The front desk is told if the
+    /// settings were `read` for it: its certificates may be newer than the settings that hold.
+    fn change<T>(&self, read: bool, make: impl FnOnce(&mut Held) -> T) -> Result<(T, Reconfigured)> {
         let phase = self.phase();
         let Phase::Ready(parts) = &*phase else { bail!(NOT_READY) };
         let mut held = lock(&self.held);
@@ -162,7 +182,10 @@ impl Running {
         let core = core_config(&next.settings, &next.host, next.draining)?;
         let posted = parts.server.reconfigure(&Arc::new(core));
         parts.datapath.control(&controls(&next.settings));
-        if let Some((front, web)) = &parts.front {
+        if let Some((_, web)) = &parts.front {
+            web.set_draining(next.draining);
+        }
+        if let Some((front, web)) = parts.front.as_ref().filter(|_| read) {
             web.replace(Site::new(&next.settings));
             let streams = next.settings.streams.clone();
             let pages = web::router(web.clone(), streams.upstream.is_some());
@@ -308,6 +331,7 @@ fn count(status: &mut Status, parts: &Parts) {
             accepted: tcp.accepted,
             refused: tcp.refused,
             not_bound: tcp.not_bound,
+            over_quota: tcp.over_quota,
             to_peer: tcp.to_peer,
             to_client: tcp.to_client,
         };

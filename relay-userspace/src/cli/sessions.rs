@@ -154,7 +154,7 @@ pub(super) fn told(found: Vec<Found>, most: usize) -> Sessions {
     Sessions { total, sessions: all.into_iter().map(session).collect() }
 }
 
-fn session(FoundSession { id, session, fast }: FoundSession) -> Session {
+fn session(FoundSession { id, session, fast, connection }: FoundSession) -> Session {
     let FiveTuple { client, listener, transport } = session.five_tuple;
     let Forwarded { to_peer, to_client } = fast;
     let Usage { to_peer: slow_to_peer, to_client: slow_to_client } = session.usage;
@@ -171,7 +171,7 @@ fn session(FoundSession { id, session, fast }: FoundSession) -> Session {
         realm: String::from(&*session.realm),
         client: client.0.to_string(),
         listener: listener.to_string(),
-        transport: transport.to_string(),
+        transport: connection.map_or_else(|| transport.to_string(), |kind| kind.name().to_owned()),
         relayed: session.relayed.values().map(|relayed| relayed.0.to_string()).collect(),
         age_seconds: session.age.as_secs(),
         expires_in_seconds: session.expires_in.as_secs(),

@@ -114,6 +114,7 @@ fn render(status: &Status) -> Screen {
         for (count, what) in [
             (tcp.connect_failed, "peers could not be connected to"),
             (tcp.refused, "connections of peers refused: no permission, or beyond a limit"),
+            (tcp.over_quota, "connections refused: their user has as many as one may have"),
             (tcp.not_bound, "connections closed: their client did not bind them within 30 seconds"),
         ] {
             if count > 0 {

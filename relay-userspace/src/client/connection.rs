@@ -13,8 +13,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
-use super::framing::{NotTurn, Splitter, messages, padding};
+use super::splitter::Splitter;
 use crate::auth::printable;
+use crate::framing::{NotTurn, messages, padding};
 
 /// TCP, or TLS over it.
 pub(super) type Stream = Box<dyn Duplex>;

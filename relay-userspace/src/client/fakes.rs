@@ -20,7 +20,8 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::server::{Callback, ErrorResponse, Request, Response};
 
-use super::framing::{Splitter, messages, padding};
+use super::Splitter;
+use crate::framing::{messages, padding};
 use crate::stun::{Builder, Class, Message, MessageType, Method, TransactionId};
 
 /// How a fake server speaks.

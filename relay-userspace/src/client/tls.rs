@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::url::{Carrier, ServerUrl};
 use crate::auth::printable;
+use crate::pem::complaint;
 
 /// The authorities whose certificates are believed.
 #[derive(Clone, Debug)]
@@ -48,8 +49,8 @@ impl Trust {
     pub fn file(path: &Path) -> Result<Self, TrustError> {
         let unreadable = |why: String| TrustError::Unreadable { path: path.into(), why };
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unreadable(e.to_string()))? {
-            let certificate = certificate.map_err(|e| unreadable(e.to_string()))?;
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| unreadable(complaint(&e)))? {
+            let certificate = certificate.map_err(|e| unreadable(complaint(&e)))?;
             roots.add(certificate).map_err(|e| unreadable(e.to_string()))?;
         }
         if roots.is_empty() {

@@ -32,6 +32,9 @@ pub struct Changes {
     pub waiting: Vec<Change>,
 }
 
+/// The key of the certificates among changes: they are also read without a reload.
+pub const CERTIFICATES_KEY: &str = "tls.certificate";
+
 impl Settings {
     /// Compares with the settings that were read later. Listeners, relayed addresses and all that the data path was
     /// made for stay until the next start.
@@ -111,7 +114,7 @@ impl Settings {
         }
         applied.value("limits.max-lifetime", &Span(self.max_lifetime), &Span(max_lifetime));
         applied.value("alternate", &redirect(self.alternate.as_ref()), &redirect(alternate.as_ref()));
-        applied.list("tls.certificate", &self.tls.certificates, &tls.certificates);
+        applied.list(CERTIFICATES_KEY, &self.tls.certificates, &tls.certificates);
         applied.list("tls.passthrough", &self.tls.passthrough, &tls.passthrough);
         for ((key, before), (_, after)) in named(&self.streams).into_iter().zip(named(&streams)) {
             applied.value(key, &before, &after);

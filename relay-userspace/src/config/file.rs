@@ -104,11 +104,10 @@ fn explain(message: &str) -> String {
     let mut names = names.split('`').skip(1).step_by(2);
     let unknown = names.next().unwrap_or_default();
     let mut known: Vec<_> = names.filter(|name| !name.contains('_')).collect();
-    known.sort_by_key(|name| strsim::damerau_levenshtein(name, unknown));
-    match known.first() {
-        Some(near) if strsim::damerau_levenshtein(near, unknown) <= 2 => {
-            format!("unknown key {unknown:?}: did you mean {near:?}?")
-        }
-        _ => format!("unknown key {unknown:?}: known here are {}", known.join(", ")),
+    known.sort_unstable();
+    let distance = |name: &&str| strsim::damerau_levenshtein(name, unknown);
+    match known.iter().copied().min_by_key(distance).filter(|near| distance(near) <= 2) {
+        Some(near) => format!("unknown key {unknown:?}: did you mean {near:?}?"),
+        None => format!("unknown key {unknown:?}: known here are {}", known.join(", ")),
     }
 }

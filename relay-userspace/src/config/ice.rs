@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer};
 
 use super::ice_values::{ApiKey, IceUrl, KeyHash, PublicHost, TEST_TENANT, TenantName};
+use super::listen::Listen;
 use super::realms::{Origin, RealmSettings};
 use super::resolve::refuse;
 use super::values::{Realm, Secret, Span};
@@ -285,6 +286,26 @@ impl TestPage {
         }
         Ok(Some(TestPageSettings { keys, realm: signers.realm(self.realm, "test-page")?, lifetime }))
     }
+}
+
+/// What to say about credentials and pages that nobody can ask for.
+pub(super) fn out_of_reach(
+    ice: &IceSettings,
+    test_page: Option<&TestPageSettings>,
+    listen: &[Listen],
+) -> Option<String> {
+    // Each that takes streams takes HTTP too.
+    if listen.iter().any(|listen| listen.scheme.is_stream()) {
+        return None;
+    }
+    let wanted = [("[[ice.tenants]]", !ice.tenants.is_empty()), ("[test-page]", test_page.is_some())];
+    let wanted: Vec<_> = wanted.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect();
+    (!wanted.is_empty()).then(|| {
+        format!(
+            "{} cannot be reached: no listener serves HTTP; add one, such as https://ADDRESS:443",
+            wanted.join(" and ")
+        )
+    })
 }
 
 impl TestPageSettings {

@@ -29,7 +29,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use alternate::{AlternateServer, Domain};
-pub use changes::{Change, Changes};
+pub use changes::{CERTIFICATES_KEY, Change, Changes};
 pub use file::{parse, read};
 pub use host::Host;
 pub use ice::{Ice, IceSettings, TenantLayer, TenantSettings, TestPage, TestPageSettings};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::{iter, thread};
 
 use super::addresses::{check_ports, listeners, relay_addresses};
-use super::ice::{IceSettings, Signers, TestPageSettings};
+use super::ice::{self, IceSettings, Signers, TestPageSettings};
 use super::layer::{Auth, Layer, Limits};
 use super::listen::{Listen, Scheme};
 use super::overrides::{self, Override};
@@ -189,6 +189,7 @@ impl Layer {
         let signers = Signers { realm: &realm, secrets: &secrets, others: &realms };
         let ice = self.ice.resolve(&signers, &mut warnings)?;
         let test_page = self.test_page.resolve(&signers, &mut warnings)?;
+        warnings.extend(ice::out_of_reach(&ice, test_page.as_ref(), &listen));
 
         let settings = Settings {
             listen,

@@ -14,6 +14,9 @@ pub struct TcpRelayLayer {
     /// Connections of one allocation with peers.
     #[serde(alias = "max_connections_per_allocation")]
     pub max_connections_per_allocation: Option<u32>,
+    /// Connections of one user with peers.
+    #[serde(alias = "max_connections_per_user")]
+    pub max_connections_per_user: Option<u32>,
     /// Connections of all allocations with peers.
     #[serde(alias = "max_connections")]
     pub max_connections: Option<u32>,
@@ -24,6 +27,9 @@ pub struct TcpRelayLayer {
 
 /// A file transfer or a remote desktop needs one or two.
 const PER_ALLOCATION: u32 = 16;
+
+/// An eighth of all: no user keeps the others out, and hardly one needs as many.
+const PER_USER: u32 = 128;
 
 /// Each takes two descriptors, and up to 64 KiB while it carries data.
 const IN_ALL: u32 = 1024;
@@ -42,6 +48,7 @@ impl TcpRelayLayer {
             max_connections_per_allocation: self
                 .max_connections_per_allocation
                 .or(below.max_connections_per_allocation),
+            max_connections_per_user: self.max_connections_per_user.or(below.max_connections_per_user),
             max_connections: self.max_connections.or(below.max_connections),
             idle_timeout: self.idle_timeout.or(below.idle_timeout),
         }
@@ -50,9 +57,14 @@ impl TcpRelayLayer {
     /// What TCP allocations may do; `None` unless they are switched on. What is wrong is refused either way.
     pub(super) fn resolve(self) -> Result<Option<TcpRelay>, ConfigError> {
         let allocation = self.max_connections_per_allocation.unwrap_or(PER_ALLOCATION);
+        let user = self.max_connections_per_user.unwrap_or(PER_USER);
         let total = self.max_connections.unwrap_or(IN_ALL);
         let idle = self.idle_timeout.unwrap_or(IDLE);
-        for (limit, name) in [(allocation, "max-connections-per-allocation"), (total, "max-connections")] {
+        for (limit, name) in [
+            (allocation, "max-connections-per-allocation"),
+            (user, "max-connections-per-user"),
+            (total, "max-connections"),
+        ] {
             if limit == 0 {
                 return refuse(format!(
                     "tcp-relay.{name} is 0: nobody could connect; write enabled = false to switch TCP allocations off"
@@ -64,6 +76,7 @@ impl TcpRelayLayer {
         }
         let limits = TcpRelay {
             allocation_connections: allocation as usize,
+            user_connections: user as usize,
             total_connections: total as usize,
             idle: idle.0,
         };
@@ -75,8 +88,9 @@ impl TcpRelayLayer {
 pub(super) fn shown(limits: Option<TcpRelay>) -> String {
     limits.map_or("off".into(), |limits| {
         format!(
-            "{} connections of an allocation, {} in all, idle for {}",
+            "{} connections of an allocation, {} of a user, {} in all, idle for {}",
             limits.allocation_connections,
+            limits.user_connections,
             limits.total_connections,
             Span(limits.idle)
         )
@@ -104,7 +118,9 @@ mod tests {
             resolved("[tcp_relay]\nenabled = true\nmax_connections_per_allocation = 2").unwrap().unwrap();
         assert_eq!((on.allocation_connections, on.total_connections, on.idle.as_secs()), (2, 1024, 3600));
         let on = resolved("[tcp-relay]\nenabled = true\nidle-timeout = \"10m\"").unwrap().unwrap();
-        assert_eq!((on.allocation_connections, on.idle.as_secs()), (16, 600));
+        assert_eq!((on.allocation_connections, on.user_connections, on.idle.as_secs()), (16, 128, 600));
+        let on = resolved("[tcp-relay]\nenabled = true\nmax-connections-per-user = 1024").unwrap().unwrap();
+        assert_eq!(on.user_connections, 1024);
     }
 
     #[test]
@@ -112,6 +128,8 @@ mod tests {
         let complaint = |text| resolved(text).unwrap_err();
         let none = complaint("[tcp-relay]\nmax-connections = 0");
         assert!(none.contains("tcp-relay.max-connections is 0"), "{none}");
+        let nobody = complaint("[tcp-relay]\nmax-connections-per-user = 0");
+        assert!(nobody.contains("tcp-relay.max-connections-per-user is 0"), "{nobody}");
         let short = complaint("[tcp-relay]\nidle-timeout = 5");
         assert!(short.contains("the least is 1m"), "{short}");
         let unknown = complaint("[tcp-relay]\nenable = true");

@@ -19,6 +19,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::watch::Stamp;
 use crate::config::CertificateFiles;
+use crate::pem::complaint;
 
 /// A day, in seconds.
 const DAY: i64 = 24 * 3600;
@@ -182,7 +183,7 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadCertificate> {
         Ok(_) => {
             Err(content(path, "no certificate in it: it should have -----BEGIN CERTIFICATE-----".into()))
         }
-        Err(error) => Err(content(path, format!("this is no PEM file: {error}"))),
+        Err(error) => Err(content(path, not_pem(&error))),
     }
 }
 
@@ -193,10 +194,14 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, BadCertificate> {
         let what = match error {
             _ if is_encrypted => "the key has a password: store it without (openssl pkey -in FILE)".into(),
             pem::Error::NoItemsFound => "no key in it: it should have -----BEGIN PRIVATE KEY-----".into(),
-            error => format!("this is no PEM file: {error}"),
+            error => not_pem(&error),
         };
         content(path, what)
     })
+}
+
+fn not_pem(error: &pem::Error) -> String {
+    format!("this is no PEM file: {}", complaint(error))
 }
 
 /// Names and validity.

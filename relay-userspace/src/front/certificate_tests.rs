@@ -39,8 +39,19 @@ fn what_is_wrong_with_the_files_is_told_in_the_operators_words() {
 
     let empty = files.write("empty.pem", "");
     assert!(complaint(&with(&empty, &good.key)).contains("no certificate in it"));
-    let broken = files.write("broken.pem", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
-    assert!(complaint(&with(&broken, &good.key)).contains("this is no PEM file"));
+    for (text, says) in [
+        ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "is no base64"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "the line -----END CERTIFICATE----- is missing"),
+        ("-----BEGIN \u{1b}[31m\u{fffd}-----\nAAAA\n", "a section has no end"),
+        ("-----BEGIN CERTIFICATE AAAA\nAAAA\n", "does not end with -----"),
+    ] {
+        let broken = files.write("broken.pem", text);
+        for told in [complaint(&with(&broken, &good.key)), complaint(&with(&good.cert, &broken))] {
+            assert!(told.contains("this is no PEM file: ") && told.contains(says), "{text:?}: {told}");
+            // Neither bytes as numbers nor the file's own.
+            assert!(!told.contains("[45") && !told.contains("AAAA") && !told.contains('\u{1b}'), "{told}");
+        }
+    }
     let junk = files.write("junk.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     assert!(complaint(&with(&junk, &good.key)).contains("this is no certificate"));
     let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";

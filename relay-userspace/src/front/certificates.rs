@@ -1,6 +1,7 @@
 //! The certificates that TLS is served with, chosen by SNI, and read again when their files change.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -9,13 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::certificate::{BadCertificate, Certificate};
 use super::server_names::ByName;
 use super::watch::Stamp;
-use crate::config::CertificateFiles;
+
+/// How long files may take to be looked at before that is told.
+const SILENCE: Duration = Duration::from_secs(20);
+
+const NO_ANSWER: &str = "the file system of the certificate or its key does not answer: it is not known whether they have changed";
 
 /// All certificates. What was read once is served until something better was read.
 #[derive(Debug)]
 pub(super) struct Certificates {
     held: RwLock<Arc<Held>>,
-    /// As many as there are certificates; locked before `held`, and never while files are asked for.
+    /// As many as there are certificates; locked before `held`.
     watched: Mutex<Vec<Watched>>,
 }
 
@@ -34,6 +39,22 @@ struct Watched {
     /// At the last look.
     seen: [Option<Stamp>; 2],
     problem: Option<String>,
+    /// A look at them has not ended yet.
+    under_way: bool,
+    /// Since when they are to be looked at and were not.
+    due: Option<Instant>,
+    /// That took so long that it was told.
+    is_silent: bool,
+}
+
+/// A look at the files of a certificate. They may lie where nobody answers: nothing is locked while they are asked for, and
+/// each has a look of its own, so that none waits for the files of another.
+#[derive(Debug)]
+pub(super) struct Look {
+    index: usize,
+    certificate: Arc<Certificate>,
+    tried: [Option<Stamp>; 2],
+    seen: [Option<Stamp>; 2],
 }
 
 /// A certificate that is served.
@@ -62,43 +83,51 @@ impl Certificates {
         self.hold(all);
     }
 
-    /// Reads what has changed. What cannot be served leaves things as they are, and is told.
-    pub(super) fn look(&self) {
-        self.look_by(Certificate::read);
-    }
-
-    /// The same, with this to read files. They may lie where nobody answers: nothing is locked while they are asked for.
-    fn look_by(&self, read: impl Fn(&CertificateFiles) -> Result<Certificate, BadCertificate>) {
-        let known: Vec<_> = {
-            let watched = self.watched();
-            let stamps = watched.iter().map(|watched| (watched.tried, watched.seen));
-            self.held().all.iter().cloned().zip(stamps).collect()
-        };
-        for (index, (certificate, (tried, seen))) in known.into_iter().enumerate() {
-            let files = certificate.files();
-            let now = [&files.cert, &files.key].map(|path| Stamp::of(path));
-            let has_settled = now == seen;
-            let result = (has_settled && now != tried).then(|| read(files));
-            self.keep(index, &certificate, now, result);
+    /// The looks to take now, no more than `most`: one at each certificate whose last look has ended.
+    pub(super) fn looks(&self, now: Instant, most: usize) -> Vec<Look> {
+        let mut watched = self.watched();
+        let held = self.held();
+        let mut looks = Vec::new();
+        for (index, (certificate, watched)) in held.all.iter().zip(watched.iter_mut()).enumerate() {
+            watched.wait(certificate, now);
+            if !watched.under_way && looks.len() < most {
+                watched.under_way = true;
+                let (tried, seen) = (watched.tried, watched.seen);
+                looks.push(Look { index, certificate: certificate.clone(), tried, seen });
+            }
         }
+        looks
     }
 
-    /// Goes by what a look at a certificate's files found, unless others were to be served meanwhile.
+    /// Takes a look: reads what has changed, and says whether that is served now. What cannot be served leaves things as they
+    /// are, and is told.
+    pub(super) fn take(&self, look: Look) -> bool {
+        let Look { index, certificate, tried, seen } = look;
+        let files = certificate.files();
+        let now = [&files.cert, &files.key].map(|path| Stamp::of(path));
+        let has_settled = now == seen;
+        let result = (has_settled && now != tried).then(|| Certificate::read(files));
+        let is_good = result.as_ref().is_some_and(Result::is_ok);
+        self.keep(index, &certificate, now, result) && is_good
+    }
+
+    /// Goes by what a look at a certificate's files found, unless others were to be served meanwhile: `false`.
     fn keep(
         &self,
         index: usize,
         certificate: &Arc<Certificate>,
         now: [Option<Stamp>; 2],
         result: Option<Result<Certificate, BadCertificate>>,
-    ) {
+    ) -> bool {
         let mut watched = self.watched();
         let mut all = self.held().all.clone();
         if !all.get(index).is_some_and(|held| Arc::ptr_eq(held, certificate)) {
-            return;
+            return false;
         }
         let watched = &mut watched[index];
+        watched.answered(certificate);
         watched.seen = now;
-        let Some(result) = result else { return };
+        let Some(result) = result else { return true };
         watched.tried = now;
         let file = certificate.files().cert.display();
         match result {
@@ -118,6 +147,7 @@ impl Certificates {
                 watched.problem = Some(error.to_string());
             }
         }
+        true
     }
 
     pub(super) fn status(&self) -> Vec<CertificateStatus> {
@@ -127,7 +157,7 @@ impl Certificates {
             file: certificate.files().cert.display().to_string(),
             names: certificate.names().to_vec(),
             expires: certificate.expires(),
-            problem: watched.problem.clone(),
+            problem: watched.problem(certificate),
         });
         each.collect()
     }
@@ -147,7 +177,31 @@ impl Certificates {
 
 impl Watched {
     fn new(certificate: &Arc<Certificate>) -> Self {
-        Self { tried: certificate.stamps(), seen: certificate.stamps(), problem: None }
+        let stamps = certificate.stamps();
+        Self { tried: stamps, seen: stamps, problem: None, under_way: false, due: None, is_silent: false }
+    }
+
+    /// The files are to be looked at; tells when they should have been long ago.
+    fn wait(&mut self, certificate: &Certificate, now: Instant) {
+        let due = *self.due.get_or_insert(now);
+        if !self.is_silent && now.duration_since(due) >= SILENCE {
+            self.is_silent = true;
+            let file = certificate.files().cert.display();
+            tracing::error!(%file, "{NO_ANSWER}; the certificate that was read is still served");
+        }
+    }
+
+    /// A look at the files has ended.
+    fn answered(&mut self, certificate: &Certificate) {
+        (self.under_way, self.due) = (false, None);
+        if std::mem::take(&mut self.is_silent) {
+            tracing::info!(file = %certificate.files().cert.display(), "the file system answers again");
+        }
+    }
+
+    fn problem(&self, certificate: &Certificate) -> Option<String> {
+        let silent = || format!("{}: {NO_ANSWER}", certificate.files().cert.display());
+        if self.is_silent { Some(silent()) } else { self.problem.clone() }
     }
 }
 
@@ -184,14 +238,18 @@ impl ResolvesServerCert for Certificates {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
-    use std::thread;
-
     use super::super::tests::Files;
     use super::*;
+    use crate::config::CertificateFiles;
 
     fn file(status: &CertificateStatus) -> (Vec<&str>, bool) {
         (status.names.iter().map(String::as_str).collect(), status.problem.is_some())
+    }
+
+    fn look(certificates: &Certificates) {
+        for look in certificates.looks(Instant::now(), 9) {
+            certificates.take(look);
+        }
     }
 
     #[test]
@@ -236,8 +294,8 @@ mod tests {
         let certificates = Certificates::new(vec![Arc::new(Certificate::read(&written).unwrap())]);
         let looked = || {
             // The first look sees a change, the second that it has settled.
-            certificates.look();
-            certificates.look();
+            look(&certificates);
+            look(&certificates);
             certificates.status()
         };
         assert_eq!(file(&looked()[0]), (vec!["old.test"], false));
@@ -254,45 +312,77 @@ mod tests {
         assert_eq!(file(&status[0]), (vec!["old.test"], true));
         assert!(status[0].problem.as_ref().unwrap().contains("is not that of the certificate"), "{status:?}");
         std::fs::copy(&next.key, &written.key).unwrap();
-        certificates.look();
+        look(&certificates);
         assert_eq!(file(&certificates.status()[0]), (vec!["old.test"], true), "it has not settled");
-        certificates.look();
+        look(&certificates);
         assert_eq!(file(&certificates.status()[0]), (vec!["new.test"], false));
 
         std::fs::remove_file(&written.key).unwrap();
         assert_eq!(file(&looked()[0]), (vec!["new.test"], true));
     }
 
-    /// As on a network file system whose server is gone.
+    fn read(files: &CertificateFiles) -> Arc<Certificate> {
+        Arc::new(Certificate::read(files).unwrap())
+    }
+
+    /// As on a network file system whose server is gone: a look that does not end.
     #[test]
-    fn a_file_that_does_not_answer_holds_nobody_up() {
-        let files = Files::new("stuck");
-        let read = |files: &CertificateFiles| Arc::new(Certificate::read(files).unwrap());
+    fn files_that_do_not_answer_are_told_of_and_hold_up_no_others() {
+        let files = Files::new("silent");
+        let folders = ["a", "b"];
+        let all = folders.map(|folder| read(&files.certificate(folder, &[&format!("old.{folder}.test")])));
+        let certificates = Certificates::new(all.to_vec());
+        let start = Instant::now();
+        let mut looks = certificates.looks(start, 9);
+        let (of_b, stuck) = (looks.pop().unwrap(), looks.pop().unwrap());
+        certificates.take(of_b);
+
+        for folder in folders {
+            files.certificate(folder, &[&format!("new.{folder}.test")]);
+        }
+        for _ in 0..2 {
+            let mut looks = certificates.looks(start, 9);
+            assert_eq!(looks.iter().map(|look| look.index).collect::<Vec<_>>(), [1], "one look at a time");
+            certificates.take(looks.pop().unwrap());
+        }
+        let status = certificates.status();
+        assert_eq!(file(&status[0]), (vec!["old.a.test"], false));
+        assert_eq!(file(&status[1]), (vec!["new.b.test"], false), "it did not wait");
+
+        assert_eq!(certificates.looks(start + SILENCE, 9).len(), 1);
+        let status = certificates.status();
+        assert!(status[0].problem.as_ref().unwrap().contains("does not answer"), "{status:?}");
+        assert_eq!(status[1].problem, None);
+
+        certificates.take(stuck);
+        assert_eq!(certificates.status()[0].problem, None);
+        certificates.take(certificates.looks(start, 9).remove(0));
+        assert_eq!(file(&certificates.status()[0]), (vec!["new.a.test"], false));
+    }
+
+    #[test]
+    fn looks_are_limited_and_who_gets_none_is_told_of() {
+        let files = Files::new("many");
+        let all = ["a", "b"].map(|folder| read(&files.certificate(folder, &["a.test"])));
+        let certificates = Certificates::new(all.to_vec());
+        let start = Instant::now();
+        assert_eq!(certificates.looks(start, 1).len(), 1);
+        assert_eq!(certificates.looks(start + SILENCE, 0).len(), 0);
+        assert!(certificates.status().iter().all(|status| status.problem.is_some()));
+    }
+
+    #[test]
+    fn what_a_look_found_is_not_served_in_place_of_what_a_reload_brought() {
+        let files = Files::new("late");
         let written = files.certificate("a", &["old.test"]);
         let certificates = Certificates::new(vec![read(&written)]);
         files.certificate("a", &["late.test"]);
-        certificates.look();
-        let other = read(&files.certificate("b", &["other.test"]));
-
-        let (asked, is_asked) = channel();
-        let (answer, answered) = channel::<()>();
-        thread::scope(|scope| {
-            let look = scope.spawn(|| {
-                certificates.look_by(move |files| {
-                    asked.send(()).unwrap();
-                    answered.recv().unwrap();
-                    Certificate::read(files)
-                });
-            });
-            is_asked.recv().unwrap();
-            // Locked, these would never end.
-            assert_eq!(file(&certificates.status()[0]), (vec!["old.test"], false));
-            certificates.replace(vec![other]);
-            answer.send(()).unwrap();
-            look.join().unwrap();
-        });
+        look(&certificates);
+        let late = certificates.looks(Instant::now(), 9).remove(0);
+        certificates.replace(vec![read(&files.certificate("b", &["other.test"]))]);
+        certificates.take(late);
         let status = certificates.status();
         assert_eq!(status.len(), 1);
-        assert_eq!(file(&status[0]), (vec!["other.test"], false), "what came too late is not served");
+        assert_eq!(file(&status[0]), (vec!["other.test"], false));
     }
 }

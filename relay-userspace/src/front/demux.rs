@@ -9,9 +9,7 @@ use std::io;
 use tokio::io::AsyncRead;
 
 use super::head::Head;
-
-/// RFC 8489 section 5.
-const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+use crate::stun::MAGIC_COOKIE;
 
 /// The longest method that HTTP has registered is UPDATEREDIRECTREF.
 const LONGEST_METHOD: usize = 17;

@@ -54,6 +54,8 @@ pub struct FrontConfig {
     pub web: Router,
     /// Takes the connections that turned out to carry TURN.
     pub admit: Box<dyn Fn(ClientStream) + Send + Sync>,
+    /// Is told when the files of a certificate had changed and are served. It may take its time.
+    pub certificate_read: Box<dyn Fn() + Send + Sync>,
 }
 
 /// An open front desk. Dropping it closes it, within a second; what was handed over goes on.
@@ -84,6 +86,7 @@ pub(super) struct Desk {
     pub(super) doors: Arc<Doors>,
     pub(super) lobby: Arc<Lobby>,
     pub(super) admit: Box<dyn Fn(ClientStream) + Send + Sync>,
+    pub(super) certificate_read: Box<dyn Fn() + Send + Sync>,
     /// Becomes true when the desk closes.
     pub(super) stopping: Receiver<bool>,
 }
@@ -122,6 +125,7 @@ impl Front {
             counts,
             lobby: Arc::default(),
             admit: config.admit,
+            certificate_read: config.certificate_read,
             stopping,
         });
         let listeners = bound.iter().map(Bound::address).collect();

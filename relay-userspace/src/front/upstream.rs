@@ -90,6 +90,9 @@ pub(super) async fn pass(to: Endpoint, mut request: Request) -> Response {
         }
         Ok(Ok(mut response)) => {
             remove_hop_by_hop(response.headers_mut());
+            // RFC 9110 section 6.2: the version is that of this connection, not of the one behind. What the client speaks is known
+            // where it is written.
+            *response.version_mut() = Version::HTTP_11;
             response
         }
     }

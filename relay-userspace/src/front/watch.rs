@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
 
 use super::desk::Desk;
 
@@ -34,16 +36,26 @@ impl Stamp {
     }
 }
 
+/// Most looks that are under way at a time. Each holds a thread as long as a file system does not answer.
+const MOST_LOOKS: usize = 64;
+
 /// Looks at the files until the desk closes.
 pub(super) async fn follow(desk: Arc<Desk>) {
+    let places = Arc::new(Semaphore::new(MOST_LOOKS));
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let desk = desk.clone();
-        // Files may lie on a server that does not answer.
-        let look = tokio::task::spawn_blocking(move || desk.certificates.look());
-        if look.await.is_err() {
-            tracing::error!("certificates are no longer read when their files change");
-            return;
+        for look in desk.certificates.looks(Instant::now(), places.available_permits()) {
+            // Only here are places taken, so there is one.
+            let place = places.clone().try_acquire_owned();
+            let desk = desk.clone();
+            // Files may lie on a server that does not answer.
+            tokio::task::spawn_blocking(move || {
+                let is_new = desk.certificates.take(look);
+                drop(place);
+                if is_new {
+                    (desk.certificate_read)();
+                }
+            });
         }
     }
 }

@@ -162,6 +162,8 @@ pub struct TcpStats {
     pub not_bound: u64,
     /// Ended after they were joined.
     pub ended: u64,
+    /// Refused, or closed as they came, because the user had as many as one may have.
+    pub over_quota: u64,
     /// Bytes carried from clients to peers.
     pub to_peer: u64,
     /// Bytes carried from peers to clients.
@@ -235,7 +237,7 @@ pub(super) struct Counters {
     pub(super) bindings_installed: Counter,
     bindings_refused_full: Counter,
     bindings_without_fast_path: Counter,
-    tcp: [Counter; 7],
+    tcp: [Counter; 8],
     pub(super) tcp_to_peer: Counter,
     pub(super) tcp_to_client: Counter,
     pub(super) listener_drops: Counter,
@@ -309,6 +311,7 @@ impl Counters {
         sums.tcp.refused += of(TcpEvent::Refused);
         sums.tcp.bound += of(TcpEvent::Bound);
         sums.tcp.not_bound += of(TcpEvent::NotBound);
+        sums.tcp.over_quota += of(TcpEvent::OverQuota);
         sums.tcp.ended += of(TcpEvent::Ended);
         sums.tcp.to_peer += self.tcp_to_peer.get();
         sums.tcp.to_client += self.tcp_to_client.get();

@@ -170,7 +170,7 @@ impl Shard {
             Token::Listener(index) => Some((&listeners[usize::from(index)].socket, None)),
             Token::Relay(relay) => relays.own(relay).map(|own| (&own.socket, Some(&own.ttl))),
             Token::Raw(address) => relays.shared().map(|shared| (shared.sender(usize::from(address)), None)),
-            Token::Mail | Token::Shared(_) | Token::Icmp(_) | Token::Stream(_) => None,
+            Token::Mail | Token::Shared(_) | Token::Icmp(_) | Token::Streams | Token::Stream(_) => None,
         };
         self.batch.send(socket, &self.counters);
     }

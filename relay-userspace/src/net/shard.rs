@@ -34,8 +34,8 @@ use crate::turn::{
 /// Most datagrams taken from one relayed transport address before others have their turn.
 const RELAY_TURN: usize = 16;
 
-/// Connections that have their turn before the listeners have theirs again.
-const STREAMS: u32 = 8;
+/// Connections that have their turn before others have theirs again. Each may have as much to say as a listener's whole turn.
+pub(super) const STREAMS_TURN: usize = 8;
 
 /// The protocol core, the sockets and all else that one thread needs. How the core's outputs are carried out is in
 /// [`effects`](super::effects).
@@ -49,6 +49,9 @@ pub(super) struct Shard {
     pub(super) relays: Relays,
     pub(super) tcp_relays: TcpRelays,
     pub(super) epoll: Epoll,
+    /// That of connections, which the other reports as one: however many have something to say, whatever else is ready has its
+    /// turn after a few of them.
+    pub(super) stream_epoll: Epoll,
     pub(super) fast_path: Box<dyn FastPath>,
     pub(super) counters: Arc<Counters>,
     pub(super) log: Log,
@@ -79,6 +82,8 @@ impl Shard {
     /// Registers the sockets.
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let stream_epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&stream_epoll.0, readable(Token::Streams))?;
         epoll.add(&parts.mailboxes[usize::from(parts.number)], readable(Token::Mail))?;
         for (index, listener) in parts.listeners.iter().enumerate() {
             epoll.add(&listener.socket, readable(Token::Listener(index as u16)))?;
@@ -96,6 +101,7 @@ impl Shard {
             relays: Relays::new(parts.shared),
             tcp_relays: parts.tcp_relays,
             epoll,
+            stream_epoll,
             fast_path: parts.fast_path,
             counters: parts.counters,
             log: Log::new(parts.number.into()),
@@ -111,7 +117,6 @@ impl Shard {
     /// Serves clients and peers until the server stops.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
-        let mut streams: u32 = 0;
         let mut now = Timestamp::now();
         loop {
             let ready = match self.epoll.wait(&mut events, self.timeout(now)) {
@@ -151,16 +156,9 @@ impl Shard {
                     }
                     Token::Shared(family) => self.serve_all_peers(now, family),
                     Token::Icmp(family) => self.take_icmp(family),
-                    Token::Stream(stream) => {
-                        self.serve_connection(now, stream, event.events());
-                        streams = streams.wrapping_add(1);
-                        if streams.is_multiple_of(STREAMS) {
-                            // Each may have had as much to say as a listener's whole turn.
-                            (0..self.listeners.len()).for_each(|index| self.serve_clients(now, index));
-                        }
-                    }
-                    // Nobody waits for what it sends.
-                    Token::Raw(_) => {}
+                    Token::Streams => self.serve_connections(now),
+                    // The other epoll has those; and nobody waits for what a raw socket sends.
+                    Token::Stream(_) | Token::Raw(_) => {}
                 }
             }
             self.flush();

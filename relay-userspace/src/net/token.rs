@@ -15,7 +15,9 @@ pub(super) enum Token {
     Raw(u16),
     /// A relayed transport address with a socket of its own.
     Relay(RelayToken),
-    /// A client's connection.
+    /// The epoll of all clients' connections.
+    Streams,
+    /// A client's connection, in that epoll.
     Stream(StreamToken),
 }
 
@@ -47,6 +49,7 @@ const SHARED: u16 = u16::MAX - 2;
 const ICMP: u16 = u16::MAX - 3;
 const RAW: u16 = u16::MAX - 4;
 const STREAM: u16 = u16::MAX - 5;
+const STREAMS: u16 = u16::MAX - 6;
 
 impl Token {
     pub(super) fn to_bits(self) -> u64 {
@@ -56,6 +59,7 @@ impl Token {
             Token::Shared(family) => (SHARED, family, 0),
             Token::Icmp(family) => (ICMP, family, 0),
             Token::Raw(address) => (RAW, address, 0),
+            Token::Streams => (STREAMS, 0, 0),
             Token::Stream(stream) => (STREAM, stream.index, stream.generation),
             Token::Relay(relay) => (relay.address, relay.port, relay.generation),
         };
@@ -69,6 +73,7 @@ impl Token {
             (SHARED, family) => Token::Shared(family),
             (ICMP, family) => Token::Icmp(family),
             (RAW, address) => Token::Raw(address),
+            (STREAMS, _) => Token::Streams,
             (STREAM, index) => Token::Stream(StreamToken { index, generation: bits as u32 }),
             (address, port) => Token::Relay(RelayToken { address, port, generation: bits as u32 }),
         }
@@ -84,7 +89,8 @@ mod tests {
         let relay = RelayToken { address: 3, port: 65_535, generation: u32::MAX };
         let stream = StreamToken { index: u16::MAX, generation: u32::MAX };
         let shared = [Token::Shared(0), Token::Icmp(1), Token::Raw(7), Token::Stream(stream)];
-        let others = [Token::Mail, Token::Listener(0), Token::Listener(65_535), Token::Relay(relay)];
+        let others =
+            [Token::Mail, Token::Streams, Token::Listener(0), Token::Listener(65_535), Token::Relay(relay)];
         for token in shared.into_iter().chain(others) {
             assert_eq!(Token::from_bits(token.to_bits()), token);
         }

@@ -11,6 +11,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::batch::Arrival;
+use super::counters::ConnectionKind;
 use super::shard::Shard;
 use crate::datapath::{FastPath, Forwarded};
 use crate::time::Timestamp;
@@ -93,6 +94,8 @@ pub struct FoundSession {
     pub session: Session,
     /// What never reached the core.
     pub fast: Forwarded,
+    /// What the client's connection is made of, if it has one.
+    pub connection: Option<ConnectionKind>,
 }
 
 impl FoundSession {
@@ -225,7 +228,8 @@ impl Shard {
                         best.pop();
                     }
                     let (id, session) = (found.1.0, look.session(now));
-                    best.push(Reverse(ByData(FoundSession { id, session, fast })));
+                    let connection = self.connections.kind_of_client(&session.five_tuple);
+                    best.push(Reverse(ByData(FoundSession { id, session, fast, connection })));
                 }
             }
             Task::End { which: Selection::One(id), ended, .. } => {

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use super::Shared;
 use super::queue::Queue;
 use super::session::{Deliver, Session};
-use crate::client::{Splitter, messages, padding};
+use crate::client::Splitter;
+use crate::framing::{messages, padding};
 use crate::stun::MAGIC_COOKIE;
 
 /// The largest datagram.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::iter;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashbrown::HashTable;
@@ -25,6 +25,8 @@ pub(super) struct Account {
     pub(super) meter: OnceLock<Box<Meter>>,
     /// New permissions.
     pub(super) new_peers: Bucket,
+    /// Connections with peers (RFC 6062), of all allocations.
+    connections: AtomicUsize,
 }
 
 /// All accounts. Asked when allocations come and go, never on the packet path.
@@ -161,8 +163,12 @@ impl Books {
             return Err(QuotaReached);
         }
         let Some(entry) = found else {
-            let account =
-                Arc::new(Account { name: user.into(), meter: OnceLock::new(), new_peers: Bucket::default() });
+            let account = Arc::new(Account {
+                name: user.into(),
+                meter: OnceLock::new(),
+                new_peers: Bucket::default(),
+                connections: AtomicUsize::new(0),
+            });
             let entry = Entry { account: account.clone(), idle_until: Timestamp(0), places };
             self.by_name.insert_unique(hash, entry, |entry| keys.hash_one(&*entry.account.name));
             return Ok(account);
@@ -213,6 +219,18 @@ impl Account {
     /// backslash before it, or just the backslash, where it is not all there is.
     pub(super) fn person(&self) -> &str {
         self.name.split_once('\\').map_or(&self.name, |(_, person)| person)
+    }
+
+    /// Takes a place for a connection with a peer, if the user has not `most` already.
+    pub(super) fn take_connection(&self, most: usize) -> bool {
+        let more = |taken: usize| (taken < most).then_some(taken + 1);
+        self.connections.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    /// Gives that place back.
+    pub(super) fn give_back_connection(&self) {
+        let taken = self.connections.fetch_sub(1, Relaxed);
+        debug_assert!(taken > 0, "a connection ended twice");
     }
 
     fn full_at(&self) -> Timestamp {

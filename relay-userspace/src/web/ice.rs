@@ -62,6 +62,7 @@ pub(super) async fn answer(State(web): State<Arc<Web>>, visitor: Visitor, reques
 /// Who asks is found out before anything else is read.
 async fn issue(web: &Web, site: &Site, visitor: Visitor, request: Request) -> Result<Issued, Refusal> {
     let tenant = tenant(web, site, visitor, request.headers())?;
+    web.refuse_if_draining()?;
     let (parts, body) = request.into_parts();
     let wish = wish(web, &parts.headers, body).await?;
     tenant.issue(&wish)

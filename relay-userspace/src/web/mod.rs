@@ -20,6 +20,7 @@ mod urls;
 mod tests;
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
@@ -29,6 +30,7 @@ use axum::routing::{any, get};
 use tokio::sync::Semaphore;
 
 use self::rates::Networks;
+use self::refusal::Refusal;
 pub use self::site::Site;
 pub use self::urls::{IceUrls, of_settings as ice_urls};
 use crate::front;
@@ -47,6 +49,7 @@ struct Visitor {
 #[derive(Debug)]
 pub struct Web {
     site: RwLock<Arc<Site>>,
+    draining: AtomicBool,
     networks: Networks,
     readers: Semaphore,
 }
@@ -55,7 +58,8 @@ impl Web {
     /// Serves this.
     pub fn new(site: Site) -> Arc<Self> {
         let (networks, readers) = (Networks::default(), Semaphore::new(READERS));
-        Arc::new(Self { site: RwLock::new(Arc::new(site)), networks, readers })
+        let draining = AtomicBool::new(false);
+        Arc::new(Self { site: RwLock::new(Arc::new(site)), draining, networks, readers })
     }
 
     /// Serves this from now on, also to connections that are open. What tenants have used up they still have.
@@ -63,6 +67,16 @@ impl Web {
         let mut held = self.site.write().unwrap_or_else(PoisonError::into_inner);
         site.go_on_from(&held);
         *held = Arc::new(site);
+    }
+
+    /// Whether credentials would be of no use, because the server makes no new allocations.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Refuses credentials that could not be used now.
+    fn refuse_if_draining(&self) -> Result<(), Refusal> {
+        if self.draining.load(Ordering::Relaxed) { Err(Refusal::draining()) } else { Ok(()) }
     }
 
     fn site(&self) -> Arc<Site> {

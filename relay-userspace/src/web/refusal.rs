@@ -11,6 +11,8 @@ pub(super) struct Refusal {
     status: StatusCode,
     error: &'static str,
     message: String,
+    /// Seconds, where waiting helps.
+    retry_after: HeaderValue,
 }
 
 #[derive(Serialize)]
@@ -20,11 +22,14 @@ struct Body<'a> {
 }
 
 /// What a refused client of too many is told to wait. The buckets fill within a second or so.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
+const SOON: HeaderValue = HeaderValue::from_static("2");
+
+/// A drain lasts as long as calls do; somebody may undo it at any time.
+const WHILE_DRAINING: HeaderValue = HeaderValue::from_static("60");
 
 impl Refusal {
     fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
-        Self { status, error, message: message.into() }
+        Self { status, error, message: message.into(), retry_after: SOON }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -77,6 +82,12 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     }
 
+    pub(super) fn draining() -> Self {
+        let message = "this server is being drained and takes no new calls: ask another one, or later";
+        let retry_after = WHILE_DRAINING;
+        Self { retry_after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", message) }
+    }
+
     pub(super) fn not_served(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_served", format!("{what} is not configured on this server"))
     }
@@ -84,7 +95,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self { status, error, message } = self;
+        let Self { status, error, message, retry_after } = self;
         let mut response = (status, Json(Body { error, message: &message })).into_response();
         let headers = response.headers_mut();
         match status {
@@ -94,7 +105,7 @@ impl IntoResponse for Refusal {
                     .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"turnpike\""));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+                headers.insert(header::RETRY_AFTER, retry_after);
             }
             // What is left of the body is not worth waiting for.
             StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {

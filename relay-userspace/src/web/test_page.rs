@@ -93,5 +93,6 @@ fn issue(
     if !tenant.bucket.take(&tenant.rate, Timestamp::now(), 1) {
         return Err(Refusal::too_many("page"));
     }
+    web.refuse_if_draining()?;
     tenant.issue(&Wish::default())
 }

@@ -1,13 +1,13 @@
 //! Lesson 32: a drain that can be observed and ended.
 
-use std::io::{BufRead, BufReader};
-use std::net::Ipv4Addr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::Stdio;
 
 use turnpike::stun::ErrorCode;
 
 use crate::client::Client;
-use crate::common::{Server, finished, own_address, page, turnpike};
+use crate::common::{Folder, Server, finished, own_address, page, turnpike};
 
 fn serve(ip: Ipv4Addr) -> Server {
     Server::start(&format!("--listen udp://{ip} --admin {ip}:9641 --user a:b"))
@@ -51,6 +51,36 @@ fn a_drain_holds_new_allocations_back_until_it_is_undone() {
     assert!(page(&admin, "/readyz").contains(" 200 "));
     let (_, log) = server.stop();
     assert!(log.contains("draining: no new allocations") && log.contains("made again"), "{log}");
+}
+
+#[test]
+fn credentials_are_not_handed_out_meanwhile() {
+    let (ip, folder) = (own_address(), Folder::new("drained-ice"));
+    let config = folder.write(
+        "turnpike.toml",
+        &format!(
+            "listen = ['http://{ip}:8080']\nauth = {{ secrets = ['s'] }}\n[admin]\nlisten = '{ip}:9641'\n\
+             [[ice.tenants]]\nname = 'app'\nkey = 'key-of-the-app-0123456789'\n"
+        ),
+    );
+    let _server = Server::start(&format!("-c {config}"));
+    let ask = || {
+        let mut stream = TcpStream::connect((ip, 8080)).unwrap();
+        let head = "POST /v1/ice HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+        write!(stream, "{head}Authorization: Bearer key-of-the-app-0123456789\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(ask().starts_with("HTTP/1.1 200 "));
+    assert_eq!(drain(ip, "").0, 0);
+    let answer = ask();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("being drained"), "{answer}");
+    // It lasts through a reload.
+    assert_eq!(finished(&format!("reload --admin {ip}:9641")).0, 0);
+    assert!(ask().starts_with("HTTP/1.1 503 "));
+    assert_eq!(drain(ip, "--undo").0, 0);
+    assert!(ask().starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

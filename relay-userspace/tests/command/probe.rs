@@ -2,7 +2,7 @@ use std::net::UdpSocket;
 
 use serde_json::Value;
 
-use crate::common::{Server, finished, own_address};
+use crate::common::{Folder, Server, finished, own_address};
 
 #[test]
 fn credentials_made_from_a_secret_are_let_in_and_others_are_not() {
@@ -27,6 +27,31 @@ fn credentials_made_from_a_secret_are_let_in_and_others_are_not() {
     assert_eq!(code, 1);
     assert!(shown.contains("error 401 Unauthenticated: the user or the password is wrong"), "{shown}");
     assert!(shown.ends_with(&format!("turn:{ip}:3478 failed at: Allocate\n")), "{shown}");
+}
+
+/// A flag can be seen by all users of the host; a file need not.
+#[test]
+fn a_secret_and_a_password_may_come_from_files() {
+    let (ip, folder) = (own_address(), Folder::new("probe-files"));
+    let secrets = folder.write("secrets", "# the new one first\nnew\nold\n");
+    let (password, empty) = (folder.write("password", "b\n"), folder.write("empty", "# nothing\n"));
+    let _server = Server::start(&format!("--listen udp://{ip} --admin off --auth-secret new --user a:b"));
+    let probe = |flags: &str| finished(&format!("probe turn:{ip} --packets 2 {flags}"));
+    for flags in [format!("--secret-file {secrets}"), format!("--user a --password-file {password}")] {
+        let (code, shown, said) = probe(&flags);
+        assert_eq!(code, 0, "{flags}: {shown}{said}");
+    }
+    for (flags, why) in [
+        (format!("--secret-file {empty}"), "has no secret in it"),
+        ("--secret-file /nowhere".into(), "cannot read /nowhere"),
+        (format!("--secret new --secret-file {secrets}"), "cannot be used with"),
+        (format!("--user a --secret-file {secrets}"), "cannot be used with"),
+        (format!("--password-file {password}"), "--user <USER>"),
+        ("--user a".into(), "--password"),
+    ] {
+        let (code, _, said) = probe(&flags);
+        assert!(code != 0 && said.contains(why), "{flags}: {said}");
+    }
 }
 
 #[test]

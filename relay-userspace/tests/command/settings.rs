@@ -29,6 +29,17 @@ fn a_file_with_an_unknown_key_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_file_without_its_flag_is_answered_with_the_flag() {
+    for command in ["check", "run", "doctor"] {
+        let (code, _, complaint) = finished(&format!("{command} /etc/turnpike.toml"));
+        assert_eq!(code, 2);
+        assert!(complaint.contains("-c /etc/turnpike.toml"), "{complaint}");
+    }
+    let (_, _, complaint) = finished("check now");
+    assert!(!complaint.contains("-c now"), "{complaint}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_complained_of_once() {
     let (code, _, complaint) = finished("check -c /nowhere/turnpike.toml");
     let expected = "turnpike: cannot read /nowhere/turnpike.toml: No such file or directory (os error 2)\n";

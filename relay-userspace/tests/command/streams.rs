@@ -84,12 +84,21 @@ fn a_certificate_is_replaced_while_the_server_runs_and_a_bad_one_is_not_served()
     let (code, _, complaint) = finished(&format!("reload --admin {ip}:9641"));
     assert!(code == 1 && complaint.contains(&format!("{cert}: no certificate in it")), "{complaint}");
     assert_eq!(subject(), "subject=CN=one.test");
+    let says_it_failed =
+        || finished(&format!("status --admin {ip}:9641")).1.contains("the last reload failed (see the log)");
+    assert!(says_it_failed());
 
     let (other, other_key) = certificate(&folder, "two.test");
     fs::copy(&other, &cert).unwrap();
     fs::copy(&other_key, &key).unwrap();
     wait_for("the other certificate", || subject() == "subject=CN=two.test");
     assert_eq!(problem(), None);
+    wait_for("an end of what failed", || !says_it_failed());
+    // Draining reads nothing again, and so serves nothing older.
+    for flags in ["", "--undo"] {
+        assert_eq!(finished(&format!("drain --admin {ip}:9641 {flags}")).0, 0);
+        assert_eq!(subject(), "subject=CN=two.test");
+    }
     // Nobody has to wait for the next look.
     let (next, next_key) = certificate(&folder, "three.test");
     fs::copy(&next, &cert).unwrap();
@@ -101,6 +110,34 @@ fn a_certificate_is_replaced_while_the_server_runs_and_a_bad_one_is_not_served()
     let (code, log) = server.stop();
     assert_eq!(code, Some(0));
     assert!(log.contains("the certificate before is still served") && log.contains("was replaced"), "{log}");
+}
+
+/// Other settings that a reload did not take are not taken by themselves, nor forgotten.
+#[test]
+fn a_reload_that_failed_for_more_than_a_certificate_is_still_told() {
+    let (ip, folder) = (own_address(), Folder::new("still-failed"));
+    let (cert, key) = certificate(&folder, "one.test");
+    let text = |users: &str| {
+        format!(
+            "listen = ['tls://{ip}']\nauth = {{ users = [{users}] }}\n[tls]\ncert = '{cert}'\nkey = '{key}'\n\
+             [admin]\nlisten = '{ip}:9641'\n"
+        )
+    };
+    let config = folder.write("turnpike.toml", &text("'a:b'"));
+    let server = Server::start(&format!("-c {config}"));
+    let problem = || status(ip).front.unwrap().certificates[0].problem.clone();
+    folder.write("turnpike.toml", &text("'a:b', 'c:d'"));
+    fs::write(&cert, "nonsense").unwrap();
+    assert_eq!(finished(&format!("reload --admin {ip}:9641")).0, 1);
+    wait_for("a problem", || problem().is_some());
+    let (other, other_key) = certificate(&folder, "two.test");
+    fs::copy(&other, &cert).unwrap();
+    fs::copy(&other_key, &key).unwrap();
+    wait_for("the other certificate", || problem().is_none());
+    assert!(!status(ip).reload.successful);
+    assert_eq!(finished(&format!("reload --admin {ip}:9641")).0, 0);
+    assert!(status(ip).reload.successful);
+    server.stop();
 }
 
 #[test]

@@ -5,17 +5,27 @@ use std::time::Duration;
 
 use turnpike::stun::{Message, Method};
 use turnpike::turn::{
-    ConnectionId, CoreConfig, FiveTuple, Input, Output, PeerAddr, RelayAddr, TcpRelay, Transport,
+    Carried, ConnectionId, CoreConfig, Event, FiveTuple, Input, Output, PeerAddr, RelayAddr, TcpEvent,
+    TcpRelay, Transport,
 };
 
 use super::{Client, Reply, Seen, Sim, addr, config, to_client};
 
-pub const LIMITS: TcpRelay =
-    TcpRelay { allocation_connections: 4, total_connections: 6, idle: Duration::from_secs(3600) };
+pub const LIMITS: TcpRelay = TcpRelay {
+    allocation_connections: 4,
+    user_connections: 9,
+    total_connections: 6,
+    idle: Duration::from_secs(3600),
+};
 
 /// The usual settings, with TCP allocations.
 pub fn tcp_config() -> CoreConfig {
     CoreConfig { tcp_relay: Some(LIMITS), ..config() }
+}
+
+/// A core with those.
+pub fn tcp_sim() -> Sim {
+    Sim::new(tcp_config(), [7; 32])
 }
 
 pub fn over(transport: Transport, client: Client) -> Client {
@@ -119,4 +129,28 @@ pub fn code(seen: &[Seen]) -> Option<u16> {
 
 pub fn a_peer() -> SocketAddr {
     addr("203.0.113.1:1000")
+}
+
+/// What happened to connections.
+pub fn events(seen: &[Seen]) -> Vec<TcpEvent> {
+    let of = |s: &Seen| match s {
+        Seen::Event(Event::Tcp(event)) => Some(*event),
+        _ => None,
+    };
+    seen.iter().filter_map(of).collect()
+}
+
+/// Binds the connection, by one from this port of the client: where what it carries is counted.
+pub fn joined(sim: &mut Sim, port: u16, connection: ConnectionId) -> Carried {
+    let mut data = tcp_client(port);
+    data.learn_nonce(sim);
+    let request = data.signed(Method::CONNECTION_BIND, |b| {
+        b.connection_id(connection.0);
+    });
+    let seen = sim.client_sends(data.five_tuple, &request);
+    let join = seen.iter().find_map(|s| match s {
+        Seen::Other(Output::Join { carried, .. }) => Some(carried.clone()),
+        _ => None,
+    });
+    join.unwrap_or_else(|| panic!("{seen:?}"))
 }

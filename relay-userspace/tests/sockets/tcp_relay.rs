@@ -20,6 +20,7 @@ fn tcp_config(shards: usize, ports: std::ops::RangeInclusive<u16>) -> ServerConf
     let core = Arc::get_mut(&mut config.core).expect("not shared yet");
     core.tcp_relay = Some(TcpRelay {
         allocation_connections: 64,
+        user_connections: 256,
         total_connections: 256,
         idle: Duration::from_secs(3600),
     });

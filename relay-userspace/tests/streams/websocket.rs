@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relay_common::reason::Reason;
-use turnpike::net::{ConnectionKind, Server};
+use turnpike::net::{ConnectionKind, Server, SessionQuery};
 use turnpike::stun::{ErrorCode, Message, Method};
 use turnpike::turn::TcpRelay;
 
@@ -89,12 +89,29 @@ fn what_is_not_served_is_refused_with_its_code_and_the_allocation_ends() {
     assert_eq!(closed_with(&server, &mut stranger, ConnectionKind::Ws), 1009);
 }
 
+/// The operator is not told that a WebSocket is plain TCP.
+#[test]
+fn a_walk_says_of_each_client_what_its_connection_is_made_of() {
+    let server = start(2);
+    for kind in ConnectionKind::ALL {
+        let mut client = Client::new(&server, kind);
+        client.allocate();
+        let query = SessionQuery { user: None, most: 10 };
+        let found = server.sessions(&query).wait(PATIENCE).expect("an answer of each shard");
+        let kinds: Vec<_> = found.iter().flat_map(|f| &f.sessions).map(|s| s.connection).collect();
+        assert_eq!(kinds, [Some(kind)]);
+        drop(client);
+        wait_for(&server, "the end", |s| s.allocations() == 0);
+    }
+}
+
 /// RFC 6062 has bytes follow the answer: a WebSocket is refused before anything is answered, and goes on.
 #[test]
 fn a_websocket_does_not_become_the_connection_of_a_peer() {
     let mut config = config(2, ANY_PORT);
+    let idle = Duration::from_secs(60);
     Arc::get_mut(&mut config.core).unwrap().tcp_relay =
-        Some(TcpRelay { allocation_connections: 4, total_connections: 4, idle: Duration::from_secs(60) });
+        Some(TcpRelay { allocation_connections: 4, user_connections: 4, total_connections: 4, idle });
     let server = Server::start(config).unwrap();
     let mut control = Client::new(&server, ConnectionKind::Tcp);
     control.request(Method::ALLOCATE, |b| _ = b.requested_transport(6)).unwrap();

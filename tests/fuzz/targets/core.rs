@@ -8,10 +8,10 @@ mod common;
 use std::net::SocketAddr;
 
 use arbitrary::Arbitrary;
-use common::{Client, Sim, addr, dual_stack};
+use common::{Client, Joined, LIMITS, Sim, addr, dual_stack, over};
 use libfuzzer_sys::fuzz_target;
 use turnpike::stun::{AttributeType, Class, Icmp, Message, Method};
-use turnpike::turn::{CoreConfig, Input, PeerAddr};
+use turnpike::turn::{ConnectionId, CoreConfig, Input, PeerAddr, TcpRelay, Transport};
 
 #[derive(Arbitrary, Debug)]
 enum Step {
@@ -84,6 +84,29 @@ enum Step {
     OtherProgramHolds {
         port: u8,
     },
+    AllocateTcp {
+        client: u8,
+    },
+    Connect {
+        client: u8,
+        peer: u8,
+    },
+    /// A connection of a TCP allocation got on, or did not.
+    Tcp {
+        news: TcpNews,
+        connection: u8,
+    },
+    /// A peer connects.
+    PeerIncoming {
+        relayed: u8,
+        peer: u8,
+    },
+    /// By a connection of its own, which may be in use already.
+    ConnectionBind {
+        client: u8,
+        connection: u8,
+        port: u8,
+    },
     OutOfSockets(bool),
     Wait {
         seconds: u16,
@@ -91,6 +114,14 @@ enum Step {
     Sleep {
         seconds: u16,
     },
+}
+
+#[derive(Arbitrary, Debug)]
+enum TcpNews {
+    Connected,
+    Failed,
+    Gone,
+    Carried,
 }
 
 struct World {
@@ -186,6 +217,43 @@ impl World {
                 let datagram = self.client(client).1.clone();
                 self.send_raw(client, datagram);
             }
+            Step::AllocateTcp { client } => {
+                self.request(client, Method::ALLOCATE, |b| _ = b.requested_transport(6));
+            }
+            Step::Connect { client, peer } => {
+                let peer = self.peer(peer);
+                self.request(client, Method::CONNECT, |b| _ = b.xor_peer_address(peer));
+            }
+            Step::Tcp { news, connection } => {
+                let Some(connection) = self.connection(connection) else { return };
+                let connecting = matches!(self.sim.datapath.connections[&connection], Joined::Connecting(..));
+                match news {
+                    // Those who make connections tell of one once.
+                    TcpNews::Connected if connecting => {
+                        self.sim.datapath.connections.insert(connection, Joined::Waiting);
+                        self.sim.input(Input::PeerConnected { connection });
+                    }
+                    TcpNews::Failed if connecting => drop(self.sim.connect_fails(connection)),
+                    TcpNews::Gone => drop(self.sim.connection_goes(connection)),
+                    TcpNews::Carried => drop(self.sim.input(Input::ConnectionCarried { connection })),
+                    TcpNews::Connected | TcpNews::Failed => {}
+                }
+            }
+            Step::PeerIncoming { relayed, peer } => {
+                let mut listening: Vec<_> = self.sim.datapath.listening.iter().map(|r| r.0).collect();
+                listening.sort();
+                let Some(count) = std::num::NonZero::new(listening.len()) else { return };
+                let peer = self.peer(peer);
+                self.sim.peer_connects(listening[usize::from(relayed) % count], peer);
+            }
+            Step::ConnectionBind { client, connection, port } => {
+                let Some(connection) = self.connection(connection) else { return };
+                let client = self.client(client).0.clone();
+                let mut data = over(Transport::Tls, client);
+                data.five_tuple.client.0.set_port(5000 + u16::from(port));
+                let request = data.signed(Method::CONNECTION_BIND, |b| _ = b.connection_id(connection.0));
+                self.sim.client_sends(data.five_tuple, &request);
+            }
             Step::OtherProgramHolds { port } => {
                 self.sim.foreign.insert(50_000 + u16::from(port % 64));
             }
@@ -230,6 +298,13 @@ impl World {
         }
     }
 
+    fn connection(&self, index: u8) -> Option<ConnectionId> {
+        let mut all: Vec<_> = self.sim.datapath.connections.keys().copied().collect();
+        all.sort();
+        let count = std::num::NonZero::new(all.len())?;
+        Some(all[usize::from(index) % count])
+    }
+
     fn relayed(&self, index: u8) -> Option<SocketAddr> {
         let mut open: Vec<_> = self.sim.datapath.open.iter().map(|r| r.0).collect();
         open.sort();
@@ -255,10 +330,11 @@ impl World {
         assert!(self.sim.datapath.bindings.values().all(|binding| binding.deadline > self.sim.now));
         let live = self.sim.core.allocation_count() + self.sim.shared.reservations();
         assert_eq!(self.sim.shared.quota_used() as usize, live);
+        assert_eq!(self.sim.shared.connections(), self.sim.datapath.connections.len());
     }
 }
 
-const METHODS: [Method; 8] = [
+const METHODS: [Method; 10] = [
     Method::BINDING,
     Method::ALLOCATE,
     Method::REFRESH,
@@ -266,6 +342,8 @@ const METHODS: [Method; 8] = [
     Method::DATA,
     Method::CREATE_PERMISSION,
     Method::CHANNEL_BIND,
+    Method::CONNECT,
+    Method::CONNECTION_BIND,
     Method::BINDING,
 ];
 
@@ -278,14 +356,22 @@ fuzz_target!(|input: (Option<u8>, Vec<Step>)| {
     let (quota, steps) = input;
     let limit = quota.map(|quota| u32::from(quota) + 1);
     let sim = Sim::new(
-        CoreConfig { user_quota: limit, total_quota: limit, mobility: true, ..dual_stack() },
+        CoreConfig {
+            user_quota: limit,
+            total_quota: limit,
+            mobility: true,
+            tcp_relay: Some(TcpRelay { user_connections: 5, ..LIMITS }),
+            ..dual_stack()
+        },
         [7; 32],
     );
     let mut clients: Vec<_> = (0..3).map(|i| (Client::new(1000 + i), Vec::new())).collect();
     clients.push((Client::with(2000, "bob", "builder"), Vec::new()));
     clients[2].0 = clients[2].0.clone().modern();
+    clients.push((over(Transport::Tcp, Client::new(3000)), Vec::new()));
+    let number = clients.len() as u8;
     let mut world = World { sim, clients, token: [0; 8], ticket: Vec::new() };
-    for client in 0..4 {
+    for client in 0..number {
         world.request(client, Method::ALLOCATE, |_| {});
         world.sim.wait(1.0);
     }

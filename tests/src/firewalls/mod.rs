@@ -34,12 +34,8 @@ use crate::lab;
 pub use network::{Also, Network, Way};
 pub use probe::Probe;
 pub use report::{Cell, Outcome, Report};
-pub use subject::{Need, Subject};
+pub use subject::Subject;
 pub use url::Url;
-
-/// Whether the server can do all that the lab asks for. While it is `false`, what the server lacks is reported as "not
-/// yet"; once it is `true`, that is a failure.
-pub const COMPLETE: bool = true;
 
 /// What else the lab needs: a file, and the package of Debian's that has it.
 pub const NEEDED: &[(&str, &str)] = &[

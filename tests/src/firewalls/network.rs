@@ -1,7 +1,6 @@
 //! What a network is, as data.
 
 use super::probe::Probe;
-use super::subject::Need;
 use super::url::Url;
 
 /// A network between a client and the world.
@@ -88,20 +87,4 @@ pub enum Also {
     PairsAndOneWayStreams,
     /// A client that knows no proxy, through `turnpike tunnel`.
     Tunnel,
-}
-
-impl Also {
-    /// What the server must be able to do.
-    pub fn needs(self) -> &'static [Need] {
-        match self {
-            Also::PageBesideCalls(Url::Tls443 | Url::Wss443) => &[Need::Https, Need::Tls],
-            Also::PageBesideCalls(_) => &[Need::Http, Need::Tcp],
-            Also::NativePort53 | Also::StunBinding => &[Need::Tcp],
-            Also::ColdProxy => &[Need::Tls],
-            Also::CredentialsFromAPage => &[Need::Https, Need::Ice],
-            Also::Tunnel => &[Need::WebSocket, Need::Tunnel],
-            Also::InterceptedCertificate => &[Need::Https],
-            _ => &[],
-        }
-    }
 }

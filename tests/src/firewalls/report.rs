@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::COMPLETE;
 use super::network::Network;
 use super::probe::Probe;
-use super::subject::{Need, Subject};
+use super::subject::Subject;
 use super::url::Url;
 
 /// What became of an attempt.
@@ -32,8 +31,6 @@ pub enum Outcome {
     },
     /// It did not connect, and this is what was said.
     Failed(String),
-    /// The server cannot do this yet.
-    NotYet(Need),
 }
 
 /// One attempt.
@@ -108,7 +105,6 @@ impl Report {
                 self.problem(format!("{what} connects by {by}"));
             }
             Outcome::Failed(why) if should => self.problem(format!("{what} does not connect: {why}")),
-            Outcome::NotYet(need) if should && COMPLETE => self.lacking(&what, *need),
             _ => {}
         }
         self.cells.push(Cell { url: Some(url), what, outcome });
@@ -116,16 +112,10 @@ impl Report {
 
     /// Something that is tried in this network only, and must succeed.
     pub(super) fn also(&mut self, what: &str, outcome: Outcome) {
-        match &outcome {
-            Outcome::Failed(why) => self.problem(format!("{what}: {why}")),
-            Outcome::NotYet(need) if COMPLETE => self.lacking(what, *need),
-            _ => {}
+        if let Outcome::Failed(why) = &outcome {
+            self.problem(format!("{what}: {why}"));
         }
         self.cells.push(Cell { url: None, what: what.to_owned(), outcome });
-    }
-
-    fn lacking(&mut self, what: &str, need: Need) {
-        self.problem(format!("{what}: the server lacks {}", need.name()));
     }
 
     /// Panics where something was not as it should be.
@@ -166,7 +156,6 @@ impl Report {
                 }
                 Outcome::Done { what, ms } => ("done", json!({ "seen": what, "ms": ms })),
                 Outcome::Failed(why) => ("failed", json!({ "why": why })),
-                Outcome::NotYet(need) => ("not yet", json!({ "needs": need.name() })),
             };
             value["outcome"] = outcome.into();
             value["details"] = details;
@@ -194,7 +183,6 @@ impl Outcome {
             Outcome::Connected { by, ms, .. } => format!("{by}, {ms} ms"),
             Outcome::Done { what, ms } => format!("{what}, {ms} ms"),
             Outcome::Failed(_) => "no".to_owned(),
-            Outcome::NotYet(_) => "not yet".to_owned(),
         }
     }
 }
@@ -268,7 +256,6 @@ mod tests {
         assert_eq!(tried(Url::Tcp80, failed(), true), 1);
         assert_eq!(tried(Url::Tcp80, failed(), false), 0);
         assert_eq!(problems(|report| report.also("curl", failed())).len(), 1);
-        assert_eq!(tried(Url::Tcp80, Outcome::NotYet(Need::Tcp), true), usize::from(COMPLETE));
     }
 
     #[test]

@@ -8,14 +8,13 @@ use serde_json::{Value, json};
 
 use super::also;
 use super::echo::PEER;
-use super::network::{Network, Proxy, Way};
+use super::network::{Also, Network, Proxy, Way};
 use super::pages::{ORIGIN, Pages};
 use super::proxy::{PROXY_PASSWORD, PROXY_USER};
 use super::report::{Outcome, Report};
-use super::subject::{Need, Running, Subject};
+use super::subject::{Running, Subject};
 use super::topology::{NAME, PROXY, Topology};
 use super::url::Url;
-use super::{Also, COMPLETE};
 use crate::browser::Browser;
 use crate::lab::{Host, PASSWORD, USER};
 
@@ -63,12 +62,9 @@ pub(super) fn all(network: &Network, net: &Topology, subject: Subject, report: &
         let (passing, blocked): (Vec<_>, Vec<_>) =
             Url::EVERYWHERE.into_iter().partition(|url| connects.contains(url));
         for url in passing {
-            let outcome = match lab.lacks(url) {
-                Some(need) => Outcome::NotYet(need),
-                None => match other.as_mut().filter(|_| !url.is_web_socket()) {
-                    Some(other) => lab.call_between(&mut led, other, url),
-                    None => outcome(led.browser.outcome(&lab.attempt(url, LIMIT, network.media))),
-                },
+            let outcome = match other.as_mut().filter(|_| !url.is_web_socket()) {
+                Some(other) => lab.call_between(&mut led, other, url),
+                None => outcome(led.browser.outcome(&lab.attempt(url, LIMIT, network.media))),
             };
             report.tried(url, outcome, true);
         }
@@ -80,11 +76,7 @@ pub(super) fn all(network: &Network, net: &Topology, subject: Subject, report: &
         }
     }
     for also in network.also {
-        let lacking = also.needs().iter().find(|&&need| !subject.has(need));
-        match lacking.filter(|_| subject == Subject::Turnpike && !COMPLETE) {
-            Some(&need) => report.also(also.name(), Outcome::NotYet(need)),
-            None => also.try_it(&lab, report),
-        }
+        also.try_it(&lab, report);
     }
     if let Some(proxy) = net.proxy.as_ref().filter(|_| !report.problems.is_empty()) {
         report.problem(format!("the proxy says:\n{}", proxy.said()));
@@ -121,34 +113,17 @@ impl Lab<'_> {
         Led { browser, _pages: pages }
     }
 
-    /// What the server lacks for a URL in this network, where that is no failure.
-    pub(super) fn lacks(&self, url: Url) -> Option<Need> {
-        let lacks = |need| self.subject == Subject::Turnpike && !COMPLETE && !self.subject.has(need);
-        if url == Url::List {
-            // Each alternative is enough.
-            let connects = self.network.connects.unwrap_or_default();
-            let mut there = Url::LISTED.iter().filter(|url| connects.contains(url));
-            let none = there.all(|url| url.needs().is_some_and(lacks));
-            return none.then_some(Need::Tcp);
-        }
-        url.needs().filter(|&need| lacks(need))
-    }
-
     /// The promise of an attempt, as the page has it.
     pub(super) fn attempt(&self, url: Url, limit: u64, media: bool) -> String {
         let mut options = json!({ "messages": MESSAGES, "limit": limit });
         if url.is_web_socket() {
             let credentials = json!({ "username": USER, "credential": PASSWORD });
             let peer = self.net.elsewhere.at(PEER).to_string();
-            let written = &url.written(&|_| true)[0];
+            let written = &url.written()[0];
             return format!("webSocket({}, {credentials}, {}, {options})", json!(written), json!(peer));
         }
         options["media"] = media.into();
-        format!("call({}, {options})", self.ice_servers(url))
-    }
-
-    fn ice_servers(&self, url: Url) -> Value {
-        url.ice_servers(&|need| self.subject.has(need))
+        format!("call({}, {options})", url.ice_servers())
     }
 
     /// All that must not connect, at once: each is given time.
@@ -172,14 +147,14 @@ impl Lab<'_> {
 
     /// A call of two browsers, whose descriptions the lab carries from one to the other.
     pub(super) fn call_between(&self, one: &mut Led, other: &mut Led, url: Url) -> Outcome {
-        outcome(carry(one, other, &self.ice_servers(url), "relay", LIMIT))
+        outcome(carry(one, other, &url.ice_servers(), "relay", LIMIT))
     }
 
     /// Loads a page through a proxy that asks who is there.
     fn log_in(&self, led: &mut Led, report: &mut Report) {
         led.browser.log_in_to_proxies(PROXY_USER, PROXY_PASSWORD);
         let page = format!("http://{NAME}/");
-        if !self.subject.has(Need::Http) {
+        if !self.subject.has_pages() {
             // The proxy's own page of an error has to do: for that too one has to log in.
             led.browser.try_open(&page);
         } else if let Some(error) = led.browser.try_open(&page) {

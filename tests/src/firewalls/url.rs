@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::subject::Need;
 use super::topology::{ADDRESS, NAME, TCP_NAME};
 use crate::lab::{PASSWORD, USER};
 
@@ -67,16 +66,6 @@ impl Url {
         }
     }
 
-    /// What a server must be able to do that serves it.
-    pub fn needs(self) -> Option<Need> {
-        match self {
-            Url::Udp3478 | Url::Udp443 | Url::Udp53 | Url::List => None,
-            Url::Tcp3478 | Url::Tcp80 | Url::Tcp443 | Url::Tcp53 => Some(Need::Tcp),
-            Url::Tls443 => Some(Need::Tls),
-            Url::Wss443 | Url::Ws80 => Some(Need::WebSocket),
-        }
-    }
-
     /// Whether a page has to do it by itself, because a browser's ICE does not know it.
     pub fn is_web_socket(self) -> bool {
         matches!(self, Url::Wss443 | Url::Ws80)
@@ -95,9 +84,9 @@ impl Url {
         }
     }
 
-    /// As it is written; what a list contains that this server does not have is left out. Chromium asks a name server, not
+    /// As it is written. Chromium asks a name server, not
     /// the file of hosts, for the address of a TURN server over UDP: the lab gives it the address.
-    pub fn written(self, has: &dyn Fn(Need) -> bool) -> Vec<String> {
+    pub fn written(self) -> Vec<String> {
         let turn = |rest: &str| vec![format!("turn:{rest}")];
         match self {
             Url::Udp3478 => turn(&format!("{ADDRESS}:3478?transport=udp")),
@@ -110,15 +99,12 @@ impl Url {
             Url::Tls443 => vec![format!("turns:{NAME}:443?transport=tcp")],
             Url::Wss443 => vec![format!("wss://{NAME}/turn")],
             Url::Ws80 => vec![format!("ws://{NAME}/turn")],
-            Url::List => {
-                let there = Url::LISTED.iter().filter(|url| url.needs().is_none_or(has));
-                there.flat_map(|url| url.written(has)).collect()
-            }
+            Url::List => Url::LISTED.iter().flat_map(|url| url.written()).collect(),
         }
     }
 
     /// The `iceServers` of a call by this URL alone.
-    pub(super) fn ice_servers(self, has: &dyn Fn(Need) -> bool) -> Value {
-        json!([{ "urls": self.written(has), "username": USER, "credential": PASSWORD }])
+    pub(super) fn ice_servers(self) -> Value {
+        json!([{ "urls": self.written(), "username": USER, "credential": PASSWORD }])
     }
 }

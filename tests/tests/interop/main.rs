@@ -10,5 +10,6 @@ mod aioice;
 mod chromium;
 mod probe_and_tunnel_through_proxies;
 mod probe_speaks_to_coturn;
+mod tunnels;
 mod turn_client_proto;
 mod turnutils_uclient;

@@ -5,37 +5,14 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use turnpike::stun::{ErrorCode, Method};
-use turnpike_tests::lab::{
-    self, Coturn, Echo, Net, OneNic, PASSWORD, Process, Squid, TurnClient, USER, Uclient, turnpike, wait_for,
-};
+use turnpike_tests::lab::{self, Coturn, Echo, Net, OneNic, Process, Squid, TurnClient, wait_for};
 
 use crate::probe_speaks_to_coturn::probe;
+use crate::tunnels;
 
-/// The client's firewall lets it reach the proxy's port alone.
-fn only_the_proxy(net: &OneNic, proxy: &Squid) {
-    let proxy = proxy.address();
-    for rule in [
-        "add table ip lab".to_owned(),
-        "add chain ip lab out { type filter hook output priority 0 ; policy drop ; }".to_owned(),
-        format!("add rule ip lab out ip daddr {} tcp dport {} accept", proxy.ip(), proxy.port()),
-        // What the machine says to itself.
-        "add rule ip lab out oifname lo accept".to_owned(),
-    ] {
-        net.client.run("nft", &rule);
-    }
-}
-
-/// A tunnel on the client's machine, at the port of TURN, that has reached the server.
 fn tunnel(net: &OneNic, server: &Coturn, squid: &Squid) -> Process {
-    let local = net.client.at(3478);
-    let mut command = turnpike(&net.client);
-    command
-        .args(["tunnel", "--to", &format!("turns:{}", server.tls()), "--ca", &server.ca()])
-        .args(["--proxy", &format!("http://me:hush@{}", squid.address())])
-        .args(["--listen", &format!("udp://{local}"), "--listen", &format!("tcp://{local}")]);
-    let mut tunnel = Process::start(&mut command);
-    tunnel.wait_for_output("the server can be reached");
-    tunnel
+    let proxy = format!("http://me:hush@{}", squid.address());
+    tunnels::start(net, &format!("turns:{}", server.tls()), &server.ca(), &proxy)
 }
 
 #[test]
@@ -46,7 +23,7 @@ fn a_probe_says_what_the_proxy_says() {
     let net = OneNic::new();
     let server = Coturn::start(&net.server);
     let squid = Squid::start(&net.peer, Some(("me", "hush")));
-    only_the_proxy(&net, &squid);
+    tunnels::only_the_proxy(&net, &squid);
     let (url, ca, at) = (format!("turns:{}", server.tls()), server.ca(), squid.address());
     let with = |proxy: &str, url: &str| probe(&net.client, &[url, "--ca", &ca, "--proxy", proxy]);
 
@@ -80,23 +57,11 @@ fn a_native_client_gets_out_by_the_tunnel() {
     far.ip("route add default via 10.78.0.1");
     let (server, echo) = (Coturn::start(&net.server), Echo::start(&far));
     let squid = Squid::start(&net.peer, Some(("me", "hush")));
-    only_the_proxy(&net, &squid);
+    tunnels::only_the_proxy(&net, &squid);
 
-    let mut tunnel = tunnel(&net, &server, &squid);
-    let local = net.client.at(3478);
-    let peer = echo.address();
-    let (peer_ip, peer_port) = (peer.ip().to_string(), peer.port().to_string());
-    for transport in ["", "-t"] {
-        let flags = ["-u", USER, "-w", PASSWORD, "-m", "2", "-n", "50", "-z", "10", "-c"];
-        let to = ["-e", &peer_ip, "-r", &peer_port, transport];
-        let flags = flags.into_iter().chain(to).filter(|flag| !flag.is_empty());
-        let totals = Uclient::start(&net.client, local, flags).end().expect("turnutils_uclient");
-        assert_eq!((totals.sent, totals.received), (100, 100), "{transport:?}:\n{}", tunnel.output());
-    }
-    tunnel.signal(Signal::SIGTERM);
-    let (status, output) = tunnel.wait(Duration::from_secs(5));
-    assert!(status.success() && output.contains("SIGTERM: stopping"), "{output}");
-    assert!(!output.contains("hush"), "{output}");
+    let tunnel = tunnel(&net, &server, &squid);
+    tunnels::assert_relays(&net, &tunnel, echo.address());
+    tunnels::assert_ends(tunnel, Signal::SIGTERM);
 }
 
 #[test]

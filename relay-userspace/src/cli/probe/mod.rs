@@ -5,6 +5,7 @@ mod failure;
 mod report;
 mod steps;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,7 +13,7 @@ use serde_json::json;
 
 use self::report::{Report, Step};
 use super::connect::ConnectFlags;
-use super::creds::unix_now;
+use super::creds::{first_secret, unix_now};
 use super::screen::{print, table};
 use crate::auth::time_limited;
 use crate::client::ServerUrl;
@@ -23,7 +24,7 @@ use crate::stun::MAX_USERNAME_LEN;
 #[command(after_long_help = "\
 Examples:
   turnpike probe turn:turn.example.org --user alice --password secret
-  turnpike probe turns:turn.example.org:443 --secret SHARED_SECRET --ca ca.pem
+  turnpike probe turns:turn.example.org:443 --secret-file /etc/turnpike/secrets --ca ca.pem
   turnpike probe wss://turn.example.org/turn --proxy http://me:secret@proxy.corp:3128 --user alice --password secret
   What works from behind this firewall, and how fast:
     turnpike probe turn:turn.example.org 'turn:turn.example.org:80?transport=tcp' turns:turn.example.org:443 \\
@@ -36,16 +37,11 @@ pub(super) struct Args {
     urls: Vec<ServerUrl>,
 
     /// The user's name
-    #[arg(long, requires = "password", required_unless_present = "secret")]
+    #[arg(long, required_unless_present_any = ["secret", "secret_file"], conflicts_with_all = ["secret", "secret_file"])]
     user: Option<String>,
 
-    /// The user's password
-    #[arg(long, requires = "user")]
-    password: Option<Secret>,
-
-    /// Instead of a user: the server's --auth-secret, to make a credential from
-    #[arg(long, conflicts_with_all = ["user", "password"])]
-    secret: Option<Secret>,
+    #[command(flatten)]
+    proof: Proof,
 
     /// How many packets to send each way, by Send indications and again through a channel
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -59,6 +55,27 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// What it is let in by.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Proof {
+    /// The user's password; other users of this host can see it in the list of processes
+    #[arg(long, requires = "user")]
+    password: Option<Secret>,
+
+    /// A file with the user's password: its first line that is neither empty nor begins with #
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+
+    /// Instead of a user: the server's --auth-secret, to make a credential from; it can be seen as --password can
+    #[arg(long)]
+    secret: Option<Secret>,
+
+    /// Instead of a user: the server's file of secrets, of which the first is used
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
 /// Whom the probe claims to be.
 #[derive(Clone, Debug)]
 struct Identity {
@@ -70,17 +87,7 @@ struct Identity {
 const CREDENTIAL_TTL: u64 = 600;
 
 pub(super) fn main(args: Args) -> Result<ExitCode> {
-    let (username, password) = match (&args.secret, args.user, args.password) {
-        (Some(secret), ..) => time_limited(secret.expose(), "probe", unix_now() + CREDENTIAL_TTL),
-        (None, user, password) => {
-            (user.unwrap_or_default(), password.map(|p| p.expose().to_owned()).unwrap_or_default())
-        }
-    };
-    ensure!(
-        username.len() <= MAX_USERNAME_LEN,
-        "--user is too long: STUN can carry {MAX_USERNAME_LEN} bytes"
-    );
-    let identity = Identity { username, password };
+    let identity = identity(args.user, args.proof)?;
     let mut reports = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start a runtime")?;
@@ -114,4 +121,23 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
         reports => print(table(&reports.iter().map(Report::row).collect::<Vec<_>>()).trim_end())?,
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn identity(user: Option<String>, proof: Proof) -> Result<Identity> {
+    let one_of = |given: Option<Secret>, file: Option<PathBuf>| match (given, file) {
+        (Some(given), _) => Ok(given),
+        (None, file) => first_secret(&file.context("clap takes one of the two")?),
+    };
+    let (username, password) = match user {
+        Some(user) => (user, one_of(proof.password, proof.password_file)?.expose().to_owned()),
+        None => {
+            let secret = one_of(proof.secret, proof.secret_file)?;
+            time_limited(secret.expose(), "probe", unix_now() + CREDENTIAL_TTL)
+        }
+    };
+    ensure!(
+        username.len() <= MAX_USERNAME_LEN,
+        "--user is too long: STUN can carry {MAX_USERNAME_LEN} bytes"
+    );
+    Ok(Identity { username, password })
 }

@@ -7,7 +7,10 @@ fn a_mistake_in_the_file_is_refused_with_its_place_and_what_to_write() {
     let cases = [
         ("lisen = []", "1:1: unknown key \"lisen\": did you mean \"listen\"?"),
         ("\n[relay]\n  adresses = []", "3:3: unknown key \"adresses\": did you mean \"addresses\"?"),
-        ("[limits]\nspeed = 1", "2:1: unknown key \"speed\": known here are"),
+        (
+            "[limits]\nspeed = 1",
+            "2:1: unknown key \"speed\": known here are allocation-bandwidth, allocation-packets, ",
+        ),
         ("[turn]\n", "1:2: unknown key \"turn\": known here are"),
         ("realm = 'a'\nrealm = 'b'", "2:1: duplicate key"),
         ("realm = ", "1:9: "),
@@ -363,4 +366,26 @@ fn a_family_without_an_alternate_server_is_warned_about() {
         let expected = format!("no alternate server has an IPv4 address: IPv4 clients {instead}");
         assert!(warnings.len() == 1 && warnings[0].starts_with(&expected), "{warnings:?}");
     }
+}
+
+#[test]
+fn what_is_for_browsers_needs_a_listener_that_they_reach() {
+    let warned = |text: &str| {
+        let warnings = resolved(text).unwrap().warnings;
+        warnings.into_iter().any(|warning| warning.contains("no listener serves HTTP"))
+    };
+    let tenant =
+        "[auth]\nsecrets = ['s']\n[[ice.tenants]]\nname = 'app'\nkey = 'key-of-the-app-0123456789'\n";
+    let page = "[auth]\nsecrets = ['s']\n[test-page]\nenabled = true\n";
+    for text in [tenant, page] {
+        assert!(warned(text));
+        // Either has HTTP on the same port.
+        for scheme in ["http", "tcp"] {
+            assert!(
+                !warned(&format!("listen = ['udp://10.0.0.2', '{scheme}://10.0.0.2']\n{text}")),
+                "{scheme}"
+            );
+        }
+    }
+    assert!(!warned("[auth]\nsecrets = ['s']\n"));
 }

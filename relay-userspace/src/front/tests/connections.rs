@@ -268,6 +268,7 @@ fn an_address_that_is_taken_is_named() {
         streams: StreamSettings::default(),
         web: Router::new(),
         admit: Box::new(drop),
+        certificate_read: Box::new(|| ()),
     });
     let error = format!("{:#}", error.unwrap_err());
     assert!(error.starts_with(&format!("cannot listen on {listen}")), "{error}");

@@ -148,6 +148,22 @@ fn what_is_not_ours_is_answered_by_the_web_server_behind() {
     }
 }
 
+/// RFC 9110 section 6.2: its own highest version, unless the client's is lower.
+#[test]
+fn a_web_server_behind_that_speaks_an_older_version_is_answered_for_in_the_clients() {
+    for (asked, answered_by) in [("1.1", "1.0"), ("1.0", "1.0"), ("1.0", "1.1"), ("1.1", "1.1")] {
+        let answer = format!("HTTP/{answered_by} 200 OK\r\nConnection: close\r\n\r\nhello");
+        let (address, served) = web_server(answer.leak());
+        let desk = open(|_, streams| streams.upstream = Some(address.parse().unwrap()));
+        let request = format!("GET /x HTTP/{asked}\r\nHost: www.test\r\nConnection: close\r\n\r\n");
+        let answer = answered(&mut tcp(desk.tcp()), &request);
+        assert!(answer.starts_with(&format!("HTTP/{asked} 200 ")), "{answered_by}: {answer}");
+        assert!(answer.contains("hello"), "{answer}");
+        assert_eq!(answer.contains("chunked"), asked == "1.1", "{answer}");
+        assert!(served.join().unwrap().starts_with("GET /x HTTP/1.1"));
+    }
+}
+
 #[test]
 fn our_pages_that_are_off_are_those_of_the_web_server_behind() {
     let desk = open(|_, _| {});

@@ -50,9 +50,9 @@ pub(in crate::net) struct Connection {
     pub(super) interest: EpollFlags,
     /// Among those that have something to send.
     pub(super) is_dirty: bool,
-    /// It is not listened to until it has read some of its answers.
+    /// It is not listened to for now: until it has read some of its answers, or others have had their turn.
     pub(super) is_held_back: bool,
-    /// When it was looked after last.
+    /// Whether it had an allocation when somebody looked after it last.
     pub(super) had_allocation: bool,
     /// It sent a whole message once.
     pub(super) was_heard: bool,

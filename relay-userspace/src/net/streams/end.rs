@@ -61,7 +61,7 @@ impl Shard {
     /// Hands a connection to the shard that has its client's allocation, with what of it is not handled yet.
     pub(super) fn hand_over(&mut self, token: StreamToken, shard: u16, messages: Vec<u8>, rest: Vec<u8>) {
         let Some(mut connection) = self.connections.remove(token) else { return };
-        if self.epoll.delete(connection.socket()).is_err() {
+        if self.stream_epoll.delete(connection.socket()).is_err() {
             // It cannot be, and would be reported here for ever.
             return self.counters.connections(connection.kind()).closed.add(1);
         }
@@ -86,7 +86,7 @@ impl Shard {
         (connection.outgoing, connection.is_held_back) = (Outgoing::default(), false);
         (connection.blocked_since, connection.closing) = (None, Some(now + LINGER));
         let mut event = EpollEvent::new(EpollFlags::EPOLLIN, Token::Stream(token).to_bits());
-        let told = self.epoll.modify(connection.socket(), &mut event).is_ok();
+        let told = self.stream_epoll.modify(connection.socket(), &mut event).is_ok();
         let five_tuple = connection.five_tuple;
         if !told {
             self.connections.broken.push(token);

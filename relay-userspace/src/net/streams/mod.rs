@@ -7,7 +7,6 @@
 
 mod connection;
 mod end;
-mod framing;
 mod outgoing;
 mod send;
 mod serve;

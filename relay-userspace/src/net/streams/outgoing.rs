@@ -9,9 +9,9 @@ use std::io::{self, IoSlice, Write};
 
 use relay_common::reason::Reason;
 
-use super::framing::LONGEST;
 use super::websocket;
 use super::{Framing, Whole};
+use crate::framing::{LONGEST, padding};
 use crate::net::counters::Counters;
 
 /// Most bytes of data that wait: two seconds of a call with video (1 Mbit/s).
@@ -202,12 +202,12 @@ impl Data {
 /// same: a client that takes the messages for a stream needs it, and RFC 8656 section 12.5 has the others tolerate it.
 fn write(out: &mut Vec<u8>, framing: Framing, Whole { head, body }: Whole<'_>) {
     let length = head.len() + body.len();
-    let padded = length.next_multiple_of(4);
-    out.reserve(websocket::LONGEST_HEADER + padded);
+    let padding = padding(length);
+    out.reserve(websocket::LONGEST_HEADER + length + padding);
     if framing == Framing::WebSocket {
-        websocket::write_header(out, websocket::BINARY, padded);
+        websocket::write_header(out, websocket::BINARY, length + padding);
     }
     out.extend_from_slice(head);
     out.extend_from_slice(body);
-    out.extend_from_slice(&[0; 3][..padded - length]);
+    out.extend_from_slice(&[0; 3][..padding]);
 }

@@ -113,6 +113,7 @@ fn a_client_that_reads_a_little_now_and_then_is_not_closed() {
     while start.elapsed() < seconds(150) {
         let before = dropped();
         while dropped() == before {
+            assert_eq!(open(&server), 1, "closed, and so nothing would be dropped for ever");
             (0..20).for_each(|_| _ = peer.send_to(&[7; 1200], relayed).unwrap());
             thread::sleep(Duration::from_millis(1));
         }

@@ -65,8 +65,8 @@ impl Shard {
         let sent = connection.send(&self.counters).map_err(drop);
         let wanted = connection.wanted();
         let mut event = EpollEvent::new(wanted, Token::Stream(token).to_bits());
-        let told =
-            wanted == connection.interest || self.epoll.modify(connection.socket(), &mut event).is_ok();
+        let told = wanted == connection.interest
+            || self.stream_epoll.modify(connection.socket(), &mut event).is_ok();
         connection.interest = wanted;
         if sent.is_err() || !told {
             self.connections.broken.push(token);

@@ -3,15 +3,15 @@
 use std::mem;
 use std::time::Duration;
 
-use nix::sys::epoll::{EpollEvent, EpollFlags};
+use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::connection::{Connection, Received, TURN};
-use super::framing::{self, First, LONGEST, LONGEST_OF_STRANGER};
 use super::websocket::{self, Frame};
 use super::{ClientStream, Framing, seconds};
+use crate::framing::{self, First, LONGEST};
 use crate::net::batch::Arrival;
-use crate::net::shard::Shard;
+use crate::net::shard::{STREAMS_TURN, Shard};
 use crate::net::token::{StreamToken, Token};
 use crate::time::Timestamp;
 use crate::turn::{FiveTuple, Input};
@@ -20,7 +20,10 @@ use crate::turn::{FiveTuple, Input};
 const FIRST_MESSAGE: Duration = seconds(30);
 
 /// Most messages of a connection, or frames, that are handled before others have their turn.
-const MESSAGES: u32 = 128;
+const MESSAGES: u32 = 32;
+
+/// Longest message of a client that has no allocation yet, in bytes: a stranger makes nobody keep more than that.
+const LONGEST_OF_STRANGER: usize = 4096;
 
 /// How the reading of a connection's messages ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +66,7 @@ impl Shard {
         let token = self.connections.insert(connection);
         let connection = self.connections.get_mut(token).expect("it was just put there");
         let event = EpollEvent::new(interest, Token::Stream(token).to_bits());
-        if self.epoll.add(connection.socket(), event).is_err() {
+        if self.stream_epoll.add(connection.socket(), event).is_err() {
             self.counters.connections_refused.add(1);
             return self.close(now, token);
         }
@@ -83,13 +86,19 @@ impl Shard {
         }
     }
 
+    /// Serves some of the connections that have something to say, or room. The others are reported again, before these.
+    pub(in crate::net) fn serve_connections(&mut self, now: Timestamp) {
+        let mut events = [EpollEvent::empty(); STREAMS_TURN];
+        let ready = self.stream_epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        for event in &events[..ready] {
+            if let Token::Stream(token) = Token::from_bits(event.data()) {
+                self.serve_connection(now, token, event.events());
+            }
+        }
+    }
+
     /// Reads and writes as epoll reported it.
-    pub(in crate::net) fn serve_connection(
-        &mut self,
-        now: Timestamp,
-        token: StreamToken,
-        events: EpollFlags,
-    ) {
+    fn serve_connection(&mut self, now: Timestamp, token: StreamToken, events: EpollFlags) {
         if events.contains(EpollFlags::EPOLLOUT) {
             self.send_connection(token);
         }
@@ -204,13 +213,13 @@ impl Shard {
                 }
                 Frame::Ping(range) => {
                     websocket::write_pong(connection.outgoing.answers(), &input[start..][range]);
-                    self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
+                    self.connections.handled_one();
                     self.connections.mark_dirty(token);
                     continue;
                 }
                 Frame::Close => return Heard::Over(CloseCode::Normal),
                 Frame::Nothing => {
-                    self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
+                    self.connections.handled_one();
                     continue;
                 }
             };
@@ -257,7 +266,7 @@ impl Shard {
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.was_heard = true;
             }
-            self.connections.left_in_turn = self.connections.left_in_turn.saturating_sub(1);
+            self.connections.handled_one();
             self.message(now, five_tuple, framing, &rest[..length]);
             if let Some(shard) = self.connections.moving_to.take() {
                 return Heard::Elsewhere(shard);

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::connection::Connection;
+use crate::net::counters::ConnectionKind;
 use crate::net::tcp_relay::Joining;
 use crate::net::token::StreamToken;
 use crate::time::Timestamp;
@@ -43,6 +44,11 @@ struct Slot {
 }
 
 impl Connections {
+    /// A message of the connection in hand, or a frame without one, was handled.
+    pub(super) fn handled_one(&mut self) {
+        self.left_in_turn = self.left_in_turn.saturating_sub(1);
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.slots.len() - self.vacant.len() == MOST
     }
@@ -88,6 +94,12 @@ impl Connections {
 
     pub(super) fn of_client(&self, five_tuple: &FiveTuple) -> Option<StreamToken> {
         self.by_five_tuple.get(five_tuple).copied()
+    }
+
+    /// What the connection of a client is made of.
+    pub(in crate::net) fn kind_of_client(&self, five_tuple: &FiveTuple) -> Option<ConnectionKind> {
+        let token = self.of_client(five_tuple)?;
+        self.slots.get(usize::from(token.index))?.connection.as_ref().map(|connection| connection.kind())
     }
 
     /// Has a connection looked after at a time, and not when it was to be before.

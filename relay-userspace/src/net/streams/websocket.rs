@@ -8,7 +8,7 @@ use std::ops::Range;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 use tungstenite::protocol::frame::{FrameHeader, coding};
 
-use super::framing::LONGEST;
+use crate::framing::LONGEST;
 
 /// Longest payload of a control frame (RFC 6455 section 5.5).
 const LONGEST_CONTROL: u64 = 125;

@@ -63,7 +63,7 @@ impl Shard {
         let joined = self.connections.remove(token).is_some_and(|client| {
             self.counters.connections(client.kind()).closed.add(1);
             // Otherwise it would be reported here for ever.
-            self.epoll.delete(client.socket()).is_ok() && {
+            self.stream_epoll.delete(client.socket()).is_ok() && {
                 let (stream, unsent) = client.give_up(early, &self.counters);
                 self.tcp_relays.join(connection, Client { stream, unsent, pace, idle, carried })
             }

@@ -15,6 +15,29 @@ use super::{BIND_TIMEOUT, CONNECT_TIMEOUT, ConnectionId, TcpEvent};
 use crate::stun::ErrorCode;
 use crate::turn::timers::Timer;
 
+/// Who has as many connections as there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Full {
+    Allocation,
+    User,
+    Server,
+}
+
+impl Full {
+    /// RFC 6062 names no code: a quota of the user is 486 as for allocations, the rest "some capacity limit" (508).
+    const fn code(self) -> ErrorCode {
+        match self {
+            Self::User => ErrorCode::ALLOCATION_QUOTA_REACHED,
+            Self::Allocation | Self::Server => ErrorCode::INSUFFICIENT_CAPACITY,
+        }
+    }
+
+    /// What the operator is told: that the user's bound was it.
+    pub(super) fn event(self) -> Option<Output> {
+        (self == Self::User).then_some(Output::Event(Event::Tcp(TcpEvent::OverQuota)))
+    }
+}
+
 impl Core {
     /// Has a connection made, and answers when it is there or not: the checks of RFC 6062 section 5.2 in its order.
     pub(in super::super) fn connect(
@@ -37,9 +60,16 @@ impl Core {
         let relayed = relayed.ok_or(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH)?;
         // A peer like those of permissions: the user may not name more than so many in a minute.
         let new = usize::from(self.allocations.get(slot).permissions.get(&peer.0.ip()).is_none());
-        let too_fast = new > 0 && !self.takes_new_peer(slot);
-        let connection = self.new_connection(slot).filter(|_| !too_fast);
-        let connection = connection.ok_or(ErrorCode::INSUFFICIENT_CAPACITY)?;
+        if new > 0 && !self.takes_new_peer(slot) {
+            return Err(ErrorCode::INSUFFICIENT_CAPACITY.into());
+        }
+        let connection = match self.new_connection(slot) {
+            Ok(connection) => connection,
+            Err(full) => {
+                out.items.extend(full.event());
+                return Err(full.code().into());
+            }
+        };
 
         let expires = self.timers.start(self.now + CONNECT_TIMEOUT, Timer::Connection(connection));
         let state = State::Connecting { asker: Asker::new(request), expires };
@@ -99,13 +129,23 @@ impl Core {
     }
 
     /// A name for one more connection of an allocation, if there may be one.
-    pub(super) fn new_connection(&mut self, slot: Slot) -> Option<ConnectionId> {
-        let limits = self.config.tcp_relay?;
-        let tcp = self.allocations.get(slot).tcp.as_ref()?;
+    pub(super) fn new_connection(&mut self, slot: Slot) -> Result<ConnectionId, Full> {
+        let limits = self.config.tcp_relay.ok_or(Full::Server)?;
+        let allocation = self.allocations.get(slot);
+        let tcp = allocation.tcp.as_ref().ok_or(Full::Allocation)?;
         if tcp.connections.len() >= limits.allocation_connections {
-            return None;
+            return Err(Full::Allocation);
         }
-        self.shared.connections.insert(self.shard, limits.total_connections, || self.rng.random())
+        let account = &allocation.account;
+        if !account.take_connection(limits.user_connections) {
+            return Err(Full::User);
+        }
+        let rng = &mut self.rng;
+        let taken = self.shared.connections.insert(self.shard, limits.total_connections, || rng.random());
+        if taken.is_none() {
+            account.give_back_connection();
+        }
+        taken.ok_or(Full::Server)
     }
 
     pub(super) fn add_connection(&mut self, id: ConnectionId, connection: Connection) {
@@ -118,9 +158,11 @@ impl Core {
     /// Forgets a connection. Its timer has run or been cancelled.
     pub(super) fn remove_connection(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
-        if let Some(tcp) = &mut self.allocations.get_mut(connection.slot).tcp {
+        let allocation = self.allocations.get_mut(connection.slot);
+        if let Some(tcp) = &mut allocation.tcp {
             tcp.connections.retain(|other| *other != id);
         }
+        allocation.account.give_back_connection();
         self.shared.connections.remove(id);
         Some(connection)
     }

@@ -15,7 +15,7 @@ impl Core {
     /// A peer connected. "If no permission for this peer has been installed for this allocation, the server MUST close the
     /// connection with the peer immediately after it has been accepted"; else the client is told of it.
     pub(in super::super) fn peer_incoming(&mut self, relayed: RelayAddr, peer: PeerAddr, out: &mut Outputs) {
-        let Some(connection) = self.let_in(relayed, peer) else {
+        let Some(connection) = self.let_in(relayed, peer, out) else {
             out.items.push(Output::RefusePeer);
             return out.items.push(Output::Event(Event::Tcp(TcpEvent::Refused)));
         };
@@ -30,7 +30,7 @@ impl Core {
         out.items.push(Output::Event(Event::Tcp(TcpEvent::Accepted)));
     }
 
-    fn let_in(&mut self, relayed: RelayAddr, peer: PeerAddr) -> Option<ConnectionId> {
+    fn let_in(&mut self, relayed: RelayAddr, peer: PeerAddr, out: &mut Outputs) -> Option<ConnectionId> {
         let slot = self.allocations.of_relayed(&relayed)?;
         let allocation = self.allocations.get(slot);
         allocation.permissions.get(&peer.0.ip())?;
@@ -38,7 +38,13 @@ impl Core {
         if !may_connect_with(&allocation.rules, peer) {
             return None;
         }
-        let connection = self.new_connection(slot)?;
+        let connection = match self.new_connection(slot) {
+            Ok(connection) => connection,
+            Err(full) => {
+                out.items.extend(full.event());
+                return None;
+            }
+        };
         let expires = self.timers.start(self.now + BIND_TIMEOUT, Timer::Connection(connection));
         self.add_connection(connection, Connection { slot, peer, state: State::Pending { expires } });
         Some(connection)

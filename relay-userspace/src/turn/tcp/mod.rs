@@ -39,7 +39,9 @@ pub struct TcpRelay {
     /// Most connections with peers of one allocation, those included that are being made or wait for the client (508
     /// beyond).
     pub allocation_connections: usize,
-    /// The same over all allocations and shards.
+    /// The same over all allocations of a user, whatever their shards (486 beyond).
+    pub user_connections: usize,
+    /// The same over all allocations and shards (508 beyond).
     pub total_connections: usize,
     /// How long a connection may carry nothing before it is closed.
     pub idle: Duration,
@@ -69,4 +71,6 @@ pub enum TcpEvent {
     NotBound,
     /// A connection ended that was bound.
     Ended,
+    /// A connection was refused to a client, or closed to a peer, because the user has as many as one may have.
+    OverQuota,
 }

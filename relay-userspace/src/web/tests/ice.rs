@@ -197,6 +197,27 @@ fn a_reload_takes_keys_away_at_once_and_keeps_the_books() {
     assert_eq!((answer.status, answer.json()["error"].clone()), (404, json!("not_served")));
 }
 
+/// Of whoever has a key: what a stranger is told does not change.
+#[test]
+fn while_the_server_drains_nobody_gets_credentials_that_could_not_be_used() {
+    let server = Server::standard();
+    server.web.set_draining(true);
+    for (path, key, origin) in [("/v1/ice", KEY, true), ("/test/credentials", TEST_KEY, false)] {
+        let ask = |key: &str| {
+            let headers = [&*bearer(key), "Origin: https://app.example"];
+            server.ask(&format!("POST {path}"), &headers, "")
+        };
+        let answer = ask(key);
+        assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("60")), "{answer:?}");
+        assert_eq!(answer.json()["error"], "draining");
+        assert!(answer.json()["message"].as_str().unwrap().contains("drained"), "{answer:?}");
+        assert_eq!(answer.header("Access-Control-Allow-Origin").is_some(), origin);
+        assert_eq!(ask("wrong").status, 401);
+    }
+    server.web.set_draining(false);
+    assert_eq!(server.ask("POST /v1/ice", &[&bearer(KEY)], "").status, 200);
+}
+
 fn signed(key: &Key) -> Vec<u8> {
     let mut out = Vec::new();
     let allocate = MessageType::new(Method::ALLOCATE, Class::Request);

@@ -1,33 +1,34 @@
-//! Where the messages of a stream begin and end (RFC 8656 section 12.5, RFC 8489 section 6.2.2).
+//! Where the messages of a stream, or of a WebSocket's message, begin and end (RFC 8656 section 12.5, RFC 8489 section 6.2.2).
 
-use relay_common::channel::{HEADER_LEN, is_channel};
-use relay_common::wire::stun::MAGIC_COOKIE;
+use relay_common::channel::{self, is_channel};
 
-/// Longest message, in bytes: what a receive buffer of the shard holds. More than a UDP datagram carries is of no use.
-pub(super) const LONGEST: usize = 1 << 16;
+use crate::stun::{self, MAGIC_COOKIE};
 
-/// Longest message of a client that has no allocation yet: a stranger makes nobody keep more than that.
-pub(super) const LONGEST_OF_STRANGER: usize = 4096;
-
-/// Bytes of a STUN header.
-const STUN_HEADER: usize = 20;
+/// Longest message, in bytes, with its padding: more than a UDP datagram carries is of no use.
+pub const LONGEST: usize = 1 << 16;
 
 /// What a stream goes on with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum First {
-    /// A whole message of `length` bytes, which takes `space` with the padding behind it.
-    Whole { length: usize, space: usize },
+pub enum First {
+    /// A whole message.
+    Whole {
+        /// Bytes of the message itself.
+        length: usize,
+        /// The same with the padding behind it.
+        space: usize,
+    },
     /// Part of one. If it is known by now, with its padding it takes so many bytes.
     Part(Option<usize>),
 }
 
 /// A stream that is not, or no longer, one of TURN messages. Where the next would begin nobody can tell.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct NotTurn;
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("what arrives is neither STUN nor ChannelData")]
+pub struct NotTurn;
 
 /// Finds the end of the first message in `bytes`. Where `ends`, nothing follows, and the padding of ChannelData may be
 /// missing, as in a datagram.
-pub(super) fn first(bytes: &[u8], ends: bool) -> Result<First, NotTurn> {
+pub fn first(bytes: &[u8], ends: bool) -> Result<First, NotTurn> {
     // The two top bits tell STUN from ChannelData; more of them would be neither (RFC 8656 section 12).
     let &[first, ..] = bytes else { return Ok(First::Part(None)) };
     if first >= 0x40 && !is_channel(u16::from_be_bytes([first, 0])) {
@@ -36,15 +37,15 @@ pub(super) fn first(bytes: &[u8], ends: bool) -> Result<First, NotTurn> {
     let &[_, _, l0, l1, ref rest @ ..] = bytes else { return Ok(First::Part(None)) };
     let payload = usize::from(u16::from_be_bytes([l0, l1]));
     let length = if first < 0x40 {
-        let same = rest.iter().zip(MAGIC_COOKIE.to_ne_bytes()).all(|(&byte, expected)| byte == expected);
+        let same = rest.iter().zip(MAGIC_COOKIE).all(|(byte, expected)| *byte == expected);
         if !payload.is_multiple_of(4) || !same {
             return Err(NotTurn);
         }
-        STUN_HEADER + payload
+        stun::HEADER_LEN + payload
     } else {
-        HEADER_LEN + payload
+        channel::HEADER_LEN + payload
     };
-    let padded = length.next_multiple_of(4);
+    let padded = length + padding(length);
     if padded > LONGEST {
         return Err(NotTurn);
     }
@@ -52,6 +53,21 @@ pub(super) fn first(bytes: &[u8], ends: bool) -> Result<First, NotTurn> {
         there if there >= padded => First::Whole { length, space: padded },
         there if ends && there >= length => First::Whole { length, space: there },
         _ => First::Part(Some(padded)),
+    })
+}
+
+/// Bytes that follow a message of `length` bytes on a stream (RFC 8656 section 12.5); its length field does not count them.
+pub fn padding(length: usize) -> usize {
+    length.next_multiple_of(4) - length
+}
+
+/// The messages of one WebSocket message, or of one datagram, without padding. What is cut off or no message ends them.
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let Ok(First::Whole { length, space }) = first(bytes, true) else { return None };
+        let message = &bytes[..length];
+        bytes = &bytes[space..];
+        Some(message)
     })
 }
 
@@ -95,5 +111,13 @@ mod tests {
         assert_eq!(first(&[0, 1, 0xff, 0xfc], false), Err(NotTurn), "longer than any datagram");
         assert_eq!(first(&[0x40, 0, 0xff, 0xff], false), Err(NotTurn));
         assert_eq!(first(&[0x40, 0, 0xff, 0xfc], false), Ok(First::Part(Some(1 << 16))));
+    }
+    #[test]
+    fn a_frame_may_have_several_messages_and_padding_or_none() {
+        let five = [0x40, 1, 0, 5, b'a', b'b', b'c', b'd', b'e'];
+        let padded = [&five[..], &[0; 3], &BINDING, &five].concat();
+        assert_eq!(messages(&padded).collect::<Vec<_>>(), [&five[..], &BINDING, &five]);
+        assert_eq!(messages(&five[..7]).count(), 0);
+        assert_eq!(messages(b"hello").count(), 0);
     }
 }
