@@ -49,7 +49,8 @@ pub fn many(
     ifindex: u32,
     make: impl Fn(&Path) -> ([FlowRecord; 2], Datagram),
 ) -> (Program, Vec<Vec<u8>>) {
-    let mut program = Program::load_with(2 * flows.max(64), 2 * flows + 2);
+    // As many as the server has by default where half of them are in use.
+    let mut program = Program::load_with(2 * flows.max(64), 4 * flows + 1);
     next_hops(&mut program, ifindex);
     let mut order: Vec<u32> = (0..flows).collect();
     order.shuffle(&mut StdRng::seed_from_u64(1));

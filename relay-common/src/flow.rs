@@ -9,8 +9,10 @@
 //! | what one relayed address of ours sends to another | as a datagram of a peer, and [`FlowKey::INSIDE`] |
 //!
 //! A *bucket* is one cache line of eight entries. An entry holds 40 bits of the key's keyed hash and the number of the
-//! record. A packet costs two cache lines of the index and record however many bindings there are; see
-//! `docs/decisions/0001-flow-table.md` for the figures against the kernel's hash map.
+//! record. A packet costs a cache line of the index and the record however many bindings there are; see
+//! `docs/decisions/0001-flow-table.md` for the figures against the kernel's hash map. A record lies where the hash says, its
+//! [`likely_record`], unless another one does. The program fetches that while it waits for the index, which alone says
+//! what is right (`docs/decisions/0008-records-where-the-hash-says.md`).
 //!
 //! Userspace is the only writer of all but [`FlowRecord::packets`] and [`FlowRecord::bytes`]. It writes a record
 //! whole before an entry names it, changes a living record only in single words, and lets a removed record rest
@@ -189,6 +191,12 @@ pub const fn home_bucket(hash: u64, mask: u32) -> u32 {
 #[inline(always)]
 pub const fn other_bucket(hash: u64, mask: u32) -> u32 {
     (tag(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u32 & mask
+}
+
+/// The record that is most likely the key's, of so many (record 0 is not counted): where it is put if it is free.
+#[inline(always)]
+pub const fn likely_record(hash: u64, records: u64) -> u32 {
+    1 + (((hash >> 32) * records) >> 32) as u32
 }
 
 /// The record a bucket names for this hash, or 0.

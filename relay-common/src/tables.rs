@@ -46,6 +46,8 @@ pub const SETTINGS: &str = "SETTINGS";
 pub struct Settings {
     /// Coefficients of the flow key hash.
     pub seed: HashSeed,
+    /// Records of the flow table, without record 0, which is never used.
+    pub records: u64,
     /// Buckets of the flow index less one.
     pub bucket_mask: u32,
     /// The first relayed port, host order. A packet to a port of the range comes from a peer, any other from a
@@ -135,7 +137,7 @@ unsafe impl Plain for crate::next_hop::NextHop {}
 // SAFETY: as above.
 unsafe impl Plain for crate::interface::Interface {}
 
-const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 24);
+const _: () = assert!(size_of::<Settings>() == 8 * (crate::flow::KEY_WORDS + 1) + 32);
 const _: () = assert!(size_of::<LocalKey>() == 20);
 
 /// The bytes of a value, as a table holds them.

@@ -63,8 +63,15 @@ pub(crate) static CONTROLS: Array<Controls> = Array::with_max_entries(1, BPF_F_M
 
 /// Written by the loader before the program is verified.
 #[unsafe(no_mangle)]
-static SETTINGS: Settings =
-    Settings { seed: [0; KEY_WORDS + 1], bucket_mask: 0, first_port: 0, last_port: 0, tick: 0, epoch: 0 };
+static SETTINGS: Settings = Settings {
+    seed: [0; KEY_WORDS + 1],
+    records: 0,
+    bucket_mask: 0,
+    first_port: 0,
+    last_port: 0,
+    tick: 0,
+    epoch: 0,
+};
 
 /// The settings as loaded: each is read where it is needed.
 #[inline(always)]

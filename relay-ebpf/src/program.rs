@@ -117,6 +117,7 @@ pub(crate) fn find(key: &FlowKey, settings: &Settings) -> Option<*mut FlowRecord
 #[inline(always)]
 pub(crate) fn find_number(key: &FlowKey, settings: &Settings) -> u32 {
     let hash = key.hash(&settings.seed);
+    fetch(flow::likely_record(hash, settings.records));
     let Some(home) = maps::FLOW_INDEX.get(flow::home_bucket(hash, settings.bucket_mask)) else { return 0 };
     let number = flow::find(home, hash);
     if number != 0 {
@@ -124,6 +125,17 @@ pub(crate) fn find_number(key: &FlowKey, settings: &Settings) -> u32 {
     }
     let Some(other) = maps::FLOW_INDEX.get(flow::other_bucket(hash, settings.bucket_mask)) else { return 0 };
     flow::find(other, hash)
+}
+
+/// Has the CPU fetch both lines of a record while it waits for something else.
+#[inline(always)]
+fn fetch(number: u32) {
+    let Some(record) = maps::FLOWS.get_ptr(number) else { return };
+    // SAFETY: words of an element of FLOWS. Volatile, because nobody looks at them.
+    unsafe {
+        (&raw const (*record).deadline).read_volatile();
+        (&raw const (*record).generation).read_volatile();
+    }
 }
 
 /// A record's generation now.

@@ -1,6 +1,7 @@
 //! The XDP program under `BPF_PROG_TEST_RUN`: tables set by the test, one packet in, verdict and packet out.
 //! Needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -60,7 +61,7 @@ pub struct Program {
     ebpf: Ebpf,
     entry: &'static str,
     settings: Settings,
-    next_record: u32,
+    used: HashSet<u32>,
 }
 
 impl Program {
@@ -92,6 +93,7 @@ impl Program {
         static CLOCK: OnceLock<TickClock> = OnceLock::new();
         let settings = CLOCK.get_or_init(|| TickClock::find(object)).set(Settings {
             seed,
+            records: u64::from(records - 1),
             bucket_mask: buckets - 1,
             first_port: 49152,
             last_port: 65535,
@@ -110,7 +112,7 @@ impl Program {
             .expect("the kernel takes the maps (needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)");
         let program: &mut Xdp = ebpf.program_mut(entry).expect("in the object").try_into().expect("XDP");
         program.load().expect("the verifier takes the program");
-        let mut program = Self { ebpf, entry, settings, next_record: 1 };
+        let mut program = Self { ebpf, entry, settings, used: HashSet::new() };
         program.interface(Interface { ifindex: INGRESS, slot: 1, flags, bond: 0 });
         program
     }
@@ -221,12 +223,14 @@ impl Program {
         map.insert(ifindex, ifindex, None, 0).expect("the interface exists");
     }
 
-    /// Puts a record into the table, and gives its number.
+    /// Puts a record into the table, where it is expected or else behind it, and gives its number.
     pub fn insert(&mut self, record: FlowRecord) -> u32 {
-        let number = self.next_record;
-        self.next_record += 1;
-        self.rewrite(number, record);
         let hash = record.key.hash(&self.settings.seed);
+        let records = self.settings.records;
+        let likely = u64::from(flow::likely_record(hash, records));
+        let mut places = (0..records).map(|n| 1 + ((likely - 1 + n) % records) as u32);
+        let number = places.find(|place| self.used.insert(*place)).expect("a record is free");
+        self.rewrite(number, record);
         let mask = self.settings.bucket_mask;
         let home = flow::home_bucket(hash, mask);
         let (at, mut bucket, free) = [home, flow::other_bucket(hash, mask)]

@@ -58,7 +58,7 @@ fn measure(bindings: &[Binding], next_hops: bool) -> Result<Bindings> {
         false => Arc::new(Nowhere),
     };
     let before = resident("self")?;
-    let mut writer = FlowWriter::new(table.clone(), hops, 1..table.len(), [].into());
+    let mut writer = FlowWriter::new(table.clone(), hops, table.len() - 1, [].into());
     let timed = |run: &mut dyn FnMut(&Binding)| {
         let before = own_cpu_seconds();
         bindings.iter().for_each(run);

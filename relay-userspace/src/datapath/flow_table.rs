@@ -1,16 +1,18 @@
 //! The flow table in shared memory: how an entry is published and withdrawn so that a reader on another CPU sees a
 //! whole record of the right key or none. Nothing here locks; each shard's writer
-//! ([`FlowWriter`](super::flow_writer::FlowWriter)) owns the records it numbers and the entries it placed.
+//! ([`FlowWriter`](super::flow_writer::FlowWriter)) owns the records it claimed and the entries it placed.
 
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use relay_common::flow::{
-    BUCKET_ENTRIES, Bucket, FlowRecord, HashSeed, RECORD_BITS, entry, home_bucket, other_bucket, tag,
+    BUCKET_ENTRIES, Bucket, FlowRecord, HashSeed, RECORD_BITS, entry, home_bucket, likely_record,
+    other_bucket, tag,
 };
 use relay_common::tables::Count;
 use serde::{Deserialize, Serialize};
 
+use super::claims::Claims;
 use super::shared_map::{SharedWords, from_words, to_words};
 use crate::time::Timestamp;
 
@@ -48,6 +50,11 @@ impl TableSize {
         }
     }
 
+    /// Records without record 0, as the program counts them.
+    pub fn usable(self) -> u64 {
+        u64::from(self.records) - 1
+    }
+
     /// Bytes of the index.
     pub fn index_bytes(self) -> usize {
         self.buckets as usize * size_of::<Bucket>()
@@ -83,6 +90,7 @@ pub struct FlowTable {
     records: SharedWords,
     bucket_mask: u32,
     seed: HashSeed,
+    claims: Claims,
     pub(super) bindings: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) promoted: AtomicU64,
@@ -93,12 +101,14 @@ impl FlowTable {
     /// [`record_bytes`](TableSize::record_bytes), all zeros. `seed` must be the program's.
     pub fn new(index: SharedWords, records: SharedWords, seed: HashSeed) -> Self {
         let buckets = index.len() / BUCKET_ENTRIES;
+        let claims = Claims::new((records.len() / RECORD_WORDS) as u32);
         assert!(buckets.is_power_of_two(), "the flow index has {buckets} buckets");
         Self {
             index,
             records,
             bucket_mask: buckets as u32 - 1,
             seed,
+            claims,
             bindings: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             promoted: AtomicU64::new(0),
@@ -128,6 +138,16 @@ impl FlowTable {
             refused: self.refused.load(Ordering::Relaxed),
             promoted: self.promoted.load(Ordering::Relaxed),
         }
+    }
+
+    /// Who has which record.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Where the program expects the record of a key with this hash.
+    pub(super) fn likely_record(&self, hash: u64) -> u32 {
+        likely_record(hash, u64::from(self.len()) - 1)
     }
 
     /// Writes all of a record that no entry names. The generation is odd while it is written and a new even number

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,9 +10,9 @@ use relay_common::flow::{FlowRecord, Path};
 use relay_common::next_hop::HAIRPIN;
 
 use super::carried::{self, Carried};
+use super::claims::Share;
 use super::flow_table::{FlowTable, Position};
 use super::{FastPath, Forwarded, NotInstalled};
-use crate::numbers::Numbers;
 use crate::time::Timestamp;
 use crate::turn::{AllocationId, Binding, BindingId, RelayAddress, Via};
 
@@ -29,12 +28,12 @@ pub trait NextHopSource: Send + Sync {
     fn detach(&self, record: u32);
 }
 
-/// Installs and removes the bindings of one shard. It numbers its records from a range of its own, so writers of
-/// several shards work on one table without a lock.
+/// Installs and removes the bindings of one shard. It claims records up to its share, so writers of several shards work on
+/// one table without a lock.
 pub struct FlowWriter {
     table: Arc<FlowTable>,
     hops: Arc<dyn NextHopSource>,
-    numbers: Numbers,
+    share: Share,
     relay: Arc<[RelayAddress]>,
     /// The most bindings that leave room for a permission.
     most_with_permissions: usize,
@@ -57,21 +56,22 @@ struct Installed {
 }
 
 impl FlowWriter {
-    /// A writer that holds no bindings. No other writer may have a record of `records`, which must not hold 0. `relay` are
-    /// the addresses that all allocations of the server relay from.
+    /// A writer that holds no bindings, and has so many of the table's records to itself. All writers' `records` together
+    /// are at most what [`FlowTable::len`] says, less one. `relay` are the addresses that all allocations of the server relay
+    /// from.
     pub fn new(
         table: Arc<FlowTable>,
         hops: Arc<dyn NextHopSource>,
-        records: Range<u32>,
+        records: u32,
         relay: Arc<[RelayAddress]>,
     ) -> Self {
-        assert!(records.start > 0 && records.end <= table.len(), "{records:?} of {} records", table.len());
+        assert!(records < table.len(), "{records} of {} records", table.len());
         // The last quarter is for channels alone: they carry the media of calls, most permissions only the search for a way.
-        let most_with_permissions = records.len() / 2 / 4 * 3;
+        let most_with_permissions = records as usize / 2 / 4 * 3;
         Self {
             table,
             hops,
-            numbers: Numbers::new(records),
+            share: Share::new(records),
             relay,
             most_with_permissions,
             installed: HashMap::new(),
@@ -150,13 +150,14 @@ impl FlowWriter {
     }
 
     fn install(&mut self, flow: &FlowRecord, now: Timestamp) -> Option<Installed> {
-        let record = self.numbers.take(now)?;
+        let hash = flow.key.hash(self.table.seed());
+        let record = self.share.take(self.table.claims(), self.table.likely_record(hash), now)?;
         self.table.write(record, flow);
         let attached = flow.next_hop != HAIRPIN;
         if attached {
             self.hops.attach(record, flow.dst.into(), flow.src.into());
         }
-        let Some(position) = self.table.publish(flow.key.hash(self.table.seed()), record) else {
+        let Some(position) = self.table.publish(hash, record) else {
             self.release(record, attached, now);
             return None;
         };
@@ -172,7 +173,7 @@ impl FlowWriter {
         if attached {
             self.hops.detach(record);
         }
-        self.numbers.give_back(record, now);
+        self.share.give_back(record, now);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attachments;
 mod carried;
+mod claims;
 mod counters;
 pub mod doctor;
 mod flow_table;

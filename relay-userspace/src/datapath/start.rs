@@ -191,6 +191,7 @@ impl RunningXdp {
         }
         let settings = TickClock::find(object).set(Settings {
             seed,
+            records: size.usable(),
             bucket_mask: size.buckets - 1,
             first_port: *config.relay_ports.start(),
             last_port: *config.relay_ports.end(),
@@ -214,11 +215,8 @@ impl RunningXdp {
         let monitor = Monitor::start(next_hops.clone(), tables.ways_back).map_err(no_netlink)?;
         let each = (flows.len() - 1) / config.shards.max(1) as u32;
         let relay: Arc<[RelayAddress]> = config.relay.clone().into();
-        let writers = (0..config.shards as u32).map(|shard| {
-            let first = 1 + shard * each;
-            Some(FlowWriter::new(flows.clone(), next_hops.clone(), first..first + each, relay.clone()))
-        });
-        let writers = writers.collect();
+        let writer = || Some(FlowWriter::new(flows.clone(), next_hops.clone(), each, relay.clone()));
+        let writers = std::iter::repeat_with(writer).take(config.shards).collect();
         let loaded = Loaded { program, next_hops: next_hops.clone() };
         let (counters, meters, controls) = (tables.counters, tables.meters, tables.controls);
         Ok((Self { _monitor: monitor, counters, flows, next_hops, meters, controls, writers }, loaded))

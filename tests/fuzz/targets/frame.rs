@@ -16,6 +16,7 @@ use relay_common::way::Way;
 
 const SETTINGS: Settings = Settings {
     seed: [0; KEY_WORDS + 1],
+    records: 0,
     bucket_mask: 0,
     first_port: 0,
     last_port: u16::MAX,

@@ -120,6 +120,7 @@ fn load(config: &DatapathConfig) -> Result<bool, String> {
         object().ok_or("this binary was built without the eBPF object: run `cargo xtask build-ebpf`")?;
     let size = TableSize::for_bindings(config.max_bindings);
     let settings = Settings {
+        records: size.usable(),
         bucket_mask: size.buckets - 1,
         first_port: *config.relay_ports.start(),
         last_port: *config.relay_ports.end(),
