@@ -21,7 +21,6 @@ use std::fs;
 use std::iter;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use client::{Client, socket_at};
@@ -175,13 +174,13 @@ fn config(ip: IpAddr, sockets: RelaySockets) -> ServerConfig {
 /// the card to do.
 fn poll_by_thread(namespace: &Namespace, device: &str, cpu: usize) -> Pid {
     let before = threads("napi/");
-    let settings = format!(
-        "ethtool -K {device} tx off gro on && ethtool -K {device} tx-udp-segmentation off && \
-         mount -t sysfs none /sys && echo 1 > /sys/class/net/{device}/threaded"
-    );
-    // The mount is for this command alone.
-    let done = namespace.enter(|| Command::new("unshare").args(["-m", "sh", "-c", &settings]).status());
-    assert!(done.expect("unshare of util-linux").success(), "{settings}");
+    for features in [["tx", "off", "gro", "on"].as_slice(), &["tx-udp-segmentation", "off"]] {
+        let done = namespace.command("ethtool").args(["-K", device]).args(features).output();
+        assert!(done.expect("ethtool is there").status.success(), "{device}: {features:?}");
+    }
+    // A namespace of the lab has a /sys of its own.
+    let setting = format!("/sys/class/net/{device}/threaded");
+    namespace.enter(|| fs::write(&setting, "1")).expect("the kernel polls by threads");
     let thread = wait_for("the thread that polls", || threads("napi/").difference(&before).next().copied());
     pin(Pid::from_raw(thread), cpu).expect("the CPU is there");
     Pid::from_raw(thread)
