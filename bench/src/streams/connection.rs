@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Protocol, Socket, Type};
-use turnpike::client::{extent, padding};
+use turnpike::framing::{First, first, padding};
 use turnpike::stun::{Message, TransactionId};
 
 use super::NAME;
@@ -212,7 +212,10 @@ impl AsFd for Connection {
 type Found = Option<(Range<usize>, usize, bool)>;
 
 fn message(bytes: &[u8]) -> Result<Found> {
-    Ok(extent(bytes)?.map(|extent| (0..extent.len, extent.padded, true)))
+    Ok(match first(bytes, false)? {
+        First::Whole { length, space } => Some((0..length, space, true)),
+        First::Part(_) => None,
+    })
 }
 
 /// What a WebSocket frame of the server carries, which is not masked (RFC 6455 section 5.1).

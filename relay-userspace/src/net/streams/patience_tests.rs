@@ -117,7 +117,8 @@ fn a_client_that_reads_a_little_now_and_then_is_not_closed() {
             (0..20).for_each(|_| _ = peer.send_to(&[7; 1200], relayed).unwrap());
             thread::sleep(Duration::from_millis(1));
         }
-        thread::sleep(seconds(15));
+        // A fifth of what it would be closed after: the machine may be busy.
+        thread::sleep(seconds(6));
         (0..200).for_each(|_| assert_eq!(client.receive(), Some(channel_data(0x4001, &[7; 1200]))));
     }
     assert_eq!(open(&server), 1);
