@@ -76,7 +76,7 @@ impl SupportedDtls12CipherSuite for Suite {
     }
 
     fn create_cipher(&self, key: &[u8]) -> Result<Box<dyn Cipher>, CryptoError> {
-        Keyed::new(self.cipher, key)
+        Keyed::boxed(self.cipher, key)
     }
 }
 
@@ -84,7 +84,7 @@ impl SupportedDtls12CipherSuite for Suite {
 struct Keyed(LessSafeKey);
 
 impl Keyed {
-    fn new(algorithm: &'static aead::Algorithm, key: &[u8]) -> Result<Box<dyn Cipher>, CryptoError> {
+    fn boxed(algorithm: &'static aead::Algorithm, key: &[u8]) -> Result<Box<dyn Cipher>, CryptoError> {
         let key = UnboundKey::new(algorithm, key)
             .map_err(|_| CryptoError::OperationFailed(CryptoOperation::CreateCipher))?;
         Ok(Box::new(Self(LessSafeKey::new(key))))
@@ -142,7 +142,7 @@ impl SupportedDtls13CipherSuite for ChaCha20OfDtls13 {
     }
 
     fn create_cipher(&self, key: &[u8]) -> Result<Box<dyn Cipher>, CryptoError> {
-        Keyed::new(&CHACHA20_POLY1305, key)
+        Keyed::boxed(&CHACHA20_POLY1305, key)
     }
 
     fn encrypt_sn(&self, sn_key: &[u8], sample: &[u8; 16]) -> [u8; 16] {

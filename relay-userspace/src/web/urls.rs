@@ -262,7 +262,7 @@ mod tests {
         let urls = |listeners: &[&str]| derived(&["t.test"], listeners).turn;
         let tls = "turns:t.test:5349?transport=tcp".to_owned();
         assert_eq!(urls(&["dtls://192.0.2.1:5349"]), [""; 0]);
-        assert_eq!(urls(&["dtls://192.0.2.1:5349", "tls://192.0.2.2:5349"]), [tls.clone()]);
+        assert_eq!(urls(&["dtls://192.0.2.1:5349", "tls://192.0.2.2:5349"]), [tls.as_str()]);
         let both = [tls, "turns:t.test:5349?transport=udp".into()];
         assert_eq!(urls(&["dtls://192.0.2.1:5349", "tls://192.0.2.1:5349"]), both);
     }

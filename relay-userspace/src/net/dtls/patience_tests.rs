@@ -6,21 +6,18 @@ mod bridge;
 #[path = "../../../tests/sockets/client.rs"]
 #[allow(dead_code, reason = "shared with the tests of the sockets")]
 mod client;
-#[path = "../../../tests/sockets/server.rs"]
-#[allow(dead_code, reason = "shared with the tests of the sockets")]
-mod server;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use bridge::{Bridge, Door, serve};
 use client::{Client, socket};
-use server::{start, wait_for};
 
 use super::table::MOST_HANDSHAKES;
 use super::{DtlsEvent, HANDSHAKE, seconds};
 use crate::dtls::{Call, ToDo};
 use crate::net::ConnectionKind;
+use crate::net::streams::patience_tests::server::{self, start, wait_for};
 
 #[test]
 fn a_handshake_that_does_not_go_on_ends() {

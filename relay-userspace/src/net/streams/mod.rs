@@ -119,4 +119,4 @@ struct Whole<'a> {
 }
 
 #[cfg(test)]
-mod patience_tests;
+pub(super) mod patience_tests;

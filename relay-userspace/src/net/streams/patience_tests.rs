@@ -5,7 +5,7 @@
 mod client;
 #[path = "../../../tests/sockets/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of the sockets")]
-mod server;
+pub(in crate::net) mod server;
 
 use std::io::Write;
 use std::net::UdpSocket;
