@@ -194,9 +194,9 @@ impl Batch {
         self.buffers.put(datagram)
     }
 
-    /// Puts what was in a datagram in its place. What refers to that must have been sent.
-    pub(super) fn put(&mut self, slot: usize, message: &[u8]) {
-        self.buffers.fill(slot, message);
+    /// Puts what was in a datagram of DTLS in its place. What refers to that must have been sent.
+    pub(super) fn replace(&mut self, slot: usize, message: &[u8]) {
+        self.buffers.replace(slot, message);
     }
 
     /// The datagram of an arrival.

@@ -31,6 +31,10 @@ pub(super) fn open(
         let address = claim(address)?;
         for listeners in &mut by_shard {
             let socket = sockets::open_listener(address).with_context(|| cannot_listen(address))?;
+            // What is in a datagram of DTLS takes its place, which must not have a neighbour then.
+            if transport == Transport::Udp {
+                sockets::have_merged(&socket);
+            }
             listeners.push(Listener { address, transport, socket, socket_drops: 0 });
         }
     }

@@ -141,6 +141,14 @@ impl ReceiveBuffers {
         self.slots.len() - 1
     }
 
+    /// Puts something else in the place of a datagram that came alone, in its buffer: what was in it, decrypted.
+    pub(super) fn replace(&mut self, slot: usize, content: &[u8]) {
+        let Some(place) = self.slots.get_mut(slot) else { return };
+        debug_assert_eq!(place.start, 0, "merged datagrams have neighbours");
+        place.length = content.len() as u32;
+        self.memory[place.buffer as usize * STRIDE..][..content.len()].copy_from_slice(content);
+    }
+
     /// What [`receive`](Self::receive) found, or [`put`](Self::put) brought; without sender and socket in that case.
     pub(super) fn received(&self, slot: usize) -> Received<'_> {
         let buffer = self.slots[slot].buffer as usize;

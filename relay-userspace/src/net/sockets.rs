@@ -101,11 +101,9 @@ pub(super) fn set_ttl(socket: &UdpSocket, ipv6: bool, ttl: u8) -> io::Result<()>
     sys::set_option(socket, level, option, ttl.into())
 }
 
-/// Opens one shard's socket of a listener.
+/// Opens one shard's socket of a listener, of which each datagram comes alone.
 pub(super) fn open_listener(local: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = open(local, LISTENER_BUFFER, true)?;
-    have_merged(&socket);
-    Ok(socket)
+    open(local, LISTENER_BUFFER, true)
 }
 
 /// Has the kernel merge datagrams of one flow that come together (`UDP_GRO`, kernel 5.0). Else each comes alone.

@@ -65,7 +65,7 @@ impl Shard {
                 self.send_queued();
                 arrival.bytes = message.len() as u64;
             }
-            self.batch.put(arrival.slot, message);
+            self.batch.replace(arrival.slot, message);
             let input = Input::FromClient { five_tuple: *client, datagram: message };
             self.core.handle(now, input, &mut self.outputs);
             self.carry_out(now, arrival);
