@@ -25,17 +25,16 @@ enum Way {
     Udp,
     Tcp,
     Tls,
-    Dtls,
 }
 
 impl Way {
-    /// By the scheme of a listener. One for HTTP takes TURN as well.
+    /// By the scheme of a listener. One for HTTP takes TURN as well. No browser speaks DTLS to a TURN server: they take its URL for
+    /// one of TLS over TCP, and would have two allocations there, or none.
     fn of(scheme: &str) -> Option<Self> {
         match scheme {
             "udp" => Some(Self::Udp),
             "tcp" | "http" => Some(Self::Tcp),
             "tls" | "https" => Some(Self::Tls),
-            "dtls" => Some(Self::Dtls),
             _ => None,
         }
     }
@@ -48,7 +47,7 @@ impl Way {
         match self {
             Self::Udp => &[3478, 443],
             Self::Tcp => &[80, 443, 3478],
-            Self::Tls | Self::Dtls => &[443, 5349],
+            Self::Tls => &[443, 5349],
         }
     }
 
@@ -63,7 +62,6 @@ impl Way {
             Self::Udp => format!("turn:{host}:{port}?transport=udp"),
             Self::Tcp => format!("turn:{host}:{port}?transport=tcp"),
             Self::Tls => format!("turns:{host}:{port}?transport=tcp"),
-            Self::Dtls => format!("turns:{host}:{port}?transport=udp"),
         }
     }
 }
@@ -125,10 +123,8 @@ fn of_listeners(
     let mut seen = HashSet::new();
     for &(way, address) in &places {
         let names = match (hosts, way) {
-            // No browser speaks DTLS to a TURN server. They take the URL for one of TLS over TCP, and should find it there.
-            (_, Way::Dtls) if !places.contains(&(Way::Tls, address)) => Vec::new(),
             // A certificate has a name in it, and hardly ever an address.
-            ([], Way::Tls | Way::Dtls) => Vec::new(),
+            ([], Way::Tls) => Vec::new(),
             ([], _) => vec![public(address.ip()).into()],
             _ => hosts.to_vec(),
         };
@@ -218,7 +214,6 @@ mod tests {
             "turn:turn.example.org:9000?transport=tcp",
             "turns:turn.example.org:443?transport=tcp",
             "turns:turn.example.org:5349?transport=tcp",
-            "turns:turn.example.org:5349?transport=udp",
         ];
         let urls = derived(&["turn.example.org"], &all);
         assert_eq!(urls.turn, expected);
@@ -255,16 +250,6 @@ mod tests {
     fn without_a_name_there_is_neither_tls_nor_a_web_socket() {
         let urls = derived(&[], &["tls://192.0.2.1:443", "tcp://192.0.2.1:80"]);
         assert_eq!((urls.turn, urls.web_socket), (vec!["turn:192.0.2.1:80?transport=tcp".into()], None));
-    }
-
-    #[test]
-    fn dtls_is_told_of_where_a_browser_that_takes_it_for_tls_finds_that() {
-        let urls = |listeners: &[&str]| derived(&["t.test"], listeners).turn;
-        let tls = "turns:t.test:5349?transport=tcp".to_owned();
-        assert_eq!(urls(&["dtls://192.0.2.1:5349"]), [""; 0]);
-        assert_eq!(urls(&["dtls://192.0.2.1:5349", "tls://192.0.2.2:5349"]), [tls.as_str()]);
-        let both = [tls, "turns:t.test:5349?transport=udp".into()];
-        assert_eq!(urls(&["dtls://192.0.2.1:5349", "tls://192.0.2.1:5349"]), both);
     }
 
     #[test]
