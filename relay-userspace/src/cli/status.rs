@@ -325,6 +325,7 @@ fast path    eth0       99.8 % of 1,000,000 packets that came in to be relayed
 connections  tcp        0 open; 3 made since the start
              wss        2 open; 40 made since the start
              1 closed as they came
+dtls         31 verify, 30 completed
 allocations  12 active, of 7 users; 1,234 made since the start
 ports        16,372 free
              3 held by another program

@@ -227,6 +227,11 @@ impl Batch {
         });
     }
 
+    /// How many datagrams are queued.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Sends what is queued, with one system call per socket where it can. `socket` knows the sockets, and of those of
     /// relayed transport addresses the TTL.
     pub(super) fn send<'s>(

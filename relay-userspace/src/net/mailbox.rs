@@ -46,8 +46,9 @@ pub(super) struct Steering {
     pub(super) here: bool,
 }
 
-/// Most datagrams that wait to be taken over by a shard.
-const MOST_DATAGRAMS: usize = 1024;
+/// Most datagrams that wait to be taken over by a shard: as many as a turn of a listener may bring, if each buffer has merged
+/// ones.
+const MOST_DATAGRAMS: usize = 4096;
 
 /// Most bytes of them.
 const MOST_BYTES: usize = 4 << 20;

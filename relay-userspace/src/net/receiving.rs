@@ -143,7 +143,11 @@ impl ReceiveBuffers {
 
     /// Puts something else in the place of a datagram that came alone, in its buffer: what was in it, decrypted.
     pub(super) fn replace(&mut self, slot: usize, content: &[u8]) {
-        let Some(place) = self.slots.get_mut(slot) else { return };
+        let Some(place) = self.slots.get_mut(slot) else {
+            // What is not about a datagram has the first slot, which is free where there are none.
+            self.put(content);
+            return;
+        };
         debug_assert_eq!(place.start, 0, "merged datagrams have neighbours");
         place.length = content.len() as u32;
         self.memory[place.buffer as usize * STRIDE..][..content.len()].copy_from_slice(content);

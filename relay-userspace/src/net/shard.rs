@@ -35,7 +35,10 @@ use crate::turn::{
 /// Most datagrams taken from one relayed transport address before others have their turn.
 const RELAY_TURN: usize = 16;
 
-/// Connections that have their turn before others have theirs again. Each may have as much to say as a listener's whole turn.
+/// Datagrams that are queued before they are sent, where more are still to be handled.
+const MOST_QUEUED: usize = 4 * SLOTS;
+
+/// Connections that have their turn before others have theirs again.
 pub(super) const STREAMS_TURN: usize = 8;
 
 /// The protocol core, the sockets and all else that one thread needs. How the core's outputs are carried out is in
@@ -152,6 +155,7 @@ impl Shard {
                         if self.batch.room() < RELAY_TURN {
                             // A listener carries as much as all its relayed addresses together.
                             (0..self.listeners.len()).for_each(|index| self.serve_clients(now, index));
+                            self.serve_connections(now);
                         }
                         if event.events().contains(EpollFlags::EPOLLERR) {
                             self.take_errors(relay);
@@ -224,8 +228,17 @@ impl Shard {
             let input = Input::FromClient { five_tuple, datagram: received.datagram };
             self.core.handle(now, input, &mut self.outputs);
             self.carry_out(now, arrival);
+            self.send_many();
         }
         self.flush();
+    }
+
+    /// Sends what is queued once it is much: the buffers may hold thousands of merged datagrams, and the first is not to wait for
+    /// the last.
+    fn send_many(&mut self) {
+        if self.batch.queued() >= MOST_QUEUED {
+            self.send_queued();
+        }
     }
 
     /// Has clients served over DTLS at these listeners.
@@ -310,6 +323,7 @@ impl Shard {
                 Input::FromPeer { relayed, peer: PeerAddr(received.from), datagram: received.datagram };
             self.core.handle(now, input, &mut self.outputs);
             self.carry_out(now, arrival);
+            self.send_many();
         }
         if let Some(shared) = self.relays.shared_mut() {
             shared.took(family, begun, taken, taken < SLOTS);

@@ -18,10 +18,11 @@ const MOST_JOINED: usize = 64;
 /// Most bytes of a message: what an IPv4 packet holds.
 const MOST_BYTES: usize = 65_507;
 
-/// The largest datagrams that are joined. The kernel refuses to cut a message into what would have to be fragmented: over
-/// IPv4 for the interface, and here it is taken to be an Ethernet; over IPv6 for the path, of which only this much is certain,
-/// whatever ICMP messages may claim (RFC 8200 section 5).
-const LARGEST_JOINED: [usize; 2] = [1_500 - 28, 1_280 - 48];
+/// The largest datagrams that are joined, over IPv4 and IPv6: packets of 1,280 bytes, which hardly a path has to fragment and no
+/// path of IPv6 may (RFC 8200 section 5). The kernel refuses to cut a message into what does not fit the interface, or over
+/// IPv6 the path as ICMP messages tell. And over IPv4 it gives all that it cuts one message into the identification of the
+/// next packets (until a mend of 2026), which two fragments of different packets must not share.
+const LARGEST_JOINED: [usize; 2] = [1_280 - 28, 1_280 - 48];
 
 /// Calls that are made without joining after the kernel refused what was joined: it may do so always (older kernels
 /// without checksums by the interface, IPsec, a smaller MTU), and each time costs a call.
@@ -141,7 +142,7 @@ impl Sender {
             let name_len = self.names[messages].set(first.to);
             let control_len = self.controls[messages].set(first.to.is_ipv6(), first.ip, ttl, size);
             let header = &mut self.headers[messages].msg_hdr;
-            header.msg_iov = self.iovecs[start].as_mut_ptr();
+            header.msg_iov = self.iovecs.as_mut_ptr().wrapping_add(start).cast();
             header.msg_iovlen = 2 * (used - start);
             header.msg_name = (&raw mut self.names[messages]).cast();
             header.msg_namelen = name_len;

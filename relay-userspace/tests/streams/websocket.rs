@@ -10,7 +10,7 @@ use turnpike::net::{ConnectionKind, Server, SessionQuery};
 use turnpike::stun::{ErrorCode, Message, Method};
 use turnpike::turn::TcpRelay;
 
-use super::client::{Client, PATIENCE, channel_data, frame};
+use super::client::{Client, KINDS, PATIENCE, channel_data, frame};
 use super::relaying::peer;
 use super::server::{ANY_PORT, config, start, wait_for};
 
@@ -93,7 +93,7 @@ fn what_is_not_served_is_refused_with_its_code_and_the_allocation_ends() {
 #[test]
 fn a_walk_says_of_each_client_what_its_connection_is_made_of() {
     let server = start(2);
-    for kind in ConnectionKind::ALL {
+    for kind in KINDS {
         let mut client = Client::new(&server, kind);
         client.allocate();
         let query = SessionQuery { user: None, most: 10 };
