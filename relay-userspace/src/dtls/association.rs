@@ -17,6 +17,12 @@ pub(super) const MTU: usize = 1200;
 /// probability of 2^-17 by then; with ChaCha20-Poly1305 they are numbers, and this does not apply.
 const MOST_BY_AES_GCM: u64 = 1 << 24;
 
+/// Datagrams that dimpl keeps of a client because they came before their time. A client's flight is two at most.
+const MOST_WAITING: usize = 8;
+
+/// Bytes of a message that a record can carry (RFC 5246 section 6.2.1).
+pub(crate) const LONGEST_MESSAGE: usize = 1 << 14;
+
 /// How associations are served, for all of them.
 #[derive(Clone)]
 pub(crate) struct Rules {
@@ -92,6 +98,7 @@ impl Rules {
                 .with_crypto_provider(provider())
                 .mtu(MTU)
                 .handshake_timeout(handshake_time)
+                .max_queue_rx(MOST_WAITING)
                 .require_client_certificate(false)
                 .dtls12_cipher_suites(suites)
                 .dtls13_cipher_suites(&[]);
@@ -113,6 +120,10 @@ impl Association {
         (hello, cookie, datagram): (&Hello<'_>, Cookie, &[u8]),
         now: Instant,
     ) -> Result<Self, Failure> {
+        // A hello with a cookie is the client's second message (RFC 6347 section 4.2.2).
+        if hello.message != 1 {
+            return Err(Failure::Protocol);
+        }
         let by_chacha20 = hello.offers_chacha20();
         if !by_chacha20 && !hello.offers_aes_gcm() {
             return Err(Failure::NothingInCommon);

@@ -15,6 +15,9 @@ use super::provider::provider;
 /// out of [`poll`](Self::poll).
 pub struct Call {
     dtls: Dtls,
+    /// Room for what dimpl hands out. Of a certificate it wants it beforehand: as much as came in the handshake.
+    room: usize,
+    is_connected: bool,
 }
 
 /// What is to be done next.
@@ -64,11 +67,14 @@ impl Call {
         let mut dtls = Dtls::new_12(Arc::new(config), nobody, Instant::now());
         dtls.set_active(true);
         dtls.handle_timeout(Instant::now())?;
-        Ok(Self { dtls })
+        Ok(Self { dtls, room: 2048, is_connected: false })
     }
 
     /// Takes a datagram of the server.
     pub fn receive(&mut self, datagram: &[u8]) -> Result<(), CallFailed> {
+        if !self.is_connected {
+            self.room += datagram.len();
+        }
         self.dtls.handle_timeout(Instant::now())?;
         Ok(self.dtls.handle_packet(datagram)?)
     }
@@ -92,13 +98,16 @@ impl Call {
 
     /// The next thing to do; to be called until it is to wait.
     pub fn poll(&mut self) -> ToDo {
-        let mut buffer = vec![0; 2048];
+        let mut buffer = vec![0; self.room];
         loop {
             return match self.dtls.poll_output(&mut buffer) {
                 Output::Packet(packet) => ToDo::Send(packet.to_vec()),
                 Output::PeerCert(certificate) => ToDo::Certificate(certificate.to_vec()),
                 Output::ApplicationData(data) => ToDo::Heard(data.to_vec()),
-                Output::Connected => ToDo::Connected,
+                Output::Connected => {
+                    (self.is_connected, self.room) = (true, 2048);
+                    ToDo::Connected
+                }
                 Output::CloseNotify => ToDo::Closed,
                 Output::Timeout(at) => ToDo::Wait(at),
                 Output::BufferTooSmall { needed } => {

@@ -54,6 +54,26 @@ pub(crate) enum NoHello {
     OldVersion(u64),
 }
 
+/// Most bytes of a datagram with a hello. All of it is kept while the association lasts, and hashed more than once in a handshake.
+pub(crate) const LONGEST_HELLO: usize = 2 << 10;
+
+/// Most records that are taken of a datagram. A client's flight has three; dimpl keeps five kilobytes for each that it cannot
+/// handle at once, however short.
+const MOST_RECORDS: usize = 4;
+
+/// Whether a datagram is made of few records, all of kinds that there are in DTLS 1.2 (RFC 5246 section 6.2.1).
+pub(crate) fn is_ordinary(datagram: &[u8]) -> bool {
+    let (mut rest, mut records) = (datagram, 0);
+    while let Some((header, behind)) = rest.split_at_checked(RECORD) {
+        records += 1;
+        if records > MOST_RECORDS || !(20..=23).contains(&header[0]) {
+            return false;
+        }
+        rest = behind.get(number(&header[11..]) as usize..).unwrap_or_default();
+    }
+    records > 0
+}
+
 /// Whether a datagram begins with a ClientHello in the clear, whatever follows.
 pub(crate) fn is_hello(datagram: &[u8]) -> bool {
     matches!(datagram, [HANDSHAKE, 0xfe, _, 0, 0, _, _, _, _, _, _, _, _, CLIENT_HELLO, ..])

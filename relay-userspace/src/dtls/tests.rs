@@ -145,6 +145,19 @@ fn the_name_in_sni_is_read() {
     assert_eq!(hello.sequence(), 5);
 }
 
+#[test]
+fn few_records_of_known_kinds_are_ordinary() {
+    let record = |kind: u8, length: u8| {
+        let header = [kind, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, length];
+        [&header[..], &vec![0; length.into()]].concat()
+    };
+    assert!(is_ordinary(&[record(22, 100), record(20, 1), record(22, 40)].concat()));
+    assert!(!is_ordinary(&record(24, 5)) && !is_ordinary(&record(20, 1).repeat(5)));
+    assert!(!is_ordinary(&[]) && !is_ordinary(&record(22, 0)[..12]));
+    // Of what claims to be longer than it is there is one.
+    assert!(is_ordinary(&record(23, 200)[..50]));
+}
+
 /// The first record of the server has the number of the hello (RFC 6347 section 4.2.1), so that no number comes twice.
 #[test]
 fn messages_pass_and_numbers_go_on_from_those_of_the_hello() {

@@ -139,6 +139,13 @@ impl Certificates {
                     let names = next.names().join(", ");
                     tracing::info!(%file, names, "a certificate was replaced");
                 }
+                if certificate.identity().is_some() && next.identity().is_none() {
+                    let problem = format!(
+                        "{file}: its new key is none of ECDSA, so DTLS does without this certificate"
+                    );
+                    tracing::error!("{problem}");
+                    watched.problem = Some(problem);
+                }
                 next.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
                 all[index] = Arc::new(next);
                 self.hold(all);

@@ -171,9 +171,16 @@ fn garbage_and_replays_disturb_nobody_and_are_counted() {
         let garbage = [&[first, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 40][..], &[first; 40]].concat();
         stranger.send_to(&garbage, listener).unwrap();
         dropped += 1;
-        // The same in the client's name: encrypted by nobody.
+        // The same in the client's name: encrypted by nobody, or of no kind that there is.
         out.send_to(&garbage, listener).unwrap();
+        dropped += u64::from(!(20..=23).contains(&first));
     }
+    // More records than anybody has to say at once, and a hello that would be kept.
+    out.send_to(&[23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 0].repeat(5), listener).unwrap();
+    let mut large = whole.clone();
+    large.resize(2049, 0);
+    out.send_to(&large, listener).unwrap();
+    dropped += 2;
     for clear in [
         // In the clear, after the handshake: a fatal alert, close_notify, data, a ChangeCipherSpec; a record that claims more than
         // came; an epoch that never will be.
@@ -188,7 +195,11 @@ fn garbage_and_replays_disturb_nobody_and_are_counted() {
             out.send_to(clear, listener).unwrap();
         }
     }
-    out.send_to(&vec![23; 60_000], listener).unwrap();
+    out.send_to(
+        &[&[23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0xea, 0x60][..], &[23; 60_000]].concat(),
+        listener,
+    )
+    .unwrap();
     client.refresh().unwrap();
     let stats = wait_for(&server, "all of it", |stats| stats.reason(Reason::Malformed).packets >= dropped);
     assert_eq!(stats.reason(Reason::Malformed).packets, dropped);

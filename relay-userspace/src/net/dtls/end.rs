@@ -92,6 +92,8 @@ impl Shard {
     pub(super) fn end_association(&mut self, now: Timestamp, client: &FiveTuple, why: DtlsEvent) {
         let Some(mut entry) = self.associations.remove(client) else { return };
         self.counters.dtls.add(why);
+        // What of it failed is not held against the next from that port.
+        self.associations.broken.retain(|(broken, _)| broken != client);
         if !entry.is_connected {
             return;
         }

@@ -4,7 +4,7 @@ use relay_common::reason::Reason;
 
 use super::table::Entry;
 use super::{DtlsEvent, HANDSHAKE, OF_NETWORK};
-use crate::dtls::{Alert, Association, Failure, Hello, NoHello, is_hello};
+use crate::dtls::{Alert, Association, Failure, Hello, LONGEST_HELLO, NoHello, is_hello};
 use crate::net::batch::{Arrival, Route};
 use crate::net::shard::Shard;
 use crate::net::token::Token;
@@ -18,6 +18,10 @@ impl Shard {
         let datagram = self.batch.datagram(arrival);
         if !is_hello(datagram) {
             return false;
+        }
+        if datagram.len() > LONGEST_HELLO {
+            self.drop_dtls(DtlsEvent::Malformed, arrival);
+            return true;
         }
         let known = self.associations.get_mut(&client);
         match Hello::parse(datagram) {
@@ -54,7 +58,6 @@ impl Shard {
         if self.associations.left_in_turn == 0 {
             return self.drop_dtls(DtlsEvent::PutOff, arrival);
         }
-        self.associations.left_in_turn -= 1;
         if !common.handshakes.admit(&OF_NETWORK, now, from.ip(), 1) {
             return self.drop_dtls(DtlsEvent::TooOften, arrival);
         }
@@ -68,6 +71,8 @@ impl Shard {
         let Some(place) = common.door.admit(from.ip()) else {
             return self.drop_dtls(DtlsEvent::TooMany, arrival);
         };
+        // Only who is computed for uses up the turn.
+        self.associations.left_in_turn -= 1;
         let begun =
             Association::accept(&common.rules, &identity, (&hello, cookie, datagram), common.instant(now));
         let association = match begun {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::DtlsEvent;
 use super::table::Heard;
-use crate::dtls::Step;
+use crate::dtls::{Failure, LONGEST_MESSAGE, Step, is_ordinary};
 use crate::net::batch::{Arrival, Route};
 use crate::net::counters::ConnectionKind;
 use crate::net::shard::Shard;
@@ -19,6 +19,10 @@ const HANDSHAKES: u32 = 4;
 /// Bytes of a datagram of a client without an allocation: dimpl keeps as much memory as what came needed, for as long as the
 /// association lasts, and up to thirty datagrams of a handshake.
 const LONGEST_OF_STRANGER: usize = 4 << 10;
+
+/// Most datagrams of a client before its handshake is over, in each of which something may have to be computed. A flight is two,
+/// and sent a few times.
+const MOST_OF_HANDSHAKE: u32 = 64;
 
 impl Shard {
     /// A turn of a listener for DTLS begins.
@@ -40,12 +44,18 @@ impl Shard {
         let Some(common) = &self.associations.common else { return };
         let now_of_dimpl = common.instant(now);
         let long = self.batch.datagram(arrival).len() > LONGEST_OF_STRANGER;
-        if long && !self.core.has_allocation(&client) {
+        if long && !self.core.has_allocation(&client) || !is_ordinary(self.batch.datagram(arrival)) {
             return self.drop_dtls(DtlsEvent::Malformed, arrival);
         }
         let Some(entry) = self.associations.get_mut(&client) else {
             return self.drop_dtls(DtlsEvent::Stray, arrival);
         };
+        if !entry.is_connected {
+            entry.datagrams += 1;
+            if entry.datagrams > MOST_OF_HANDSHAKE {
+                return self.fail_association(now, &client, Failure::Protocol);
+            }
+        }
         if let Err(failure) = entry.association.receive(self.batch.datagram(arrival), now_of_dimpl) {
             return self.fail_association(now, &client, failure);
         }
@@ -123,7 +133,9 @@ impl Shard {
         let mut buffer = mem::take(&mut self.associations.buffer);
         let mut route = Some(route);
         let mut failed = None;
-        if let Some(entry) = self.associations.get_mut(client) {
+        // What no record can carry is not sent.
+        let fits = plain.len() <= LONGEST_MESSAGE;
+        if let Some(entry) = self.associations.get_mut(client).filter(|_| fits) {
             failed = entry.association.seal(&plain).err();
             // All that was heard before is collected already.
             while let Some(Step::Send(length)) =

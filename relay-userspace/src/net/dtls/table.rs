@@ -47,9 +47,11 @@ pub(super) struct Entry {
     pub(super) association: Association,
     pub(super) began: Timestamp,
     pub(super) is_connected: bool,
+    /// Datagrams that came before it was.
+    pub(super) datagrams: u32,
     /// It sent a message once.
     pub(super) was_heard: bool,
-    /// When it was looked after last.
+    /// Whether it had an allocation when somebody looked after it last.
     pub(super) had_allocation: bool,
     /// When it was known to have an allocation, or else came.
     pub(super) served: Timestamp,
@@ -69,6 +71,7 @@ impl Entry {
             association,
             began: now,
             is_connected: false,
+            datagrams: 0,
             was_heard: false,
             had_allocation: false,
             served: now,
