@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use turnpike::stun::{
@@ -12,6 +13,9 @@ use super::PATIENCE;
 use super::host::{Host, receive};
 use super::server::{PASSWORD, USER};
 use crate::frames::channel_data;
+
+/// Where the transaction ids of the next client begin.
+static CLIENTS: AtomicU64 = AtomicU64::new(0);
 
 /// How long an answer may take before the request is sent again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -60,7 +64,8 @@ impl TurnClient {
             server,
             challenge: None,
             early: VecDeque::new(),
-            transactions: u64::from(std::process::id()) << 32,
+            // No two clients have the same (RFC 8489 section 6): the server takes them for one where the kernel gives a port again.
+            transactions: u64::from(std::process::id()) << 32 | CLIENTS.fetch_add(1 << 16, Ordering::Relaxed),
         }
     }
 
