@@ -11,7 +11,7 @@ use turnpike::turn::{CoreConfig, Input, Output, Outputs, RelayAddr};
 use common::{Client, Sim, addr, channel_data, config, peer};
 
 #[path = "../../../relay-userspace/tests/common/mod.rs"]
-mod common;
+pub(crate) mod common;
 
 const DATA: [u8; 160] = [7; 160];
 

@@ -11,11 +11,13 @@
 //! | `message` | STUN messages read, built, signed and checked |
 //! | `nonce` | nonces made and checked |
 //! | `core` | the protocol core: a datagram in, what is to be done out |
+//! | `timers` | permissions that are made, prolonged and that end, up to a million at a time |
 
 mod core;
 mod flow_table;
 mod message;
 mod rewrite;
+mod timers;
 
 use criterion::Criterion;
 
@@ -26,5 +28,6 @@ fn main() {
     message::bench(&mut criterion);
     message::bench_nonces(&mut criterion);
     core::bench(&mut criterion);
+    timers::bench(&mut criterion);
     criterion.final_summary();
 }

@@ -36,6 +36,7 @@ mod tcp;
 mod timers;
 mod types;
 mod usage;
+mod wheel;
 
 pub use self::core::{Core, Occupancy};
 pub use config::{CoreConfig, Lifetimes};

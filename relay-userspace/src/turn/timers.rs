@@ -1,5 +1,6 @@
-//! What happens when: a heap in which every timer knows its place, so that one is moved or removed when what it stands
-//! for changes or ends. None is ever stale, the next wake-up is exact, and nothing is searched.
+//! What happens when: a hierarchical timing wheel. Every timer is in the list of its place there, so that one is moved or
+//! removed when what it stands for changes or ends. None is ever stale, none is early or late by a nanosecond, and nothing is
+//! searched.
 
 use std::net::IpAddr;
 
@@ -8,6 +9,7 @@ use super::family::Family;
 use super::reservations::Token;
 use super::tcp::ConnectionId;
 use super::types::{ChannelNumber, RelayAddr};
+use super::wheel::{PLACES, Wheel};
 use crate::time::Timestamp;
 
 /// What ends at a point in time. What ends at the same time ends in this order. There are several for each allocation, so
@@ -30,8 +32,11 @@ pub(super) enum Timer {
     Connection(ConnectionId),
 }
 
+/// How many kinds of timers there are.
+const RANKS: usize = 7;
+
 impl Timer {
-    const fn rank(&self) -> u32 {
+    const fn rank(&self) -> usize {
         match self {
             Self::Lease(..) => 0,
             Self::Permission(..) => 1,
@@ -62,155 +67,187 @@ impl Deadline {
 /// All timers of a core.
 #[derive(Debug)]
 pub(super) struct Timers {
-    /// The children of the place `n` are in `4 n + 1` to `4 n + 4`: half as many levels as with two, and one cache line.
-    heap: Vec<Key>,
+    wheel: Wheel,
+    /// The first timer of each place of the wheel, and then of those whose time has come, by their rank.
+    firsts: Box<[u32]>,
     entries: Vec<Entry>,
     /// The first of the entries that are free, each of which names the next.
     free: u32,
+    len: usize,
+    /// Until then no place of the wheel begins, so that one comparison is all that a packet costs.
+    quiet_until: Timestamp,
 }
-
-/// A timer's place in time: when, its rank and its entry.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Key {
-    at: Timestamp,
-    /// The rank in the upper bits, the entry in the lower ones.
-    name: u32,
-}
-
-const ENTRY_BITS: u32 = 29;
-const NONE: u32 = u32::MAX;
-const CHILDREN: usize = 4;
 
 #[derive(Debug)]
 struct Entry {
+    at: Timestamp,
     /// `None` if it is free.
     timer: Option<Timer>,
-    /// Its place in the heap; the next free entry.
-    place: u32,
+    /// The next one in the list of its place; the next free entry.
+    next: u32,
+    /// The one before, or [`PLACE`] and its place if it is the first.
+    before: u32,
 }
 
-impl Key {
-    const fn entry(self) -> usize {
-        (self.name & ((1 << ENTRY_BITS) - 1)) as usize
-    }
-}
+const NONE: u32 = u32::MAX;
+const PLACE: u32 = 1 << 31;
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { heap: Vec::new(), entries: Vec::new(), free: NONE }
+        Self {
+            wheel: Wheel::default(),
+            firsts: [NONE; PLACES + RANKS].into(),
+            entries: Vec::new(),
+            free: NONE,
+            len: 0,
+            quiet_until: Timestamp(u64::MAX),
+        }
     }
 }
 
 impl Timers {
     pub(super) fn start(&mut self, at: Timestamp, timer: Timer) -> Deadline {
-        let rank = timer.rank();
-        let entry = self.take_entry(timer);
-        self.heap.push(Key { at, name: rank << ENTRY_BITS | entry });
-        self.rise(self.heap.len() - 1);
+        let entry = self.take_entry(Entry { at, timer: Some(timer), next: NONE, before: NONE });
+        self.len += 1;
+        self.link(entry);
         Deadline { at, entry }
     }
 
     pub(super) fn cancel(&mut self, deadline: Deadline) {
-        let place = self.place_of(deadline);
-        self.remove(place);
+        self.check(deadline);
+        self.remove(deadline.entry);
     }
 
     /// Moves a timer to another time.
     pub(super) fn restart(&mut self, deadline: &mut Deadline, to: Timestamp) {
-        let place = self.place_of(*deadline);
+        self.check(*deadline);
         deadline.at = to;
-        self.heap[place].at = to;
-        self.settle(place);
+        self.unlink(deadline.entry);
+        self.entries[deadline.entry as usize].at = to;
+        self.link(deadline.entry);
     }
 
-    /// Takes one timer whose time has come.
+    /// Takes one timer whose time has come, the earliest first.
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Timer> {
-        if self.next()? > now {
+        if now < self.quiet_until {
+            self.wheel.advance(now);
             return None;
         }
-        Some(self.remove(0))
+        loop {
+            if let Some(entry) = self.first_due() {
+                return Some(self.remove(entry));
+            }
+            let place = self.wheel.first();
+            let begins = place.map_or(Timestamp(u64::MAX), |place| self.wheel.start_of(place));
+            self.wheel.advance(begins.min(now));
+            match place {
+                Some(place) if begins <= now => self.spread(place),
+                _ => {
+                    self.quiet_until = begins;
+                    return None;
+                }
+            }
+        }
     }
 
+    /// When to look again. Where several timers lie in one place of the wheel that is when the place begins, which may be
+    /// before the first of them ends: then they are told apart, and none is taken.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.heap.first().map(|key| key.at)
+        if self.first_due().is_some() {
+            return Some(self.wheel.clock());
+        }
+        let place = self.wheel.first()?;
+        let first = &self.entries[self.firsts[place] as usize];
+        // One that was placed when it was beyond the wheel may be later than what lies in the places after.
+        let alone = first.next == NONE && self.wheel.place_of(first.at) == place;
+        Some(if alone { first.at } else { self.wheel.start_of(place) })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.heap.len()
+        self.len
     }
 
-    fn place_of(&self, deadline: Deadline) -> usize {
-        let place = self.entries[deadline.entry as usize].place as usize;
-        debug_assert_eq!(
-            (self.heap[place].at, self.heap[place].entry()),
-            (deadline.at, deadline.entry as usize)
+    fn first_due(&self) -> Option<u32> {
+        self.firsts[PLACES..].iter().copied().find(|&first| first != NONE)
+    }
+
+    /// Places what lies in a place of the wheel that the clock has come to anew.
+    fn spread(&mut self, place: usize) {
+        let mut entry = std::mem::replace(&mut self.firsts[place], NONE);
+        self.wheel.set_used(place, false);
+        while entry != NONE {
+            let next = self.entries[entry as usize].next;
+            self.link(entry);
+            entry = next;
+        }
+    }
+
+    /// Puts an entry into the list of where its time is.
+    fn link(&mut self, entry: u32) {
+        let Entry { at, timer, .. } = &self.entries[entry as usize];
+        let place = if *at > self.wheel.clock() {
+            self.wheel.place_of(*at)
+        } else {
+            PLACES + timer.as_ref().map_or(0, Timer::rank)
+        };
+        let next = std::mem::replace(&mut self.firsts[place], entry);
+        let linked = &mut self.entries[entry as usize];
+        (linked.next, linked.before) = (next, PLACE | place as u32);
+        if next != NONE {
+            self.entries[next as usize].before = entry;
+            return;
+        }
+        let begins = if place < PLACES {
+            self.wheel.set_used(place, true);
+            self.wheel.start_of(place)
+        } else {
+            self.wheel.clock()
+        };
+        self.quiet_until = self.quiet_until.min(begins);
+    }
+
+    fn unlink(&mut self, entry: u32) {
+        let Entry { next, before, .. } = self.entries[entry as usize];
+        if before & PLACE == 0 {
+            self.entries[before as usize].next = next;
+        } else {
+            let place = (before & !PLACE) as usize;
+            self.firsts[place] = next;
+            if next == NONE && place < PLACES {
+                self.wheel.set_used(place, false);
+            }
+        }
+        if next != NONE {
+            self.entries[next as usize].before = before;
+        }
+    }
+
+    fn check(&self, deadline: Deadline) {
+        let entry = &self.entries[deadline.entry as usize];
+        debug_assert!(
+            entry.timer.is_some() && entry.at == deadline.at(),
+            "{deadline:?} was of another timer"
         );
-        place
     }
 
-    fn take_entry(&mut self, timer: Timer) -> u32 {
-        let new = Entry { timer: Some(timer), place: 0 };
+    fn take_entry(&mut self, new: Entry) -> u32 {
         if self.free == NONE {
-            assert!(self.entries.len() < 1 << ENTRY_BITS, "more timers than there can be ports");
+            assert!(self.entries.len() < PLACE as usize, "more timers than there can be ports");
             self.entries.push(new);
             return self.entries.len() as u32 - 1;
         }
         let free = self.free;
-        let entry = &mut self.entries[free as usize];
-        self.free = entry.place;
-        *entry = new;
+        self.free = std::mem::replace(&mut self.entries[free as usize], new).next;
         free
     }
 
-    /// Takes the timer in a place out; the last one fills the gap.
-    fn remove(&mut self, place: usize) -> Timer {
-        let key = self.heap.swap_remove(place);
-        if place < self.heap.len() {
-            self.settle(place);
-        }
-        let entry = &mut self.entries[key.entry()];
-        entry.place = std::mem::replace(&mut self.free, key.entry() as u32);
-        entry.timer.take().expect("what is in the heap has an entry")
-    }
-
-    /// Puts a key whose time may be any where it belongs.
-    fn settle(&mut self, place: usize) {
-        let place = self.rise(place);
-        self.sink(place);
-    }
-
-    fn rise(&mut self, mut place: usize) -> usize {
-        let key = self.heap[place];
-        while place > 0 {
-            let parent = (place - 1) / CHILDREN;
-            if self.heap[parent] <= key {
-                break;
-            }
-            self.put(place, self.heap[parent]);
-            place = parent;
-        }
-        self.put(place, key);
-        place
-    }
-
-    fn sink(&mut self, mut place: usize) {
-        let key = self.heap[place];
-        loop {
-            let first = CHILDREN * place + 1;
-            let children = first..(first + CHILDREN).min(self.heap.len());
-            let Some(least) = children.min_by_key(|&child| self.heap[child]) else { break };
-            if key <= self.heap[least] {
-                break;
-            }
-            self.put(place, self.heap[least]);
-            place = least;
-        }
-        self.put(place, key);
-    }
-
-    fn put(&mut self, place: usize, key: Key) {
-        self.heap[place] = key;
-        self.entries[key.entry()].place = place as u32;
+    /// Takes a timer out; its entry is free.
+    fn remove(&mut self, entry: u32) -> Timer {
+        self.unlink(entry);
+        self.len -= 1;
+        let freed = &mut self.entries[entry as usize];
+        freed.next = std::mem::replace(&mut self.free, entry);
+        freed.timer.take().expect("what is in a list is in use")
     }
 }
 
@@ -222,37 +259,90 @@ mod tests {
 
     use super::*;
 
+    const LATEST: u64 = 4 << 42;
+
+    /// One of two kinds.
     fn timer(n: u64) -> Timer {
-        Timer::Reservation(n.to_be_bytes())
+        if n.is_multiple_of(3) {
+            Timer::Connection(ConnectionId(n as u32))
+        } else {
+            Timer::Reservation(n.to_be_bytes())
+        }
+    }
+
+    fn name(timer: &Timer) -> u64 {
+        match timer {
+            Timer::Connection(ConnectionId(n)) => u64::from(*n),
+            Timer::Reservation(n) => u64::from_be_bytes(*n),
+            other => panic!("{other:?} was not started"),
+        }
+    }
+
+    /// Times of every size, from a nanosecond to five hours.
+    fn times() -> impl Strategy<Value = u64> {
+        (any::<u64>(), 20..64_u32).prop_map(|(any, shift)| (any >> shift) % LATEST)
     }
 
     proptest! {
-        /// Against a map that is sorted: whatever is started, moved and cancelled, the same timers come in the same order of time.
+        /// Against a map that is sorted: whatever is started, moved and cancelled, the same timers come in the same order,
+        /// those too that are started while others are taken.
         #[test]
-        fn timers_come_in_the_order_of_time(steps in prop::collection::vec((0..4_u8, any::<u16>(), 0..500_u64), 1..300)) {
+        fn timers_come_when_and_in_the_order_that_they_are_due(
+            began in times(),
+            steps in prop::collection::vec((0..6_u8, any::<u16>(), times()), 1..300),
+        ) {
             let (mut timers, mut model) = (Timers::default(), BTreeMap::new());
-            let mut now = 0;
-            for (n, (step, which, time)) in (0..).zip(steps) {
+            let (mut now, mut started) = (began, 0);
+            let mut start = |timers: &mut Timers, at| {
+                started += 1;
+                (started, timers.start(Timestamp(at), timer(started)))
+            };
+            for (step, which, time) in steps {
                 let any = model.keys().nth(usize::from(which) % model.len().max(1)).copied();
                 match (step, any) {
-                    (0 | 1, _) => _ = model.insert(n, timers.start(Timestamp(now + time), timer(n))),
-                    (2, Some(name)) => timers.restart(model.get_mut(&name).unwrap(), Timestamp(now + time)),
-                    (3, Some(name)) => timers.cancel(model.remove(&name).unwrap()),
-                    _ => {}
-                }
-                prop_assert_eq!(timers.next(), model.values().map(|d| d.at()).min());
-                prop_assert_eq!(timers.len(), model.len());
-                if time % 7 == 0 {
-                    now += time;
-                    let mut last = Timestamp(0);
-                    while let Some(Timer::Reservation(name)) = timers.pop_due(Timestamp(now)) {
-                        let at = model.remove(&u64::from_be_bytes(name)).unwrap().at();
-                        prop_assert!(last <= at && at <= Timestamp(now));
-                        last = at;
+                    (0..=2, _) => model.extend([start(&mut timers, now + time)]),
+                    (3, Some(name)) => timers.restart(model.get_mut(&name).unwrap(), Timestamp(now + time)),
+                    (4, Some(name)) => timers.cancel(model.remove(&name).unwrap()),
+                    _ => {
+                        now += time;
+                        while let Some(due) = timers.pop_due(Timestamp(now)) {
+                            let first = model.iter().map(|(&n, d)| (d.at(), timer(n).rank())).min();
+                            let at = model.remove(&name(&due)).unwrap().at();
+                            prop_assert_eq!(first, Some((at, due.rank())));
+                            prop_assert!(at <= Timestamp(now));
+                            if name(&due).is_multiple_of(4) {
+                                model.extend([start(&mut timers, at.0 + time / 2)]);
+                            }
+                        }
+                        prop_assert!(model.values().all(|d| d.at() > Timestamp(now)));
+                        prop_assert!(timers.next().is_none_or(|next| next > Timestamp(now)));
                     }
-                    prop_assert!(model.values().all(|d| d.at() > Timestamp(now)));
+                }
+                let first = model.values().map(|d| d.at()).min();
+                prop_assert_eq!(timers.next().is_some(), first.is_some());
+                prop_assert!(timers.next() <= first);
+                prop_assert_eq!(timers.len(), model.len());
+            }
+        }
+
+        /// Whoever looks only when told to misses none, and is told so at most once more for each level of the wheel.
+        #[test]
+        fn looks_are_few_and_none_is_late(began in times(), delays in prop::collection::vec(times(), 1..50)) {
+            let mut timers = Timers::default();
+            timers.pop_due(Timestamp(began));
+            let deadlines: BTreeMap<_, _> =
+                (1..).zip(&delays).map(|(n, delay)| (n, timers.start(Timestamp(began + delay), timer(n)))).collect();
+            let (mut taken, mut looks) = (0, 0);
+            while let Some(now) = timers.next() {
+                looks += 1;
+                while let Some(due) = timers.pop_due(now) {
+                    prop_assert_eq!(deadlines[&name(&due)].at(), now);
+                    taken += 1;
                 }
             }
+            prop_assert_eq!(taken, delays.len());
+            let rounds = LATEST as usize >> 42;
+            prop_assert!(looks <= (4 + rounds) * taken, "{} looks for {} timers", looks, taken);
         }
     }
 
@@ -268,6 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_that_is_alone_is_looked_for_when_it_is_due() {
+        let mut timers = Timers::default();
+        timers.pop_due(Timestamp(1 << 50));
+        let at = Timestamp((1 << 50) + 600_123_456_789);
+        let mut deadline = timers.start(at, timer(1));
+        assert_eq!(timers.next(), Some(at));
+        timers.restart(&mut deadline, Timestamp(at.0 + 7));
+        assert_eq!(timers.next(), Some(Timestamp(at.0 + 7)));
+        assert_eq!(timers.pop_due(Timestamp(at.0 + 6)), None);
+        assert_eq!(timers.pop_due(Timestamp(at.0 + 7)), Some(timer(1)));
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
     fn a_million_comings_and_goings_take_no_more_memory_than_there_were_at_once() {
         let mut timers = Timers::default();
         for n in 0..1_000_000 {
@@ -278,8 +382,8 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_takes_no_more_than_48_bytes() {
-        assert!(size_of::<Key>() + size_of::<Entry>() <= 48);
+    fn a_timer_takes_no_more_than_40_bytes() {
+        assert!(size_of::<Entry>() <= 40);
         assert_eq!(size_of::<Deadline>(), 12);
     }
 }
