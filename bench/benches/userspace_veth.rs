@@ -28,7 +28,7 @@ use nix::unistd::Pid;
 use turnpike::net::{RelaySockets, Server, ServerConfig};
 use turnpike::policy::{HostAddresses, PeerRules};
 use turnpike::turn::{RelayAddress, Shared};
-use turnpike_bench::lab::{GENERATOR_CPU, RELAY_CPU, pin};
+use turnpike_bench::lab::{GENERATOR_CPU, RELAY_CPU, pin, thread_seconds};
 use turnpike_tests::lab::{Namespace, veth, wait_for};
 
 const PAYLOAD: [u8; 160] = [7; 160];
@@ -133,7 +133,7 @@ impl Subject {
 
     /// Sends so many datagrams through one flow after the other, and waits for each burst of them. Datagrams a CPU-second.
     fn pass(&mut self, to_peer: bool, run: usize) -> f64 {
-        let cpu_time = || self.threads.iter().map(|thread| cpu_time(*thread)).sum::<u64>();
+        let cpu_time = || self.threads.iter().map(|thread| thread_seconds(*thread)).sum::<f64>();
         let before = cpu_time();
         let mut buffer = [0; 512];
         let mut relayed = 0;
@@ -154,7 +154,7 @@ impl Subject {
                 relayed += 1;
             }
         }
-        f64::from(relayed) * 1e9 / (cpu_time() - before) as f64
+        f64::from(relayed) / (cpu_time() - before)
     }
 }
 
@@ -193,10 +193,4 @@ fn threads(name: &str) -> BTreeSet<i32> {
         |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with(name));
     let tasks = tasks.into_iter().flatten().map(|task| task.path()).filter(named);
     tasks.filter_map(|task| task.file_name()?.to_str()?.parse().ok()).collect()
-}
-
-/// Nanoseconds that a thread has run.
-fn cpu_time(thread: Pid) -> u64 {
-    let schedstat = fs::read_to_string(format!("/proc/{thread}/schedstat")).expect("scheduler statistics");
-    schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
 }

@@ -2,13 +2,19 @@
 //!
 //! `cargo bench -p turnpike-bench --bench xdp_program`, as root. Each figure is the median of rounds in which all
 //! paths and the empty program take turns, so that a machine whose speed drifts drifts for all. `-- TEXT` leaves out the
-//! paths whose names do not contain it.
+//! paths whose names do not contain it. Beside them, what memory itself takes: with many flows at random a packet waits for a record and
+//! a line of the index, at the same time, so a read is the least that it costs more than with few.
 
+use std::hint::black_box;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use aya::Ebpf;
 use aya::maps::ProgramArray;
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use relay_common::addr::{Be16, Endpoint};
 use relay_common::bench::{FLOWS, WRITTEN};
 use relay_common::channel::INDICATION;
@@ -95,31 +101,65 @@ fn main() {
         let name = format!("{name}  Binding  limited");
         subjects.push(Subject::stranger(name, client, listener, false, true));
     }
+    let mut reads = [64, FLOWS].map(Reads::new).to_vec();
     for part in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
         subjects.retain(|subject| subject.name.contains(&part));
+        reads.retain(|reads| reads.name.contains(&part));
     }
     for round in 0..=ROUNDS {
-        for subject in &mut subjects {
-            let net = subject.run();
+        let nets = subjects.iter_mut().map(|subject| (subject.run(), &mut subject.nets));
+        let reads = reads.iter_mut().map(|reads| (reads.run(), &mut reads.nets));
+        for (net, nets) in nets.chain(reads) {
             if round > 0 {
-                subject.nets.push(net);
+                nets.push(net);
             }
         }
     }
     println!(
-        "{:40} {:>8} {:>8} {:>8}   ns a packet, net of the empty program, {ROUNDS} rounds",
+        "{:40} {:>8} {:>8} {:>8}   ns a packet, net of the empty program, or a read; {ROUNDS} rounds",
         "", "quarter", "median", "3/4"
     );
-    for subject in &mut subjects {
-        subject.nets.sort_by(f64::total_cmp);
-        let n = &subject.nets;
-        println!(
-            "{:40} {:8.0} {:8.0} {:8.0}",
-            subject.name,
-            n[n.len() / 4],
-            n[n.len() / 2],
-            n[n.len() * 3 / 4]
-        );
+    let subjects = subjects.iter_mut().map(|subject| (&subject.name, &mut subject.nets));
+    for (name, n) in subjects.chain(reads.iter_mut().map(|reads| (&reads.name, &mut reads.nets))) {
+        n.sort_by(f64::total_cmp);
+        println!("{name:40} {:8.0} {:8.0} {:8.0}", n[n.len() / 4], n[n.len() / 2], n[n.len() * 3 / 4]);
+    }
+}
+
+/// Reads of records at random, each of which says which is next.
+#[derive(Clone)]
+struct Reads {
+    name: String,
+    next: Vec<Record>,
+    nets: Vec<f64>,
+}
+
+/// As large as a record of the flow table.
+#[repr(C, align(128))]
+#[derive(Clone, Copy)]
+struct Record(u32);
+
+const _: () = assert!(size_of::<Record>() == size_of::<FlowRecord>());
+
+impl Reads {
+    fn new(flows: u32) -> Self {
+        // One way around through those of both directions.
+        let mut order: Vec<u32> = (0..2 * flows).collect();
+        order.shuffle(&mut StdRng::seed_from_u64(1));
+        let mut next = vec![Record(order[0]); order.len()];
+        for pair in order.windows(2) {
+            next[pair[0] as usize] = Record(pair[1]);
+        }
+        let name = format!("reads of records, in turn {flows:>5} flows");
+        Self { name, next, nets: Vec::new() }
+    }
+
+    /// Nanoseconds a read.
+    fn run(&mut self) -> f64 {
+        let begin = Instant::now();
+        let last = (0..REPEAT).fold(0, |at, _| self.next[at as usize].0);
+        black_box(last);
+        begin.elapsed().as_nanos() as f64 / f64::from(REPEAT)
     }
 }
 

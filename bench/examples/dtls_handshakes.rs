@@ -3,12 +3,14 @@
 //! `cargo run --release -p turnpike-bench --example dtls_handshakes -- 127.0.0.1:5349 PID [CLIENTS]`, beside a server on this host,
 //! whose process is PID, that has no other clients. The clients come from many networks of the loopback, because of the limits by network.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use nix::unistd::Pid;
 use turnpike::dtls::{Call, ToDo};
+use turnpike_bench::lab::process_seconds;
+use turnpike_bench::scale::resident;
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,12 +24,14 @@ fn main() -> Result<()> {
     let server: SocketAddr = word().context("which server?")?.parse()?;
     let pid = word().context("which process?")?;
     let clients: usize = word().map_or(Ok(2000), |word| word.parse())?;
-    let (cpu, memory, start) = (cpu(&pid)?, memory(&pid)?, Instant::now());
+    let process = Pid::from_raw(pid.parse()?);
+    let (memory, cpu, start) = (resident(&pid)?.anonymous, process_seconds(process), Instant::now());
     let calls = (0..clients).map(|number| connect(server, number)).collect::<Result<Vec<_>>>()?;
-    let (took, cpu_after, memory_after) = (start.elapsed(), self::cpu(&pid)?, self::memory(&pid)?);
+    let (took, used) = (start.elapsed(), process_seconds(process) - cpu);
+    let grown = resident(&pid)?.anonymous.saturating_sub(memory);
     println!("{clients} handshakes, one after the other, in {:.2} s", took.as_secs_f64());
-    println!("server: {:.0} us of CPU a handshake", (cpu_after - cpu) * 1e6 / clients as f64);
-    println!("server: {:.1} KiB more memory an association", (memory_after - memory) / clients as f64);
+    println!("server: {:.0} us of CPU a handshake", used * 1e6 / clients as f64);
+    println!("server: {:.1} KiB more memory an association", grown as f64 / 1024.0 / clients as f64);
     drop(calls);
     Ok(())
 }
@@ -53,21 +57,4 @@ fn connect(server: SocketAddr, number: usize) -> Result<(Call, UdpSocket)> {
             ToDo::Certificate(_) | ToDo::Heard(_) => {}
         }
     }
-}
-
-/// Seconds of CPU that a process has had.
-fn cpu(pid: &str) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("no such process")?;
-    let (_, rest) = stat.rsplit_once(')').context("no stat")?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    // Of user and system, in hundredths.
-    let ticks = |at: usize| fields[at].parse::<f64>().context("no number");
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
-}
-
-/// KiB of memory that a process uses.
-fn memory(pid: &str) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("no such process")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

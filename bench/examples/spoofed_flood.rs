@@ -3,7 +3,6 @@
 //!
 //! `cargo run --release -p turnpike-bench --example spoofed_flood`
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use turnpike::stun::{Builder, Class, Key, Message, MessageType, Method, Transact
 use turnpike::time::Timestamp;
 use turnpike::turn::{ClientAddr, Core, FiveTuple, Input, Output, Outputs, Shared, Transport};
 use turnpike_bench::core_config::core_config;
+use turnpike_bench::scale::resident;
 
 const SOURCES: u32 = 1_000_000;
 /// After so many requests of strangers the client sends one.
@@ -199,9 +199,7 @@ fn neighbour(n: u32) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::new(203, 0, 113, c).into(), u16::from_be_bytes([a, b]) + 1024)
 }
 
-/// The process's pages in memory.
+/// The process's own pages in memory.
 fn resident_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    resident("self").expect("proc is mounted").anonymous >> 10
 }

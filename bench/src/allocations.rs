@@ -279,8 +279,8 @@ fn allocate(exchange: &mut Exchange, plan: &Plan) -> Result<Vec<SocketAddr>> {
 }
 
 /// Lets this process, and the servers that it starts, have as many files open as it may: a client has a socket while it asks,
-/// and an allocation of many a server has one as long as it lives.
-fn allow_files() -> Result<()> {
+/// one over a stream has its own and its peer's as long as it lives, and an allocation of many a server has one as well.
+pub(crate) fn allow_files() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("the limit of open files")
 }

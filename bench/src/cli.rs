@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 use turnpike_bench::runs::engine::Options;
 use turnpike_bench::runs::measure::Pace;
+use turnpike_bench::subjects::af_xdp;
 
 /// How much this machine relays, what a packet costs, and how far ahead of coturn that is
 #[derive(Parser, Debug)]
@@ -32,6 +33,12 @@ pub(crate) enum Task {
     Run {
         /// Names of runs, as `bench list` has them
         names: Vec<String>,
+    },
+    /// Be the AF_XDP reflector on this interface: the bench starts itself so in the relay's namespace
+    #[command(name = af_xdp::WORD, hide = true)]
+    AfXdpReflector {
+        /// The relay's interface
+        interface: String,
     },
 }
 

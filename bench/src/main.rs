@@ -14,6 +14,7 @@ use turnpike_bench::report::markdown::markdown;
 use turnpike_bench::report::plots::plots;
 use turnpike_bench::runs::engine::run;
 use turnpike_bench::runs::plan::{RUNS, named};
+use turnpike_bench::subjects::af_xdp::reflect;
 
 mod cli;
 mod place;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             list();
             Ok(())
         }
+        Some(Task::AfXdpReflector { interface }) => reflect(interface),
         Some(Task::Run { names }) => measure(&cli, names),
         None => measure(&cli, &[]),
     };

@@ -4,12 +4,16 @@ mod rig;
 mod scale;
 mod stream_rig;
 
-use anyhow::{Result, bail, ensure};
+use std::env;
+
+use anyhow::{Context, Result, bail, ensure};
 use turnpike_bench::allocations::{CLIENTS, Carriage, Plan, To, User};
 use turnpike_bench::lab::{self, Lab};
 use turnpike_bench::runs::setup::{Family, Kind, Setup, Transport};
 use turnpike_bench::runs::subject::{Absent, Bench, Figure, Lineup, Role};
-use turnpike_bench::subjects::{Coturn, DataPath, Floor, Forwarding, OptionSet, Server, Subject, Turnpike};
+use turnpike_bench::subjects::{
+    AfXdp, Coturn, DataPath, Floor, Forwarding, OptionSet, Server, Subject, Turnpike,
+};
 use turnpike_bench::traffic::{STAMP_LEN, why_no_pktgen};
 
 use crate::cli::{By, Place, RealInterfaces};
@@ -86,6 +90,10 @@ impl Bench for Labs {
             }
         };
         add("floor", Role::Floor, &|lab| Ok(Box::new(Floor::start(lab, &plan)?)));
+        add("AF_XDP reflector", Role::AfXdp, &|lab| {
+            let bench = env::current_exe().context("the binary of the bench")?;
+            Ok(Box::new(AfXdp::start(lab, &plan, &bench)?))
+        });
         add("kernel forwarding", Role::Forwarding, &|lab| Ok(Box::new(Forwarding::start(lab, &plan)?)));
         for path in DataPath::ALL {
             let role = match path {

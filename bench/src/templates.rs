@@ -52,9 +52,7 @@ pub fn many(
     // As many as the server has by default where half of them are in use.
     let mut program = Program::load_with(2 * flows.max(64), 4 * flows + 1);
     next_hops(&mut program, ifindex);
-    let mut order: Vec<u32> = (0..flows).collect();
-    order.shuffle(&mut StdRng::seed_from_u64(1));
-    let frames = order.into_iter().map(|flow| {
+    let frames = (0..flows).map(|flow| {
         let (records, datagram) = make(&path_of(ends, flow));
         for record in records {
             let of_family = if record.dst.is_v4() { NEXT_HOP_V4 } else { NEXT_HOP_V6 };
@@ -63,7 +61,9 @@ pub fn many(
         }
         datagram.frame()
     });
-    let frames = frames.collect();
+    let mut frames: Vec<_> = frames.collect();
+    // Only now: in the order that bindings were made in, records may follow one another in memory.
+    frames.shuffle(&mut StdRng::seed_from_u64(1));
     (program, frames)
 }
 

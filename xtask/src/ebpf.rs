@@ -13,7 +13,7 @@ use crate::toolchain::{self, Compiler, Core};
 
 const TARGET: &str = "bpfel-unknown-none";
 /// The crate's binaries: the server's programs, for packets and for sockets, and those that the benchmark times it with.
-const PROGRAMS: &[&str] = &["turnpike-xdp", "turnpike-lookup", "turnpike-bench-xdp"];
+const PROGRAMS: &[&str] = &["turnpike-xdp", "turnpike-lookup", "turnpike-bench-xdp", "turnpike-bench-af-xdp"];
 
 const RUSTFLAGS: &[&str] = &[
     // 32-bit jumps and registers. Kernel 5.1; v4 would need 6.6.

@@ -19,7 +19,9 @@ use nix::unistd::{Pid, geteuid};
 use turnpike_tests::lab::Namespace;
 
 pub use addresses::{ALLOWED, Addresses, Family, LISTENER_PORT};
-pub use pollers::{GENERATOR_CPU, RELAY_CPU, pin, poll_by_thread, process_seconds, thread_seconds};
+pub use pollers::{
+    GENERATOR_CPU, RELAY_CPU, pin, pin_process, poll_by_thread, process_seconds, thread_seconds,
+};
 pub use real::RealInterfaces;
 
 use addresses::Hosts;

@@ -56,6 +56,16 @@ pub fn pin(thread: Pid, cpu: usize) -> Result<()> {
     sched_setaffinity(thread, &cpus).with_context(|| format!("CPU {cpu} for thread {thread}"))
 }
 
+/// Keeps all threads of a process on one CPU, and those that they will start.
+pub fn pin_process(pid: Pid, cpu: usize) -> Result<()> {
+    let path = format!("/proc/{pid}/task");
+    for task in fs::read_dir(&path).context(path)?.flatten() {
+        let thread = task.file_name().to_str().and_then(|name| name.parse().ok());
+        pin(Pid::from_raw(thread.context("a thread without a number")?), cpu)?;
+    }
+    Ok(())
+}
+
 /// Seconds for which a thread has run; nothing when it has ended.
 pub fn thread_seconds(pid: Pid) -> f64 {
     seconds(Path::new(&format!("/proc/{pid}/schedstat")))
@@ -81,4 +91,22 @@ fn threads_of(interface: &str) -> Result<Vec<Pid>> {
     let pid = |path: PathBuf| path.file_name()?.to_str()?.parse().ok().map(Pid::from_raw);
     let processes = fs::read_dir("/proc").context("/proc")?;
     Ok(processes.flatten().map(|entry| entry.path()).filter(named).filter_map(pid).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_kept_on_a_cpu() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("a process");
+        let pid = Pid::from_raw(child.id() as i32);
+        pin_process(pid, GENERATOR_CPU).expect("it is there");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+        assert!(status.contains(&format!("Cpus_allowed_list:\t{GENERATOR_CPU}\n")), "{status}");
+        assert!(pin_process(pid, GENERATOR_CPU).is_err(), "it is gone");
+    }
 }

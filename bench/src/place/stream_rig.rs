@@ -51,7 +51,7 @@ impl Labs {
         if by_web_socket {
             absent("coturn", "it has no WebSockets");
         }
-        absent("floor, kernel forwarding", "they have no connections");
+        absent("floor, AF_XDP reflector, kernel forwarding", "they have no connections");
         absent("turnpike in XDP modes", "its process relays for clients over streams, whatever the mode");
         Ok(lineup)
     }

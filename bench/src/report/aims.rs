@@ -1,4 +1,5 @@
-//! The figures that are to be reached, as ratios within one run, and what they are here.
+//! The figures that are to be reached, as ratios within one run, and what they are here; and one beside them that is to be
+//! known only.
 
 use serde::Serialize;
 
@@ -9,7 +10,7 @@ use crate::runs::setup::{Family, Kind, direction_name, grouped};
 use crate::runs::statistics::Spread;
 use crate::runs::subject::{Figure, Role};
 
-/// A figure to be reached.
+/// A figure to be reached, or to be known.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Aim {
     /// What it is.
@@ -20,9 +21,9 @@ pub struct Aim {
     pub value: Option<Spread>,
     /// Its unit.
     pub unit: Unit,
-    /// What it is to be.
-    pub bound: Bound,
-    /// Whether the median is; `None` where it could not be told.
+    /// What it is to be; `None` where it is to be known only.
+    pub bound: Option<Bound>,
+    /// Whether the median is; `None` where it could not be told, or there is nothing to be reached.
     pub reached: Option<bool>,
     /// What must be known to read it.
     pub note: String,
@@ -69,7 +70,13 @@ impl Bound {
 impl Aim {
     fn new(what: &str, case: String, value: Option<Spread>, unit: Unit, bound: Bound) -> Self {
         let reached = value.map(|value| bound.holds(value.median));
-        Self { what: what.into(), case, value, unit, bound, reached, note: String::new() }
+        Self { what: what.into(), case, value, unit, bound: Some(bound), reached, note: String::new() }
+    }
+
+    /// A ratio that nothing is asked of.
+    fn to_be_known(what: &str, case: String, value: Option<Spread>) -> Self {
+        let unit = Unit::Ratio;
+        Self { what: what.into(), case, value, unit, bound: None, reached: None, note: String::new() }
     }
 
     fn noting(mut self, note: impl Into<String>) -> Self {
@@ -83,9 +90,13 @@ pub fn of(runs: &[RunResult]) -> Vec<Aim> {
     let run = |name: &str| runs.iter().find(|run| run.name == name);
     let mut aims = Vec::new();
     for case in run("capacity").into_iter().flat_map(|run| run.measured(Measure::Capacity)) {
-        aims.extend(floor(case));
-        aims.extend(coturn(case));
-        aims.extend(userspace(case));
+        if case.case.train == 1 {
+            aims.extend(floor(case));
+            aims.extend(coturn(case));
+            aims.extend(userspace(case));
+        } else {
+            aims.extend(userspace_in_trains(case));
+        }
     }
     for case in run("latency").into_iter().flat_map(|run| run.measured(Measure::Latency)) {
         aims.extend(added_latency(case));
@@ -192,6 +203,14 @@ fn userspace(case: &CaseResult) -> Vec<Aim> {
     questions.into_iter().filter_map(ask).collect()
 }
 
+/// The aims are of flows in turns; what trains add to that is the kernel's merging.
+fn userspace_in_trains(case: &CaseResult) -> Option<Aim> {
+    let userspace = lossless(case, Role::Userspace)?;
+    let (coturn, name) = best_coturn(case, Outcome::packets_per_cpu_second)?;
+    let ratio = paired(userspace, coturn, |a, b| a.packets_per_cpu_second() / b.packets_per_cpu_second());
+    Some(Aim::to_be_known(USERSPACE, place(case) + &case.case.in_trains(), ratio).noting(name))
+}
+
 fn added_latency(case: &CaseResult) -> Option<Aim> {
     let half = Label::Share(50);
     let driver = case.of(Role::Driver).next()?.point(half)?;
@@ -283,90 +302,5 @@ fn place(case: &CaseResult) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::sample::runs;
-    use crate::runs::fake::{FakeBench, Relay};
-
-    fn find<'a>(aims: &'a [Aim], what: &str, case: &str) -> &'a Aim {
-        aims.iter().find(|aim| aim.what == what && aim.case == case).expect("there is such an aim")
-    }
-
-    fn near(aim: &Aim, expected: f64) {
-        let value = aim.value.expect("a value").median;
-        assert!((value / expected - 1.0).abs() < 0.08, "{}, {}: {value}, not {expected}", aim.what, aim.case);
-    }
-
-    #[test]
-    fn ratios_of_the_capacity_run_are_those_of_the_subjects() {
-        let aims = of(&runs(&["capacity"], &mut FakeBench::of_all_roles()));
-        let case = "64 flows, to the peer";
-        near(find(&aims, FLOOR, case), 340.0 / 510.0);
-        assert_eq!(find(&aims, FLOOR, case).reached, Some(false));
-        assert_eq!(find(&aims, FLOOR, case).bound, Bound::AtLeast(0.90));
-        assert_eq!(find(&aims, FLOOR, "65,536 flows, to the client").bound, Bound::AtLeast(0.75));
-        let coturn = find(&aims, COTURN, case);
-        near(coturn, 1.9e6 / 9e4);
-        assert_eq!((coturn.reached, &coturn.note[..]), (Some(true), "coturn 4.17.1"));
-        near(find(&aims, COTURN_BY_CPU, case), 10_500.0 / 510.0);
-        near(find(&aims, USERSPACE, case), 10_500.0 / 4_300.0);
-        assert_eq!(find(&aims, USERSPACE, "4,096 flows, to the peer").bound, Bound::AtLeast(3.0));
-        near(find(&aims, USERSPACE_RATE, case), 2.2e5 / 9e4);
-    }
-
-    #[test]
-    fn what_the_floor_costs_is_taken_off() {
-        let relay = |capacity| Relay { capacity, ..Relay::default() };
-        let mut bench = FakeBench::default()
-            .with("floor", Role::Floor, relay(3e6))
-            .with("xdp", Role::Driver, relay(1.5e6))
-            .with("coturn", Role::Coturn, relay(1e5));
-        let aims = of(&runs(&["capacity"], &mut bench));
-        let aim = find(&aims, COTURN_BY_FLOOR, "64 flows, to the peer");
-        let value = aim.value.expect("a value").median;
-        // (10 - 1/3) us / (2/3 - 1/3) us; the search's grain counts three times.
-        assert!((22.0..36.0).contains(&value), "{value}");
-    }
-
-    #[test]
-    fn nothing_is_told_where_the_floor_is_no_faster() {
-        let relay = |capacity| Relay { capacity, made: 2e6, ..Relay::default() };
-        let mut bench = FakeBench::default()
-            .with("floor", Role::Floor, relay(9e6))
-            .with("xdp", Role::Driver, relay(8e6))
-            .with("coturn", Role::Coturn, relay(1e5));
-        let aims = of(&runs(&["capacity"], &mut bench));
-        let aim = find(&aims, COTURN_BY_FLOOR, "64 flows, to the peer");
-        assert_eq!((aim.value, aim.reached), (None, None));
-        assert!(aim.note.contains("as fast as the floor"));
-        assert!(find(&aims, COTURN, "64 flows, to the peer").note.contains("at least this"));
-    }
-
-    #[test]
-    fn latency_is_what_is_added_to_the_floors() {
-        let aims = of(&runs(&["latency"], &mut FakeBench::of_all_roles()));
-        let aim = find(&aims, LATENCY, "64 flows, to the peer");
-        let value = aim.value.expect("a value").median;
-        // At half its capacity the fake takes 18 us, and the floor, at a third of its own, 14.
-        assert!((2.0..6.0).contains(&value), "{value}");
-        assert_eq!(aim.reached, Some(true));
-    }
-
-    #[test]
-    fn bursts_have_a_bound_for_each_path() {
-        let mut bench = FakeBench::default()
-            .with("xdp", Role::Driver, Relay { room: 299, ..Relay::default() })
-            .with("userspace", Role::Userspace, Relay::default());
-        let aims = of(&runs(&["bursts"], &mut bench));
-        assert_eq!(find(&aims, BURST_DRIVER, "100 flows, to the peer").reached, Some(false));
-        assert_eq!(find(&aims, BURST_USERSPACE, "100 flows, to the client").reached, Some(true));
-    }
-
-    #[test]
-    fn figures_of_scale_are_held_against_theirs() {
-        let aims = of(&runs(&["scale"], &mut FakeBench::of_all_roles()));
-        assert_eq!(aims.len(), 1);
-        assert_eq!(aims[0].what, "Allocate and ChannelBind, a second a core");
-        assert_eq!((aims[0].reached, aims[0].bound), (Some(true), Bound::AtLeast(20_000.0)));
-    }
-}
+#[path = "aims_tests.rs"]
+mod tests;

@@ -93,24 +93,25 @@ fn aims(out: &mut String, aims: &[Aim]) {
             Unit::Count => si(value),
             Unit::Bytes => format!("{value:.0} B"),
         };
-        let (words, bound) = match aim.bound {
-            Bound::AtLeast(bound) => ("at least", bound),
-            Bound::AtMost(bound) => ("at most", bound),
-            Bound::Below(bound) => ("below", bound),
+        let bound = match aim.bound {
+            Some(Bound::AtLeast(bound)) => format!("at least {}", number(bound)),
+            Some(Bound::AtMost(bound)) => format!("at most {}", number(bound)),
+            Some(Bound::Below(bound)) => format!("below {}", number(bound)),
+            None => "-".into(),
         };
-        let reached = match aim.reached {
-            Some(true) => "yes",
-            Some(false) => "**no**",
-            None => "?",
+        let reached = match (aim.bound, aim.reached) {
+            (None, _) => "-",
+            (_, Some(true)) => "yes",
+            (_, Some(false)) => "**no**",
+            (_, None) => "?",
         };
         let here = spread(aim.value.as_ref(), number);
         line(
             out,
             format_args!(
-                "| {} | {} | {here} | {words} {} | {reached} | {} |",
+                "| {} | {} | {here} | {bound} | {reached} | {} |",
                 aim.what,
                 cell(&aim.case),
-                number(bound),
                 cell(&aim.note)
             ),
         );
@@ -125,10 +126,11 @@ fn one_run(out: &mut String, run: &RunResult) {
         line(
             out,
             format_args!(
-                "### {}, {}, frames of {} bytes\n",
+                "### {}, {}, frames of {} bytes{}\n",
                 shown.setup,
                 direction_name(shown.direction),
-                shown.frame
+                shown.frame,
+                shown.in_trains()
             ),
         );
         match shown.measure {
@@ -316,7 +318,7 @@ mod tests {
             tables += usize::from(columns.is_none() && cells.is_some());
             columns = cells;
         }
-        assert_eq!(tables, 3 + 6 + 4 + 2 + 12 + 1);
+        assert_eq!(tables, 3 + 10 + 4 + 2 + 12 + 1);
         assert!(text.contains("![capacity](plots/capacity.svg)"));
         assert!(text.contains("`cargo xtask bench run capacity`"));
     }
@@ -330,6 +332,12 @@ mod tests {
             "{row}"
         );
         assert!(text.contains("| coturn 4.17.1 | 1 |"), "the version of each subject");
+        let row =
+            text.lines().find(|line| line.contains("| 64 flows, to the peer, trains of 8 |")).expect("a row");
+        assert!(row.contains(" | - | - | coturn 4.17.1 |"), "a figure without an aim: {row}");
+        let heading =
+            "### 64 flows, channels, IPv4, one interface, to the peer, frames of 1200 bytes, trains of 8";
+        assert!(text.lines().any(|line| line == heading), "{text}");
     }
 
     #[test]

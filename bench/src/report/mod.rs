@@ -17,7 +17,7 @@ use aims::Aim;
 use machine::Machine;
 
 /// The name of the JSON's shape. What is in it stays; more may come.
-pub const FORMAT: &str = "turnpike-bench/1";
+pub const FORMAT: &str = "turnpike-bench/2";
 
 /// A report.
 #[derive(Debug, Serialize)]
@@ -139,14 +139,15 @@ mod tests {
     fn the_json_has_the_shape_that_is_written_down() {
         let report = sample::report(&["capacity", "latency", "scale"]);
         let json: Value = serde_json::from_str(&report.json().expect("JSON")).expect("JSON");
-        assert_eq!(json["format"], "turnpike-bench/1");
+        assert_eq!(json["format"], "turnpike-bench/2");
         assert_eq!(json["method"]["rounds"], 3);
         let case = &json["runs"][0]["cases"][0];
         assert_eq!(case["setup"]["flows"], 64);
         assert_eq!(case["setup"]["client"], "v4");
         assert_eq!(case["direction"], "to-peer");
         assert_eq!(case["measure"], "capacity");
-        let result = &case["results"][2];
+        assert_eq!((&case["train"], &json["runs"][0]["cases"][2]["train"]), (&1.into(), &8.into()));
+        let result = &case["results"][3];
         assert_eq!(result["subject"]["role"], "driver");
         let point = &result["points"][0];
         assert_eq!(point["label"], "lossless");

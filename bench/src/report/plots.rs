@@ -11,9 +11,10 @@ use plotters::style::RGBColor;
 
 use super::Report;
 use super::format::{digits, si};
-use crate::runs::measure::{Label, Measure};
+use crate::runs::measure::{Case, Label, Measure};
 use crate::runs::results::{CaseResult, Point, RunResult};
 use crate::runs::setup::{direction_name, grouped};
+use crate::runs::statistics::Spread;
 use crate::runs::subject::{Role, Subject};
 use bars::{Bar, Group};
 use lines::{Chart, Line};
@@ -47,7 +48,7 @@ fn pictures(report: &Report) -> Drawn<Vec<Picture>> {
     for run in &report.runs {
         match run.name {
             "capacity" => {
-                for cases in by_direction(run) {
+                for cases in alike(run, Measure::Capacity, |case| (case.direction, case.frame, case.train)) {
                     all.extend(capacity(&cases)?);
                     all.extend(cost(&cases)?);
                 }
@@ -57,17 +58,22 @@ fn pictures(report: &Report) -> Drawn<Vec<Picture>> {
                     all.extend(latency(case)?);
                 }
             }
+            "streams" => {
+                for cases in alike(run, Measure::Window, |case| (case.direction, case.setup.flows)) {
+                    all.extend(streams(&cases)?);
+                }
+            }
             _ => {}
         }
     }
     Ok(all)
 }
 
-/// The cases of each direction, by flows.
-fn by_direction(run: &RunResult) -> Vec<Vec<&CaseResult>> {
+/// The cases of a measure that one picture shows: those that are alike in this.
+fn alike<K: PartialEq>(run: &RunResult, measure: Measure, of: impl Fn(&Case) -> K) -> Vec<Vec<&CaseResult>> {
     let mut groups: Vec<Vec<&CaseResult>> = Vec::new();
-    for case in run.measured(Measure::Capacity) {
-        match groups.iter_mut().find(|group| group[0].case.direction == case.case.direction) {
+    for case in run.measured(measure) {
+        match groups.iter_mut().find(|group| of(&group[0].case) == of(&case.case)) {
             Some(group) => group.push(case),
             None => groups.push(vec![case]),
         }
@@ -105,6 +111,7 @@ fn colour(role: Role, nth: usize) -> RGBColor {
     ];
     match role {
         Role::Floor => RGBColor(150, 150, 150),
+        Role::AfXdp => RGBColor(0, 0, 0),
         Role::Forwarding => RGBColor(70, 70, 70),
         Role::Driver => RGBColor(0, 114, 178),
         Role::Generic => RGBColor(86, 180, 233),
@@ -120,31 +127,59 @@ fn lossless<'a>(case: &'a CaseResult, subject: &Subject) -> Option<&'a Point> {
 }
 
 fn file_name(what: &str, case: &CaseResult) -> String {
-    format!("{what}-{}", direction_name(case.case.direction).replace(' ', "-"))
+    let load = direction_name(case.case.direction).to_owned() + &case.case.in_trains();
+    format!("{what}-{}", load.replace(", ", "-").replace(' ', "-"))
 }
 
 fn capacity(cases: &[&CaseResult]) -> Drawn<Option<Picture>> {
+    let bar = |case: &CaseResult, subject: &Subject| {
+        let point = lossless(case, subject)?;
+        let rate = point.rate?;
+        let at_least = if point.at_least { "at least " } else { "" };
+        let flows = grouped(case.case.setup.flows.into());
+        Some((rate, format!("{at_least}{}, {flows} flows", si(rate.median))))
+    };
+    let case = &cases[0].case;
+    let direction = direction_name(case.direction);
+    let title = format!("Packets a second with under 0.1 % loss, {direction}{}", case.in_trains());
+    bars(file_name("capacity", cases[0]), title, cases, bar)
+}
+
+fn streams(cases: &[&CaseResult]) -> Drawn<Option<Picture>> {
+    let bar = |case: &CaseResult, subject: &Subject| {
+        let result = case.results.iter().find(|result| result.subject == *subject)?;
+        let per_cpu = result.point(Label::Window)?.packets_per_cpu_second?;
+        Some((per_cpu, format!("{}, {}", si(per_cpu.median), case.case.setup.transport)))
+    };
+    let Case { direction, setup, .. } = cases[0].case;
+    let clients = grouped(setup.flows.into());
+    let title =
+        format!("Packets per CPU-second, {clients} clients over streams, {}", direction_name(direction));
+    bars(format!("{}-{}", file_name("streams", cases[0]), setup.flows), title, cases, bar)
+}
+
+/// A bar for each case of each subject: `bar` says of what, and what stands at its end.
+fn bars(
+    name: String,
+    title: String,
+    cases: &[&CaseResult],
+    bar: impl Fn(&CaseResult, &Subject) -> Option<(Spread, String)>,
+) -> Drawn<Option<Picture>> {
     let group = |(subject, colour): (&Subject, RGBColor)| {
-        let bar = |case: &&CaseResult| {
-            let point = lossless(case, subject)?;
-            let rate = point.rate?;
-            let at_least = if point.at_least { "at least " } else { "" };
-            let flows = grouped(case.case.setup.flows.into());
-            let text = format!("{at_least}{}, {flows} flows", si(rate.median));
-            Some(Bar { value: rate.median, low: rate.low, high: rate.high, text })
-        };
-        Group { name: subject.name.clone(), colour, bars: cases.iter().filter_map(bar).collect() }
+        let bars = cases.iter().filter_map(|case| {
+            let (Spread { median: value, low, high, .. }, text) = bar(case, subject)?;
+            Some(Bar { value, low, high, text })
+        });
+        Group { name: subject.name.clone(), colour, bars: bars.collect() }
     };
     let groups: Vec<Group> =
         subjects(cases).into_iter().map(group).filter(|group| !group.bars.is_empty()).collect();
     if groups.is_empty() {
         return Ok(None);
     }
-    let case = &cases[0].case;
-    let title = format!("Packets a second with under 0.1 % loss, {}", direction_name(case.direction));
-    let under = format!("frames of {} bytes; the thin line is the middle half of the rounds", case.frame);
-    let svg = bars::draw(&title, &under, &groups)?;
-    Ok(Some(Picture { name: file_name("capacity", cases[0]), title, svg }))
+    let frame = cases[0].case.frame;
+    let under = format!("frames of {frame} bytes; the thin line is the middle half of the rounds");
+    Ok(Some(Picture { name, svg: bars::draw(&title, &under, &groups)?, title }))
 }
 
 fn cost(cases: &[&CaseResult]) -> Drawn<Option<Picture>> {
@@ -161,9 +196,9 @@ fn cost(cases: &[&CaseResult]) -> Drawn<Option<Picture>> {
         }
     };
     let lines: Vec<Line> = subjects(cases).into_iter().map(line).collect();
-    let direction = direction_name(cases[0].case.direction);
+    let case = &cases[0].case;
     let chart = Chart {
-        title: format!("CPU time a packet by flows, {direction}"),
+        title: format!("CPU time a packet by flows, {}{}", direction_name(case.direction), case.in_trains()),
         x: "flows, at random",
         y: "nanoseconds a packet",
         x_ticks: |flows| grouped(flows.round() as u64),
@@ -224,8 +259,8 @@ mod tests {
     use crate::runs::fake::{FakeBench, Relay};
 
     #[test]
-    fn capacity_cost_and_latency_are_drawn_for_each_direction() {
-        let pictures = pictures(&report(&["capacity", "latency"])).expect("pictures");
+    fn each_run_with_pictures_has_them_for_each_direction() {
+        let pictures = pictures(&report(&["capacity", "latency", "streams"])).expect("pictures");
         let names: Vec<&str> = pictures.iter().map(|picture| &picture.name[..]).collect();
         assert_eq!(
             names,
@@ -234,10 +269,18 @@ mod tests {
                 "cost-to-the-peer",
                 "capacity-to-the-client",
                 "cost-to-the-client",
+                "capacity-to-the-peer-trains-of-8",
+                "cost-to-the-peer-trains-of-8",
+                "capacity-to-the-client-trains-of-8",
+                "cost-to-the-client-trains-of-8",
                 "latency-to-the-peer-64",
                 "latency-to-the-client-64",
                 "latency-to-the-peer-4096",
                 "latency-to-the-client-4096",
+                "streams-to-the-peer-64",
+                "streams-to-the-client-64",
+                "streams-to-the-peer-1024",
+                "streams-to-the-client-1024",
             ]
         );
         for Picture { name, svg, .. } in &pictures {
@@ -246,6 +289,19 @@ mod tests {
                 assert!(svg.contains(subject), "{name} has no {subject}");
             }
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{name}");
+        }
+    }
+
+    #[test]
+    fn streams_have_a_bar_for_each_transport() {
+        let pictures = pictures(&report(&["streams"])).expect("pictures");
+        for Picture { name, title, svg } in &pictures {
+            let clients = if name.ends_with("1024") { "1,024 clients" } else { "64 clients" };
+            assert!(title.contains(clients) && svg.contains(title.as_str()), "{title}");
+            for transport in ["TCP", "TLS", "WebSocket"] {
+                let ends = svg.lines().filter(|line| line.trim_end().ends_with(&format!(", {transport}")));
+                assert_eq!(ends.count(), 8, "{name}: each of the subjects over {transport}");
+            }
         }
     }
 
@@ -271,7 +327,7 @@ mod tests {
         let count = colours.len();
         colours.sort_unstable();
         colours.dedup();
-        assert_eq!((count, colours.len()), (10, 10));
+        assert_eq!((count, colours.len()), (11, 11));
     }
 
     /// Pictures to look at: `TURNPIKE_PLOTS=DIR cargo test -p turnpike-bench --lib pictures_can_be_looked_at`.
@@ -280,7 +336,7 @@ mod tests {
         let directory = std::env::var_os("TURNPIKE_PLOTS").map(PathBuf::from);
         let directory =
             directory.unwrap_or_else(|| std::env::temp_dir().join(format!("plots-{}", std::process::id())));
-        let written = plots(&report(&["capacity", "latency"]), &directory).expect("pictures");
+        let written = plots(&report(&["capacity", "latency", "streams"]), &directory).expect("pictures");
         assert!(written.iter().all(|(_, path)| path.is_file()));
         if std::env::var_os("TURNPIKE_PLOTS").is_none() {
             fs::remove_dir_all(directory).expect("it was just made");

@@ -26,6 +26,8 @@ pub(crate) struct Relay {
     pub(crate) paced: f64,
     /// Nanoseconds of CPU time a packet.
     pub(crate) cost: f64,
+    /// What a packet costs of that in trains.
+    pub(crate) merged: f64,
     /// Packets of a burst that it has room for.
     pub(crate) room: u32,
     pub(crate) offered: u32,
@@ -44,6 +46,7 @@ impl Default for Relay {
             made: 5e6,
             paced: unlimited,
             cost: 500.0,
+            merged: 1.0,
             room: u32::MAX,
             offered: 0,
             expiring: false,
@@ -99,6 +102,9 @@ impl Rig for FakeRig {
         ensure!(self.relay.offered < self.fails_after, "{} is gone", self.subject.name);
         assert!(self.awake && self.all_awake.get() == 1, "all but {} must rest", self.subject.name);
         let mut outcome = self.relay.offer(load.rate, load.duration.as_secs_f64());
+        if load.burst > 1 {
+            outcome.cpu_seconds *= self.relay.merged;
+        }
         if load.burst > self.relay.room {
             outcome.arrived = outcome.sent * u64::from(self.relay.room) / u64::from(load.burst);
         }
@@ -142,6 +148,7 @@ impl FakeBench {
         let relay = |capacity: f64, cost: f64| Relay { capacity, cost, ..Relay::default() };
         Self::default()
             .with("floor", Role::Floor, relay(2.9e6, 340.0))
+            .with("AF_XDP reflector", Role::AfXdp, relay(3e5, 2_000.0))
             .with("forwarding", Role::Forwarding, relay(8e5, 1_200.0))
             .with("turnpike xdp", Role::Driver, relay(1.9e6, 510.0))
             .with("turnpike generic", Role::Generic, relay(9e5, 1_050.0))

@@ -34,8 +34,17 @@ pub struct Case {
     pub direction: Direction,
     /// Bytes of a frame as it is offered.
     pub frame: u16,
+    /// Packets of a flow in succession; 1 where flows take turns.
+    pub train: u32,
     /// What is measured.
     pub measure: Measure,
+}
+
+impl Case {
+    /// What reports say behind the rest of a case: nothing where flows take turns.
+    pub fn in_trains(&self) -> String {
+        if self.train == 1 { String::new() } else { format!(", trains of {}", self.train) }
+    }
 }
 
 /// Which of the loads of a turn.
@@ -109,10 +118,6 @@ impl Pace {
 
 /// Shares of the capacity at which latency is measured, in percent.
 pub const SHARES: [u8; 6] = [10, 25, 50, 75, 90, 100];
-/// Packets of a key frame.
-pub const BURST: u32 = 300;
-/// Flows that have key frames.
-pub const BURST_FLOWS: u32 = 100;
 /// Microseconds from one key frame to the next: each flow has one a second, and ten a second.
 pub const GAPS: [u32; 2] = [10_000, 1_000];
 
@@ -126,7 +131,7 @@ pub fn capacity(
     rig: &mut dyn Rig,
     guess: Option<f64>,
 ) -> Result<(Option<f64>, Vec<Sample>)> {
-    let found = pace.search.highest(guess, |rate| rig.offer(&load(case, rate, 1, pace.slice)))?;
+    let found = pace.search.highest(guess, |rate| rig.offer(&load(case, rate, pace.slice)))?;
     let mut samples = Vec::new();
     if let Some(outcome) = found.lossless {
         samples.push(Sample { label: Label::Lossless, outcome, at_least: found.at_least });
@@ -143,7 +148,7 @@ pub fn capacity(
 pub fn latency(case: &Case, pace: &Pace, rig: &mut dyn Rig, capacity: Option<f64>) -> Result<Vec<Sample>> {
     let capacity = capacity.context("no rate was found that it carries without loss")?;
     let at = |percent: u8| {
-        let load = load(case, Some(capacity * f64::from(percent) / 100.0), 1, pace.slice);
+        let load = load(case, Some(capacity * f64::from(percent) / 100.0), pace.slice);
         let slices = (0..pace.latency_slices).map(|_| rig.offer(&load)).collect::<Result<Vec<_>>>()?;
         Ok(Sample { label: Label::Share(percent), outcome: together(&slices), at_least: false })
     };
@@ -155,24 +160,24 @@ pub fn latency(case: &Case, pace: &Pace, rig: &mut dyn Rig, capacity: Option<f64
 /// # Errors
 /// Those of the subject.
 pub fn window(case: &Case, pace: &Pace, rig: &mut dyn Rig) -> Result<Vec<Sample>> {
-    let outcome = rig.offer(&load(case, None, 1, 4 * pace.slice))?;
+    let outcome = rig.offer(&load(case, None, 4 * pace.slice))?;
     Ok(vec![Sample { label: Label::Window, outcome, at_least: false }])
 }
 
-/// What is lost when each flow has a key frame, one flow after the other.
+/// What is lost when each flow has a train of packets, one flow after the other.
 ///
 /// # Errors
 /// Those of the subject.
 pub fn bursts(case: &Case, rig: &mut dyn Rig) -> Result<Vec<Sample>> {
     let every = |micros: u32| {
         let gap = Duration::from_micros(micros.into());
-        let rate = f64::from(BURST) / gap.as_secs_f64();
-        let outcome = rig.offer(&load(case, Some(rate), BURST, gap * case.setup.flows))?;
+        let rate = f64::from(case.train) / gap.as_secs_f64();
+        let outcome = rig.offer(&load(case, Some(rate), gap * case.setup.flows))?;
         Ok(Sample { label: Label::Every(micros), outcome, at_least: false })
     };
     GAPS.into_iter().map(every).collect()
 }
 
-fn load(case: &Case, rate: Option<f64>, burst: u32, duration: Duration) -> Load {
-    Load { direction: case.direction, frame: case.frame, rate, burst, duration }
+fn load(case: &Case, rate: Option<f64>, duration: Duration) -> Load {
+    Load { direction: case.direction, frame: case.frame, rate, burst: case.train, duration }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::measure::{BURST_FLOWS, Case, Measure};
+use super::measure::{Case, Measure};
 use super::setup::{Family, Kind, Setup, Transport};
 use crate::figures::Direction;
 
@@ -12,6 +12,14 @@ pub const AUDIO: u16 = 214;
 pub const VIDEO: u16 = 1_200;
 /// Flows of a small machine whose tables all fit into the first cache, of a busy one, and of more than any cache holds.
 pub const FLOWS: [u32; 3] = [64, 4_096, 65_536];
+/// Packets of a flow in succession: those of a frame of video, which the kernel may merge on their way to a process.
+pub const TRAIN: u32 = 8;
+/// Flows that have trains.
+pub const TRAIN_FLOWS: [u32; 2] = [64, 4_096];
+/// Packets of a key frame.
+pub const KEY_FRAME: u32 = 300;
+/// Flows that have key frames.
+pub const KEY_FRAME_FLOWS: u32 = 100;
 /// Clients over streams.
 pub const STREAMS: [u32; 2] = [64, 1_024];
 /// Frame sizes.
@@ -41,7 +49,8 @@ pub enum Work {
 pub const RUNS: [Run; 9] = [
     Run {
         name: "capacity",
-        about: "highest rate with under 0.1 % loss and packets per CPU-second, with 64, 4,096 and 65,536 flows at random",
+        about: "highest rate with under 0.1 % loss and packets per CPU-second, with 64, 4,096 and 65,536 flows at random, and with \
+                trains of 8 packets of a flow",
         work: Work::Cases(capacity),
     },
     Run {
@@ -102,7 +111,7 @@ pub fn named(names: &[String]) -> Result<Vec<Run>> {
 
 /// Every direction of a setup.
 fn every_way(setup: Setup, measure: Measure) -> Vec<Case> {
-    let case = |&direction| Case { setup, direction, frame: AUDIO, measure };
+    let case = |&direction| Case { setup, direction, frame: AUDIO, train: 1, measure };
     setup.directions().iter().map(case).collect()
 }
 
@@ -112,8 +121,15 @@ fn is_first_way(case: &Case) -> bool {
 }
 
 fn capacity(quick: bool) -> Vec<Case> {
-    let flows = if quick { &FLOWS[..2] } else { &FLOWS };
-    flows.iter().flat_map(|&flows| every_way(Setup::channels(flows), Measure::Capacity)).collect()
+    let (flows, with_trains) =
+        if quick { (&FLOWS[..2], &TRAIN_FLOWS[..1]) } else { (&FLOWS[..], &TRAIN_FLOWS[..]) };
+    let cases = |&flows: &u32| {
+        let in_turns = every_way(Setup::channels(flows), Measure::Capacity);
+        let trains = in_turns.clone().into_iter().filter(|_| with_trains.contains(&flows));
+        let trains = trains.map(|case| Case { frame: VIDEO, train: TRAIN, ..case });
+        in_turns.into_iter().chain(trains).collect::<Vec<_>>()
+    };
+    flows.iter().flat_map(cases).collect()
 }
 
 fn sizes(quick: bool) -> Vec<Case> {
@@ -121,6 +137,7 @@ fn sizes(quick: bool) -> Vec<Case> {
         setup: Setup::channels(64),
         direction: Direction::ToPeer,
         frame,
+        train: 1,
         measure: Measure::Capacity,
     };
     let frames = FRAMES.into_iter().step_by(if quick { 5 } else { 1 });
@@ -154,8 +171,8 @@ fn latency(quick: bool) -> Vec<Case> {
 }
 
 fn bursts(quick: bool) -> Vec<Case> {
-    let cases = every_way(Setup::channels(BURST_FLOWS), Measure::Bursts).into_iter();
-    let cases = cases.map(|case| Case { frame: VIDEO, ..case });
+    let cases = every_way(Setup::channels(KEY_FRAME_FLOWS), Measure::Bursts).into_iter();
+    let cases = cases.map(|case| Case { frame: VIDEO, train: KEY_FRAME, ..case });
     cases.filter(|case| !quick || is_first_way(case)).collect()
 }
 
@@ -209,6 +226,25 @@ mod tests {
         assert_eq!(families.len(), 4);
         let frames: Vec<u16> = cases("sizes", false).iter().map(|case| case.frame).collect();
         assert_eq!((frames.first(), frames.last()), (Some(&64), Some(&1_400)));
+    }
+
+    #[test]
+    fn trains_are_offered_beside_flows_in_turns() {
+        let trains = |quick| {
+            let cases = cases("capacity", quick).into_iter().filter(|case| case.train != 1);
+            cases.map(|case| (case.setup.flows, case.direction, case.frame, case.train)).collect::<Vec<_>>()
+        };
+        let each = |flows| {
+            [Direction::ToPeer, Direction::ToClient].map(|direction| (flows, direction, VIDEO, TRAIN))
+        };
+        assert_eq!(trains(true), each(64));
+        assert_eq!(trains(false), [each(64), each(4_096)].concat());
+        let key_frames = cases("bursts", false);
+        assert!(key_frames.iter().all(|case| (case.setup.flows, case.train) == (100, 300)));
+        let others = RUNS.iter().filter(|run| !["capacity", "bursts"].contains(&run.name));
+        for run in others {
+            assert!(cases(run.name, false).iter().all(|case| case.train == 1), "{}", run.name);
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::figures::{Load, Outcome};
 pub enum Role {
     /// A program that only swaps MAC addresses: what driver, generator and sink cost.
     Floor,
+    /// A process that only swaps MAC addresses, by AF_XDP: what any relay by AF_XDP costs at the least.
+    AfXdp,
     /// The kernel's IP forwarding.
     Forwarding,
     /// Turnpike with its XDP program in the driver.

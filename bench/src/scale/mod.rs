@@ -16,4 +16,5 @@ pub use churn::{Churn, churn};
 pub use clients::Users;
 pub use lab::Mode;
 pub use memory::{CoreMemory, Memory, core_memory, memory};
+pub use process::{Resident, resident};
 pub use rate::{CoreRate, Rate, core_rate, rate};

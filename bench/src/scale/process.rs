@@ -16,7 +16,7 @@ pub struct Resident {
 }
 
 /// Of a process by its id, or `self`.
-pub(super) fn resident(process: &str) -> Result<Resident> {
+pub fn resident(process: &str) -> Result<Resident> {
     let path = format!("/proc/{process}/status");
     let status = fs::read_to_string(&path).with_context(|| path.clone())?;
     let field = |name: &str| -> Result<u64> {

@@ -1,20 +1,20 @@
-//! A client's connection: TURN messages in, TURN messages out, over TCP, TLS or a WebSocket.
+//! A client's connection: TURN messages in, TURN messages out, over TCP, TLS or a WebSocket, and over UDP for comparison.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Protocol, Socket, Type};
 use turnpike::framing::{First, first, padding};
 use turnpike::stun::{Message, TransactionId};
 
-use super::NAME;
+use super::{Identity, NAME};
 use crate::runs::setup::Transport;
 
 /// How long a server may take for anything.
@@ -27,9 +27,9 @@ const READ: usize = 64 << 10;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 
-/// A connection.
-pub(super) struct Connection {
-    socket: TcpStream,
+/// A connection, or what a client over UDP has in its place.
+pub struct Connection {
+    socket: Socket,
     tls: Option<Box<ClientConnection>>,
     is_web: bool,
     /// What the socket has not taken yet, without TLS.
@@ -41,21 +41,26 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects, up to where messages can be sent. It waits for what it does until it is [told](Self::wait) otherwise.
-    pub(super) fn open(
+    pub fn open(
         client: SocketAddr,
         server: SocketAddr,
         transport: Transport,
-        trust: &Arc<ClientConfig>,
+        identity: &Identity,
     ) -> Result<Self> {
-        let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
+        let (kind, protocol) = match transport {
+            Transport::Udp => (Type::DGRAM, Protocol::UDP),
+            Transport::Tcp | Transport::Tls | Transport::WebSocket => (Type::STREAM, Protocol::TCP),
+        };
+        let mut socket = Socket::new(Domain::for_address(server), kind, Some(protocol))?;
+        if transport != Transport::Udp {
+            socket.set_reuse_address(true)?;
+            socket.set_tcp_nodelay(true)?;
+        }
         socket.bind(&client.into()).context("the client's address")?;
         socket.connect_timeout(&server.into(), PATIENCE)?;
-        let mut socket = TcpStream::from(socket);
-        socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let tls = if transport == Transport::Tls {
-            let mut tls = ClientConnection::new(Arc::clone(trust), ServerName::try_from(NAME)?)?;
+            let mut tls = ClientConnection::new(Arc::clone(&identity.trust), ServerName::try_from(NAME)?)?;
             while tls.is_handshaking() {
                 tls.complete_io(&mut socket).context("the TLS handshake")?;
             }
@@ -90,12 +95,17 @@ impl Connection {
     }
 
     /// Whether reading and writing are to wait.
-    pub(super) fn wait(&self, waits: bool) -> io::Result<()> {
+    pub fn wait(&self, waits: bool) -> io::Result<()> {
         self.socket.set_nonblocking(!waits)
     }
 
-    /// Sends a message, or as much of it as the socket takes; [`flush`](Self::flush) sends the rest.
-    pub(super) fn send(&mut self, message: &[u8]) -> Result<()> {
+    /// How long reading waits at the most.
+    pub fn wait_at_most(&self, time: Duration) -> io::Result<()> {
+        self.socket.set_read_timeout(Some(time))
+    }
+
+    /// Sends a message, or as much of it as the socket takes; the rest goes before the next one.
+    pub fn send(&mut self, message: &[u8]) -> Result<()> {
         let mut framed = Vec::with_capacity(message.len() + 8);
         if self.is_web {
             framed.push(BINARY);
@@ -138,7 +148,7 @@ impl Connection {
     }
 
     /// Reads once; whether anything was there.
-    pub(super) fn fill(&mut self) -> Result<bool> {
+    pub fn fill(&mut self) -> Result<bool> {
         let at = self.inbound.len();
         let read = match &mut self.tls {
             None => {
@@ -164,7 +174,7 @@ impl Connection {
     }
 
     /// The next whole message of what was read: where it is in [`bytes`](Self::bytes).
-    pub(super) fn next(&mut self) -> Result<Option<Range<usize>>> {
+    pub fn next_message(&mut self) -> Result<Option<Range<usize>>> {
         loop {
             let rest = &self.inbound[self.taken..];
             let extent = if self.is_web { frame(rest)? } else { message(rest)? };
@@ -182,22 +192,22 @@ impl Connection {
     }
 
     /// What was read, until it is read again.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.inbound
     }
 
     /// Sends a request, and waits for its answer.
-    pub(super) fn exchange(&mut self, request: &[u8], id: TransactionId) -> Result<Vec<u8>> {
+    pub fn exchange(&mut self, request: &[u8], id: TransactionId) -> Result<Vec<u8>> {
         self.send(request)?;
         loop {
-            while let Some(at) = self.next()? {
+            while let Some(at) = self.next_message()? {
                 let bytes = &self.inbound[at];
                 // What else comes is data of an earlier load.
                 if Message::parse(bytes).is_ok_and(|message| message.transaction_id() == id) {
                     return Ok(bytes.to_vec());
                 }
             }
-            ensure!(self.fill()?, "no answer within {PATIENCE:?}");
+            ensure!(self.fill()?, "no answer");
         }
     }
 }

@@ -8,6 +8,7 @@ mod connection;
 mod window;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,23 +20,23 @@ use rustls::{ClientConfig, RootCertStore};
 use turnpike::stun::{Builder, Class, Key, Message, MessageType, Method, TransactionId};
 use turnpike_tests::lab::Namespace;
 
-use crate::allocations::{LIFETIME, REFRESH_AFTER, UDP, User};
+use crate::allocations::{LIFETIME, REFRESH_AFTER, UDP, User, allow_files};
 use crate::figures::{Direction, Outcome};
 use crate::lab::{Family, Lab};
 use crate::runs::setup::Transport;
-use connection::Connection;
+pub use connection::Connection;
 
 /// The port of listeners for TLS.
 pub const TLS_PORT: u16 = 5349;
 
 /// The name in the server's certificate.
-const NAME: &str = "turn.test";
+pub const NAME: &str = "turn.test";
 
 /// Marks a peer's event.
 const PEER: u64 = 1 << 32;
 
 /// The channel that every client has to its peer.
-const CHANNEL: u16 = 0x4000;
+pub const CHANNEL: u16 = 0x4000;
 
 /// A certificate for servers under test, and clients' trust in it.
 #[derive(Debug)]
@@ -60,6 +61,15 @@ impl Identity {
         [("cert.pem", &self.certificate), ("key.pem", &self.key)]
             .map(|(name, text)| relay.keep(name, text).display().to_string())
     }
+}
+
+/// Where the lab's server listens for clients over this.
+pub fn listener(lab: &Lab, transport: Transport) -> Result<SocketAddr> {
+    let mut listener = lab.addresses().listener(Family::V4)?;
+    if transport == Transport::Tls {
+        listener.set_port(TLS_PORT);
+    }
+    Ok(listener)
 }
 
 /// Clients of one server, with an allocation and a channel to a peer each.
@@ -94,13 +104,22 @@ impl StreamClients {
         count: u32,
         identity: &Identity,
     ) -> Result<Self> {
-        let addresses = lab.addresses();
-        let mut server = addresses.listener(Family::V4)?;
-        if transport == Transport::Tls {
-            server.set_port(TLS_PORT);
-        }
+        Self::make_at(listener(lab, transport)?, lab, user, transport, 0..count, identity)
+    }
+
+    /// Those of these numbers, who come to what is at this address: the lab's server, or a way to it.
+    pub fn make_at(
+        server: SocketAddr,
+        lab: &Lab,
+        user: &User,
+        transport: Transport,
+        numbers: Range<u32>,
+        identity: &Identity,
+    ) -> Result<Self> {
+        allow_files()?;
+        let (addresses, count) = (lab.addresses(), numbers.len());
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?;
-        let nonces = vec![None; count as usize];
+        let nonces = vec![None; count];
         let login = Login { user: user.clone(), realm: None, nonces, transactions: 0 };
         let mut made = Self {
             connections: Vec::new(),
@@ -110,22 +129,27 @@ impl StreamClients {
             refreshed: Instant::now(),
             run: 0,
         };
-        for n in 0..count {
-            let client = addresses.client(Family::V4, n)?;
-            let connection = Connection::open(client, server, transport, &identity.trust)
+        for (n, number) in numbers.enumerate() {
+            let client = addresses.client(Family::V4, number)?;
+            let connection = Connection::open(client, server, transport, identity)
                 .with_context(|| format!("{transport} from {client} to {server}"))?;
             let event = |data| EpollEvent::new(EpollFlags::EPOLLIN, data);
-            made.epoll.add(connection.as_fd(), event(n.into())).context("epoll")?;
+            made.epoll.add(connection.as_fd(), event(n as u64)).context("epoll")?;
             made.connections.push(connection);
-            let address = addresses.peer(Family::V4, n)?;
+            let address = addresses.peer(Family::V4, number)?;
             let peer = UdpSocket::bind(address).with_context(|| format!("the peer at {address}"))?;
-            peer.connect(made.allocate(n as usize)?).context("the peer's way to its client")?;
+            peer.connect(made.allocate(n)?).context("the peer's way to its client")?;
             peer.set_nonblocking(true).context("a socket that does not wait")?;
-            made.epoll.add(peer.as_fd(), event(PEER | u64::from(n))).context("epoll")?;
+            made.epoll.add(peer.as_fd(), event(PEER | n as u64)).context("epoll")?;
             made.peers.push(peer);
-            made.bind(n as usize)?;
+            made.bind(n)?;
         }
         Ok(made)
+    }
+
+    /// The clients' connections, each with its peer's socket.
+    pub fn into_pairs(self) -> Vec<(Connection, UdpSocket)> {
+        self.connections.into_iter().zip(self.peers).collect()
     }
 
     /// Offers packets of so many bytes of data, and tells what came of them. `cpu` reads the relay's CPU time in seconds.
@@ -141,12 +165,12 @@ impl StreamClients {
         window::offer(self, direction, data.into(), duration, cpu)
     }
 
-    /// Refreshes allocations and channels when it is time. To be called every minute, while no load is offered.
+    /// Whether it is time to refresh allocations and channels. To be asked every minute.
     pub fn are_due(&self) -> bool {
         self.refreshed.elapsed() >= REFRESH_AFTER
     }
 
-    /// Refreshes all allocations and channels.
+    /// Refreshes all allocations and channels. To be called while no load is offered.
     pub fn refresh(&mut self) -> Result<()> {
         self.wait(true)?;
         let now = Instant::now();

@@ -116,7 +116,7 @@ fn gather(clients: &mut StreamClients, tally: &mut Tally) -> Result<()> {
         }
         let connection = &mut clients.connections[n];
         connection.fill()?;
-        while let Some(at) = connection.next()? {
+        while let Some(at) = connection.next_message()? {
             let message = &connection.bytes()[at];
             if message.starts_with(&CHANNEL.to_be_bytes()) {
                 tally.take(&message[HEADER..], n);

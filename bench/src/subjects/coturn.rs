@@ -164,7 +164,7 @@ impl Coturn {
         let listeners = lab.addresses().listeners();
         let clients: Result<Vec<_>> = lab.generator().enter(|| listeners.iter().map(stranger).collect());
         let clients = clients?;
-        wait_until(&mut process, &name, || clients.iter().all(answered))?;
+        wait_until(&mut process, &name, |_| clients.iter().all(answered))?;
         Ok(Server::started(lab, name, self.version.clone(), process))
     }
 }

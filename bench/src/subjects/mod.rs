@@ -1,9 +1,10 @@
-//! What is measured: TURN servers, and two that do less and are the yardstick.
+//! What is measured: TURN servers, and three that do less and are the yardstick.
 //!
 //! Each has a lab of its own, so that all of them can be there at the same time and take turns. In a lab of namespaces the
 //! process of a server is kept on [`RELAY_CPU`](crate::lab::RELAY_CPU), as are the threads that poll the relay's interfaces; the
 //! CPU time of a subject is that of both.
 
+pub mod af_xdp;
 mod coturn;
 mod floor;
 mod forwarding;
@@ -17,6 +18,7 @@ use crate::figures::Flow;
 use crate::lab::Lab;
 use crate::traffic::Wire;
 
+pub use af_xdp::AfXdp;
 pub use coturn::{Coturn, OptionSet};
 pub use floor::Floor;
 pub use forwarding::Forwarding;

@@ -51,14 +51,18 @@ pub(super) fn command(relay: &Namespace, program: &Path) -> Result<Command> {
 }
 
 /// Waits until a server serves. An error with all that it printed when it ends before, or takes too long.
-pub(super) fn wait_until(process: &mut Process, name: &str, mut serves: impl FnMut() -> bool) -> Result<()> {
+pub(super) fn wait_until(
+    process: &mut Process,
+    name: &str,
+    mut serves: impl FnMut(&Process) -> bool,
+) -> Result<()> {
     let deadline = Instant::now() + START;
     loop {
         if let Some(status) = process.exited() {
             let (_, output) = process.wait(Duration::ZERO);
             bail!("{name} ended with {status}:\n{output}");
         }
-        if serves() {
+        if serves(process) {
             return is_one_process(process.pid(), name);
         }
         if Instant::now() > deadline {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use turnpike_tests::lab::{Process, get};
+use turnpike_tests::lab::{Namespace, Process, get};
 
 use super::process::{command, output_of, wait_until};
 use super::server::{FIRST_PORT, REALM, Server, user};
@@ -86,6 +86,11 @@ impl Turnpike {
         self.serve(lab, DataPath::Userspace, &flags)
     }
 
+    /// Starts `turnpike tunnel` with these words in a namespace, on the relay's CPU.
+    pub fn tunnel(&self, place: &Namespace, words: &[&str]) -> Result<Process> {
+        Ok(Process::start(command(place, &self.binary)?.arg("tunnel").args(words).env("RUST_LOG", "warn")))
+    }
+
     fn serve(&self, lab: Lab, path: DataPath, flags: &[&str]) -> Result<Server> {
         let relay = lab.relay()?.clone();
         let mut command = command(&relay, &self.binary)?;
@@ -115,7 +120,7 @@ impl Turnpike {
             .env("RUST_LOG", "warn");
         let name = format!("turnpike {}", path.flag());
         let mut process = Process::start(&mut command);
-        wait_until(&mut process, &name, || {
+        wait_until(&mut process, &name, |_| {
             get(&relay, ADMIN, "/readyz").is_ok_and(|page| page.status == 200)
         })?;
         Ok(Server::started(lab, name, self.version.clone(), process))

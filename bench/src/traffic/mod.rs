@@ -31,7 +31,7 @@ mod tables;
 
 pub use frames::least_frame;
 pub use pktgen::{Pktgen, why_not as why_no_pktgen};
-pub use priority::FirstInLine;
+pub use priority::{FirstInLine, last_in_line};
 
 use frames::Frames;
 use histogram::Histogram;

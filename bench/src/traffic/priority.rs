@@ -1,4 +1,4 @@
-//! The thread that polls an interface, before all others of its CPU.
+//! Who comes first on a CPU: the thread that polls an interface, and who comes last.
 
 use anyhow::{Context, Result};
 use nix::libc;
@@ -24,6 +24,11 @@ impl Drop for FirstInLine {
         // The thread ends with its interface, which may have gone first.
         let _ = schedule(self.0, libc::SCHED_OTHER, 0);
     }
+}
+
+/// Has the calling thread run only when nobody else wants its CPU (SCHED_IDLE).
+pub fn last_in_line() -> Result<()> {
+    schedule(Pid::from_raw(0), libc::SCHED_IDLE, 0)
 }
 
 fn schedule(thread: Pid, policy: libc::c_int, priority: libc::c_int) -> Result<()> {

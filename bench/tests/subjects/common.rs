@@ -8,7 +8,7 @@ use turnpike_bench::figures::Flow;
 use turnpike_bench::lab::{Lab, Place};
 use turnpike_bench::subjects::{Coturn, DataPath, Server, Subject, Turnpike};
 use turnpike_tests::frames::channel_data;
-use turnpike_tests::lab::{Namespace, PATIENCE, PassProgram, get};
+use turnpike_tests::lab::{Namespace, PATIENCE, PassProgram, get, wait_for};
 
 use turnpike_bench::allocations::{Allocations, Plan};
 
@@ -79,7 +79,9 @@ pub(crate) fn coturn(lab: Lab, plan: Plan) -> Option<Server> {
 /// Sends data both ways through a flow, as ChannelData: client to peer and back.
 pub(crate) fn there_and_back(server: &mut Server, index: usize) {
     let flow = server.flows()[index];
-    let peer = generator(server.lab()).enter(|| UdpSocket::bind(flow.peer)).expect("the peer's address");
+    // One that was there before is copied into each process that another test starts, until that becomes its program.
+    let bind = || generator(server.lab()).enter(|| UdpSocket::bind(flow.peer));
+    let peer = wait_for("the peer's address", || bind().ok());
     let name = server.name().to_owned();
     let client = client_of(server.allocations(), index);
     client.send(&channel_data(flow.channel, b"to the peer", 0)).expect("sent");

@@ -7,5 +7,6 @@ mod common;
 mod interrupted;
 mod resting;
 mod streams;
+mod trains;
 mod turn_servers;
 mod yardsticks;

@@ -49,6 +49,11 @@ fn turnpikes_clients_come_by_tcp() {
 }
 
 #[test]
+fn clients_over_udp_are_served_like_them() {
+    gets_everything_through(Transport::Udp, turnpike);
+}
+
+#[test]
 fn turnpikes_clients_come_by_tls() {
     gets_everything_through(Transport::Tls, turnpike);
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod datapath;
+pub mod heap;
 mod tcp;
 
 use std::collections::HashSet;

@@ -74,6 +74,29 @@ impl Client {
             b.connection_id(connection.0);
         })
     }
+
+    /// Binds a connection that this client, by its control connection, has: from another port, with the nonce that the
+    /// control connection has.
+    pub fn bind_with_nonce_of(
+        &mut self,
+        control: &Self,
+        sim: &mut Sim,
+        connection: ConnectionId,
+    ) -> Vec<Seen> {
+        self.nonce.clone_from(&control.nonce);
+        let request = self.signed(Method::CONNECTION_BIND, |b| {
+            b.connection_id(connection.0);
+        });
+        sim.client_sends(self.five_tuple, &request)
+    }
+
+    /// Such a request, for who sends it in a way of its own.
+    pub fn bind_request(&mut self, sim: &mut Sim, connection: ConnectionId) -> Vec<u8> {
+        self.learn_nonce(sim);
+        self.signed(Method::CONNECTION_BIND, |b| {
+            b.connection_id(connection.0);
+        })
+    }
 }
 
 impl Sim {
@@ -143,10 +166,7 @@ pub fn events(seen: &[Seen]) -> Vec<TcpEvent> {
 /// Binds the connection, by one from this port of the client: where what it carries is counted.
 pub fn joined(sim: &mut Sim, port: u16, connection: ConnectionId) -> Carried {
     let mut data = tcp_client(port);
-    data.learn_nonce(sim);
-    let request = data.signed(Method::CONNECTION_BIND, |b| {
-        b.connection_id(connection.0);
-    });
+    let request = data.bind_request(sim, connection);
     let seen = sim.client_sends(data.five_tuple, &request);
     let join = seen.iter().find_map(|s| match s {
         Seen::Other(Output::Join { carried, .. }) => Some(carried.clone()),

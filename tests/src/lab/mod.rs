@@ -47,7 +47,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const QUIET: Duration = Duration::from_millis(300);
 
 /// A limit of time as it is on this computer: an emulated one takes `TURNPIKE_TEST_SLOWNESS` times as long for everything.
-pub(crate) fn scaled(limit: Duration) -> Duration {
+pub fn scaled(limit: Duration) -> Duration {
     static SLOWNESS: LazyLock<u32> = LazyLock::new(|| {
         let Ok(text) = std::env::var("TURNPIKE_TEST_SLOWNESS") else { return 1 };
         text.parse().expect("TURNPIKE_TEST_SLOWNESS is a whole number")

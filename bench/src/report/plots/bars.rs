@@ -68,7 +68,7 @@ pub(super) fn draw(title: &str, under: &str, groups: &[Group]) -> Drawn<String> 
             let middle = y + group.bars.len() as i32 * BAR / 2;
             text(&group.name, (LEFT - 10, middle), 14, BLACK, HPos::Right)?;
             for (nth, bar) in group.bars.iter().enumerate() {
-                // The more flows, the paler.
+                // The further down, such as with more flows, the paler.
                 let fill = group.colour.mix(1.0 - 0.28 * nth.min(3) as f64).filled();
                 let body = Rectangle::new([(LEFT, y + 1), (x(bar.value), y + BAR - 2)], fill);
                 area.draw(&body).map_err(|e| say(&e))?;
