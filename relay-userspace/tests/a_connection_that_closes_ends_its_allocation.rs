@@ -20,7 +20,7 @@ fn over(transport: Transport, mut client: Client) -> Client {
 }
 
 fn closes(sim: &mut Sim, client: &Client) -> Vec<Seen> {
-    sim.input(Input::ClientGone { five_tuple: client.five_tuple })
+    sim.input(Input::ClientGone { five_tuple: client.five_tuple, is_stuck: false })
 }
 
 fn is_fast_path(seen: &Seen) -> bool {

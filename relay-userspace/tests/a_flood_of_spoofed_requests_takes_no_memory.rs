@@ -3,34 +3,13 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use common::heap::{self, Counting};
 use common::{Client, addr, config};
 use turnpike::stun::{Class, Method};
 use turnpike::turn::{ClientAddr, FiveTuple, Input, Output, Outputs, Transport};
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-/// Knows how many bytes are held.
-struct Counting;
-
-// SAFETY: every call goes to the system allocator as it is; counting touches only an atomic number.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -93,7 +72,7 @@ fn a_million_sources_leave_memory_flat_and_a_client_is_served_throughout() {
     // What the first requests of a process need once.
     flood(&mut sim, 0..1_000);
     client.refresh(&mut sim, 600);
-    let (occupancy, held, pages) = (sim.core.occupancy(), HELD.load(Ordering::Relaxed), resident());
+    let (occupancy, held, pages) = (sim.core.occupancy(), heap::held(), resident());
 
     let mut answered = 0;
     for part in 0..100 {
@@ -102,7 +81,7 @@ fn a_million_sources_leave_memory_flat_and_a_client_is_served_throughout() {
         assert_eq!(client.bind(&mut sim, 0x4000, addr("203.0.113.1:1")).code(), 0);
     }
     assert_eq!(sim.core.occupancy(), occupancy);
-    let grown = HELD.load(Ordering::Relaxed).saturating_sub(held);
+    let grown = heap::held() - held;
     assert!(grown < 4096, "{grown} bytes more are held");
     let pages_grown = resident().saturating_sub(pages);
     assert!(pages_grown < 1024, "the process takes {pages_grown} KiB more");

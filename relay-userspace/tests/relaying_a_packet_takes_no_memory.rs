@@ -2,34 +2,13 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
+use common::heap::{Counting, allocations};
 use common::{Client, Sim, addr, channel_data, config, peer};
 use turnpike::policy::Rate;
 use turnpike::stun::{Class, Method};
 use turnpike::turn::{CoreConfig, Input, Output, Outputs, Rates, RelayAddr, Throughput};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system allocator as it is; counting touches only a thread-local of plain data.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -79,7 +58,7 @@ fn relayed_without_memory(config: CoreConfig) {
         relayed
     };
     relay(1);
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     assert_eq!(relay(1000), 4000);
-    assert_eq!(ALLOCATIONS.get(), before);
+    assert_eq!(allocations(), before);
 }

@@ -4,10 +4,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Client, REALM, SECRET, Sim, UNIX_START, addr, config, sim};
+use common::{
+    Client, Joined, REALM, SECRET, Seen, Sim, UNIX_START, a_peer, addr, code, config, sim, tcp_client,
+    tcp_sim,
+};
 use turnpike::auth::time_limited;
 use turnpike::stun::{AttributeType, Builder, Class, Key, Message, MessageType, Method};
-use turnpike::turn::CoreConfig;
+use turnpike::turn::{ClientAddr, ConnectionId, CoreConfig, Output};
 
 const PEER: &str = "203.0.113.1:1000";
 
@@ -296,4 +299,31 @@ fn attributes_after_the_integrity_are_ignored() {
     assert_eq!(client.exchange(&mut sim, &request).code(), 0);
     assert_eq!(sim.core.occupancy().permissions, 0);
     assert!(Message::parse(&request).is_ok());
+}
+
+/// RFC 6062 section 4.3 has the client use the credentials of the control connection. Some take its nonce for one of them.
+#[test]
+fn the_nonce_of_the_control_connection_binds_its_connections() {
+    let mut here = tcp_sim().numbered(0);
+    let mut there = Sim::sharing(here.config.clone(), here.shared.clone(), [8; 32]).numbered(1);
+    let (mut client, mut other) = (tcp_client(1), tcp_client(3));
+    client.allocate_tcp(&mut here);
+    other.allocate_tcp(&mut here);
+    let connection = client.connected(&mut here, a_peer());
+
+    let mut data = tcp_client(2);
+    assert_eq!(code(&data.bind_with_nonce_of(&other, &mut here, connection)), Some(438), "another client's");
+    let mut elsewhere = tcp_client(2);
+    elsewhere.five_tuple.client = ClientAddr(addr("192.0.2.10:1"));
+    assert_eq!(code(&elsewhere.bind_with_nonce_of(&client, &mut here, connection)), Some(438));
+    let unknown = ConnectionId(connection.0 ^ 1);
+    assert_eq!(code(&data.bind_with_nonce_of(&client, &mut here, unknown)), Some(438));
+    data.nonce.clone_from(&client.nonce);
+    let refresh = data.signed(Method::REFRESH, |_| {});
+    assert_eq!(code(&here.client_sends(data.five_tuple, &refresh)), Some(438), "for nothing else");
+
+    let seen = data.bind_with_nonce_of(&client, &mut there, connection);
+    assert_eq!(seen, [Seen::Other(Output::Forward { shard: 0, five_tuple: data.five_tuple })]);
+    assert_eq!(code(&data.bind_with_nonce_of(&client, &mut here, connection)), Some(0));
+    assert!(here.datapath.connections[&connection] == Joined::To(data.five_tuple));
 }

@@ -161,10 +161,7 @@ fn connections_are_paced_by_the_limits_of_their_allocation() {
         (Sim::new(CoreConfig { rates, ..tcp_config() }, [7; 32]), tcp_client(1), tcp_client(2));
     client.allocate_tcp(&mut sim);
     let connection = client.connected(&mut sim, a_peer());
-    data.learn_nonce(&mut sim);
-    let request = data.signed(Method::CONNECTION_BIND, |b| {
-        b.connection_id(connection.0);
-    });
+    let request = data.bind_request(&mut sim, connection);
     let seen = sim.client_sends(data.five_tuple, &request);
     let pace = seen.iter().find_map(|s| match s {
         Seen::Other(Output::Join { pace, .. }) => Some(pace.clone()),

@@ -97,10 +97,7 @@ fn the_answer_to_connection_bind_comes_before_the_data() {
     let (mut sim, mut client, mut data) = (tcp_sim(), tcp_client(1), tcp_client(2));
     client.allocate_tcp(&mut sim);
     let connection = client.connected(&mut sim, a_peer());
-    data.learn_nonce(&mut sim);
-    let request = data.signed(Method::CONNECTION_BIND, |b| {
-        b.connection_id(connection.0);
-    });
+    let request = data.bind_request(&mut sim, connection);
     let seen = sim.client_sends(data.five_tuple, &request);
     let place = |is: fn(&Seen) -> bool| seen.iter().position(is).unwrap();
     assert!(
@@ -294,10 +291,7 @@ fn a_websocket_cannot_be_bound() {
     let (mut sim, mut client, mut data) = (tcp_sim(), tcp_client(1), tcp_client(2));
     client.allocate_tcp(&mut sim);
     let connection = client.connected(&mut sim, a_peer());
-    data.learn_nonce(&mut sim);
-    let request = data.signed(Method::CONNECTION_BIND, |b| {
-        b.connection_id(connection.0);
-    });
+    let request = data.bind_request(&mut sim, connection);
     let seen = sim.input(Input::FromWebSocket { five_tuple: data.five_tuple, datagram: &request });
     assert_eq!((code(&seen), closed(&seen)), (Some(400), vec![]));
     assert!(sim.datapath.connections[&connection] == Joined::Waiting);
@@ -365,10 +359,7 @@ fn a_connection_is_handed_to_the_shard_of_its_allocation() {
     let connection = client.connected(&mut here, a_peer());
 
     let mut data = tcp_client(2);
-    data.learn_nonce(&mut there);
-    let request = data.signed(Method::CONNECTION_BIND, |b| {
-        b.connection_id(connection.0);
-    });
+    let request = data.bind_request(&mut there, connection);
     let seen = there.client_sends(data.five_tuple, &request);
     assert_eq!(seen, [Seen::Other(Output::Forward { shard: 0, five_tuple: data.five_tuple })]);
     let seen = here.client_sends(data.five_tuple, &request);

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Stream};
 use super::dtls;
-use super::failure::{Failed, Failure};
+use super::failure::{Failed, Failure, Remote};
 use super::proxy::{Proxy, Refusal};
 use super::tls::{TlsFailure, Trust, TrustError};
 use super::url::{Carrier, ServerUrl};
@@ -138,14 +138,15 @@ impl Connector {
             }
             Carrier::Dtls => {
                 let socket = way.quiet(Step::Resolve, udp_socket(addresses[0])).await?;
-                let trust = self.trust.as_ref();
+                let trust = self.trust.as_ref().expect("new() sees to it where there is a certificate");
                 let handshake = dtls::handshake(socket, &self.url, trust, PATIENCE);
                 let associated = way.step(Step::Dtls, handshake).await?;
                 return Ok(Connection::dtls(associated, addresses[0]));
             }
             Carrier::Tcp | Carrier::Tls | Carrier::Ws | Carrier::Wss => {}
         }
-        let (mut socket, remote) = way.step(Step::Connect, connect_to_one(&addresses)).await?;
+        let connecting = connect_to_one(&addresses, self.proxy.is_some());
+        let (mut socket, remote) = way.step(Step::Connect, connecting).await?;
         if let Some(proxy) = &self.proxy {
             way.step(Step::Proxy, through(proxy, &mut socket, &self.url)).await?;
         }
@@ -239,23 +240,27 @@ async fn udp_socket(server: SocketAddr) -> Result<UdpSocket, Failure> {
     };
     let socket = UdpSocket::bind(any).await?;
     let connected = socket.connect(server).await;
-    connected.map_err(|e| Failure::Unreachable(server, e))?;
+    connected.map_err(|e| Failure::Unreachable(Remote { address: server, is_proxy: false }, e))?;
     Ok(socket)
 }
 
 /// Tries one address after the other; the last one's failure is told.
-async fn connect_to_one(addresses: &[SocketAddr]) -> Result<((TcpStream, SocketAddr), String), Failure> {
+async fn connect_to_one(
+    addresses: &[SocketAddr],
+    is_proxy: bool,
+) -> Result<((TcpStream, SocketAddr), String), Failure> {
     let mut failure = None;
     for &address in addresses {
+        let remote = Remote { address, is_proxy };
         let why = match timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await {
             Ok(Ok(socket)) => {
                 prepare(&socket)?;
                 let before = failure.map(|why| format!(", after {why}")).unwrap_or_default();
-                return Ok(((socket, address), format!("{address}{before}")));
+                return Ok(((socket, address), format!("{remote}{before}")));
             }
-            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Failure::Refused(address),
-            Ok(Err(error)) => Failure::Unreachable(address, error),
-            Err(_) => Failure::Silent(address, CONNECT_PATIENCE.as_secs()),
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Failure::Refused(remote),
+            Ok(Err(error)) => Failure::Unreachable(remote, error),
+            Err(_) => Failure::Silent(remote, CONNECT_PATIENCE.as_secs()),
         };
         failure = Some(why);
     }

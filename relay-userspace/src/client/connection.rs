@@ -10,6 +10,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::UdpSocket;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 
@@ -83,9 +84,12 @@ pub enum Lost {
     /// The bytes are no TURN messages.
     #[error(transparent)]
     NotTurn(#[from] NotTurn),
+    /// It ended without being closed in order.
+    #[error("the connection was cut: the server ended at once, or something on the way broke it")]
+    Cut,
     /// The socket failed.
     #[error("{0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// The association cannot go on.
     #[error("DTLS broke: {0}")]
     Dtls(#[from] CallFailed),
@@ -94,11 +98,22 @@ pub enum Lost {
     WebSocket(String),
 }
 
+impl From<io::Error> for Lost {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        match error.kind() {
+            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => Self::Cut,
+            _ => Self::Io(error),
+        }
+    }
+}
+
 impl From<Error> for Lost {
     fn from(error: Error) -> Self {
         match error {
             Error::ConnectionClosed | Error::AlreadyClosed => Self::Closed(String::new()),
-            Error::Io(error) => Self::Io(error),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Cut,
+            Error::Io(error) => error.into(),
             other => Self::WebSocket(other.to_string()),
         }
     }

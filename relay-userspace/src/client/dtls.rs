@@ -38,7 +38,6 @@ struct State {
     out: VecDeque<Vec<u8>>,
     /// From the server.
     heard: VecDeque<Vec<u8>>,
-    is_connected: bool,
     is_closed: bool,
     certificate: Option<Vec<u8>>,
     /// When there is something to do again.
@@ -88,7 +87,7 @@ impl From<CallFailed> for DtlsFailure {
 pub(super) async fn handshake(
     socket: UdpSocket,
     url: &ServerUrl,
-    trust: Option<&Trust>,
+    trust: &Trust,
     patience: Duration,
 ) -> Result<(Associated, String), Failure> {
     let deadline = Instant::now() + patience;
@@ -98,22 +97,26 @@ pub(super) async fn handshake(
         call,
         out: VecDeque::new(),
         heard: VecDeque::new(),
-        is_connected: false,
         is_closed: false,
         certificate: None,
         wait: deadline,
     };
     let associated = Associated(Arc::new(Inner { socket, state: Mutex::new(state) }));
     associated.state().take_steps();
+    let mut is_trusted = false;
     loop {
         associated.send_waiting().await.map_err(of_socket)?;
         let (certificate, is_connected, wait) = {
             let mut state = associated.state();
-            (state.certificate.take(), state.is_connected, state.wait)
+            (state.certificate.take(), state.call.is_connected(), state.wait)
         };
         // Before anything is said that only the server may hear.
-        if let (Some(certificate), Some(trust)) = (certificate, trust) {
+        if let Some(certificate) = certificate {
             trust.check(&certificate, &url.host)?;
+            is_trusted = true;
+        }
+        if is_connected && !is_trusted {
+            return Err(DtlsFailure::Other("the server has shown no certificate".into()).into());
         }
         if is_connected {
             let detail = format!("DTLS 1.2, the certificate is for {} and trusted", url.host);
@@ -218,7 +221,7 @@ impl State {
                 ToDo::Send(datagram) => self.out.push_back(datagram),
                 ToDo::Certificate(certificate) => self.certificate = Some(certificate),
                 ToDo::Heard(message) => self.heard.push_back(message),
-                ToDo::Connected => self.is_connected = true,
+                ToDo::Connected => {}
                 ToDo::Closed => self.is_closed = true,
                 ToDo::Wait(at) => {
                     self.wait = at;

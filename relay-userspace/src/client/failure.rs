@@ -42,13 +42,13 @@ pub enum Failure {
     },
     /// A TCP connection was refused.
     #[error("{0} refuses the connection: nothing listens there, or a firewall rejects it")]
-    Refused(SocketAddr),
+    Refused(Remote),
     /// There is no answer at all.
     #[error("{0} does not answer within {1} s: the host is down, or a firewall drops TCP to this port")]
-    Silent(SocketAddr, u64),
+    Silent(Remote, u64),
     /// There is no way there.
     #[error("{0} cannot be reached: {1}")]
-    Unreachable(SocketAddr, io::Error),
+    Unreachable(Remote, io::Error),
     /// A proxy says no.
     #[error(transparent)]
     Proxy(#[from] Refusal),
@@ -67,6 +67,22 @@ pub enum Failure {
     /// A socket cannot be had.
     #[error("{0}")]
     Socket(#[from] io::Error),
+}
+
+/// Who is connected to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remote {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether it is the proxy and not the server.
+    pub is_proxy: bool,
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = if self.is_proxy { "the proxy " } else { "" };
+        write!(f, "{who}{}", self.address)
+    }
 }
 
 fn by_proxy(proxy: bool) -> &'static str {

@@ -35,6 +35,8 @@ pub(crate) enum Speaks {
     Twice,
     /// In a WebSocket, but after the first answer it reads nothing for two seconds.
     Stalls,
+    /// In a WebSocket, of which nothing is left after the first message.
+    Vanishes,
     /// A WebSocket for anything.
     NoSubprotocol,
     /// Whatever was asked, this.
@@ -146,7 +148,7 @@ async fn serve(
             }
             Ok(())
         }
-        Speaks::WebSocket | Speaks::Twice | Speaks::Stalls | Speaks::NoSubprotocol => {
+        Speaks::WebSocket | Speaks::Twice | Speaks::Stalls | Speaks::Vanishes | Speaks::NoSubprotocol => {
             web_socket(stream, client, speaks, shared).await.map_err(io::Error::other)
         }
         Speaks::Always(text) => {
@@ -181,6 +183,9 @@ async fn web_socket(
     let mut socket = accept_hdr_async(stream, Agree(speaks != Speaks::NoSubprotocol)).await?;
     while let Some(frame) = socket.next().await {
         let Frame::Binary(frame) = frame? else { continue };
+        if speaks == Speaks::Vanishes {
+            return Ok(());
+        }
         assert_eq!(messages(&frame).count(), 1, "one message a frame");
         let answer = answer(&frame, client);
         shared.received.lock().unwrap().push(frame.to_vec());

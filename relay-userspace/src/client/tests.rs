@@ -151,8 +151,10 @@ async fn a_proxy_that_refuses_fails_at_connect_with_what_it_wants() {
         assert_fails(&connector(&url, Some(proxy), &ca), Step::Proxy, why).await;
     }
     assert_eq!(server.accepted(), 0);
-    let gone = format!("http://{}", nobody().await).parse().unwrap();
-    assert_fails(&connector(&url, Some(gone), &ca), Step::Connect, "refuses the connection").await;
+    let nobody = nobody().await;
+    let gone = format!("http://{nobody}").parse().unwrap();
+    let refused = format!("the proxy {nobody} refuses the connection");
+    assert_fails(&connector(&url, Some(gone), &ca), Step::Connect, &refused).await;
 }
 
 #[tokio::test]
@@ -160,7 +162,7 @@ async fn what_is_wrong_with_tls_is_named() {
     let ca = FakeCa::new("tls");
     let other_ca = FakeCa::new("tls-other");
     let cases = [
-        (Speaks::Hangs, None, Step::Tls, "closed after the ClientHello: a firewall that inspects TLS"),
+        (Speaks::Hangs, None, Step::Tls, "closed after the ClientHello: no TLS is spoken on this port"),
         (Speaks::Always("HTTP/1.1 400 Bad Request\r\n\r\n"), None, Step::Tls, "does not speak TLS"),
         (
             Speaks::Turn,
@@ -223,6 +225,24 @@ async fn an_end_of_the_connection_and_junk_are_told_apart() {
         connection.sender.send(&binding(1)).await.unwrap();
         let lost = connection.receiver.receive().await.expect_err(why).to_string();
         assert!(lost.contains(why), "{lost}");
+    }
+}
+
+/// Without TLS's own goodbye, the WebSocket's, or in the middle of a message.
+#[tokio::test]
+async fn a_connection_that_is_cut_is_told_in_our_words() {
+    let ca = FakeCa::new("cut");
+    for (scheme, speaks, tls) in [
+        ("turns:", Speaks::Hangs, true),
+        ("ws://", Speaks::Vanishes, false),
+        ("wss://", Speaks::Vanishes, true),
+    ] {
+        let server = FakeServer::start(speaks, tls.then(|| ca.server(&["localhost"]))).await;
+        let connector = connector(&format!("{scheme}localhost:{}", server.address.port()), None, &ca);
+        let mut connection = connector.connect(&mut |_| {}).await.unwrap();
+        connection.sender.send(&binding(1)).await.unwrap();
+        let lost = connection.receiver.receive().await.expect_err(scheme).to_string();
+        assert!(lost.starts_with("the connection was cut") && !lost.contains("rustls"), "{scheme}: {lost}");
     }
 }
 

@@ -154,8 +154,8 @@ pub enum TlsFailure {
     Silent(u64),
     /// Closed without a word.
     #[error(
-        "the connection is closed after the ClientHello: a firewall that inspects TLS does this, or a server that does not know \
-         the name"
+        "the connection is closed after the ClientHello: no TLS is spoken on this port, or a firewall inspects TLS, or the server \
+         does not know the name"
     )]
     Closed,
     /// What came is not TLS.

@@ -33,7 +33,8 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    const ALL: [Self; 6] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls, Self::Http, Self::Https];
+    /// All there are.
+    pub const ALL: [Self; 6] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls, Self::Http, Self::Https];
 
     /// As in a URL.
     pub const fn name(self) -> &'static str {

@@ -18,6 +18,8 @@ pub struct Call {
     /// Room for what dimpl hands out. Of a certificate it wants it beforehand: as much as came in the handshake.
     room: usize,
     is_connected: bool,
+    #[cfg(fuzzing)]
+    config: Arc<Config>,
 }
 
 /// What is to be done next.
@@ -60,14 +62,37 @@ impl Call {
             .handshake_timeout(patience)
             .dtls13_cipher_suites(&[])
             .build()?;
+        Self::by(Arc::new(config))
+    }
+
+    fn by(config: Arc<Config>) -> Result<Self, CallFailed> {
         // dimpl wants a certificate before it knows whether the server asks for one. There is none: a server that does refuses.
         let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
             .map_err(|_| CallFailed::Other("no random numbers".into()))?;
         let nobody = DtlsCertificate { certificate: vec![0], private_key: key.as_ref().into() };
-        let mut dtls = Dtls::new_12(Arc::new(config), nobody, Instant::now());
+        #[cfg(fuzzing)]
+        let again = Arc::clone(&config);
+        let mut dtls = Dtls::new_12(config, nobody, Instant::now());
         dtls.set_active(true);
         dtls.handle_timeout(Instant::now())?;
-        Ok(Self { dtls, room: 2048, is_connected: false })
+        Ok(Self {
+            dtls,
+            room: 2048,
+            is_connected: false,
+            #[cfg(fuzzing)]
+            config: again,
+        })
+    }
+
+    /// Another with the same patience. dimpl tries what it computes with only for the first, which takes milliseconds.
+    #[cfg(fuzzing)]
+    pub fn again(&self) -> Result<Self, CallFailed> {
+        Self::by(Arc::clone(&self.config))
+    }
+
+    /// Whether the handshake is over.
+    pub fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     /// Takes a datagram of the server.

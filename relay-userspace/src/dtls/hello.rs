@@ -63,15 +63,24 @@ const MOST_RECORDS: usize = 4;
 
 /// Whether a datagram is made of few records, all of kinds that there are in DTLS 1.2 (RFC 5246 section 6.2.1).
 pub(crate) fn is_ordinary(datagram: &[u8]) -> bool {
-    let (mut rest, mut records) = (datagram, 0);
-    while let Some((header, behind)) = rest.split_at_checked(RECORD) {
-        records += 1;
-        if records > MOST_RECORDS || !(20..=23).contains(&header[0]) {
-            return false;
-        }
+    let is_known = |header: &[u8]| (20..=23).contains(&header[0]);
+    let count = headers(datagram).take(MOST_RECORDS + 1).count();
+    (1..=MOST_RECORDS).contains(&count) && headers(datagram).all(is_known)
+}
+
+/// Whether there is an alert in the clear among the records of a datagram: anybody can have written it.
+pub(crate) fn has_clear_alert(datagram: &[u8]) -> bool {
+    headers(datagram).any(|header| header[0] == ALERT && header[3..5] == [0, 0])
+}
+
+/// The headers of the records of a datagram. Behind one that claims more than there is nothing follows.
+fn headers(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        let (header, behind) = rest.split_at_checked(RECORD)?;
         rest = behind.get(number(&header[11..]) as usize..).unwrap_or_default();
-    }
-    records > 0
+        Some(header)
+    })
 }
 
 /// Whether a datagram begins with a ClientHello in the clear, whatever follows.

@@ -21,5 +21,5 @@ pub use association::Identity;
 pub(crate) use association::{Association, Failure, LONGEST_MESSAGE, Rules, Step};
 pub use call::{Call, CallFailed, ToDo};
 pub(crate) use cookie::CookieKeys;
-pub(crate) use hello::{Alert, Hello, LONGEST_HELLO, NoHello, is_hello, is_ordinary};
+pub(crate) use hello::{Alert, Hello, LONGEST_HELLO, NoHello, has_clear_alert, is_hello, is_ordinary};
 pub(crate) use provider::can_sign;

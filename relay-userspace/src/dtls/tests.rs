@@ -158,6 +158,19 @@ fn few_records_of_known_kinds_are_ordinary() {
     assert!(is_ordinary(&record(23, 200)[..50]));
 }
 
+#[test]
+fn an_alert_in_the_clear_is_found_wherever_it_is() {
+    let record = |kind: u8, epoch: u8, length: u8| {
+        let header = [kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1, 0, length];
+        [&header[..], &vec![0; length.into()]].concat()
+    };
+    let (alert, data) = (record(21, 0, 2), record(23, 1, 40));
+    assert!(has_clear_alert(&alert) && has_clear_alert(&[data.clone(), alert.clone()].concat()));
+    assert!(!has_clear_alert(&record(21, 1, 26)) && !has_clear_alert(&data));
+    // Not where it is in something else.
+    assert!(!has_clear_alert(&[&record(22, 0, 15)[..13], &alert[..]].concat()));
+}
+
 /// The first record of the server has the number of the hello (RFC 6347 section 4.2.1), so that no number comes twice.
 #[test]
 fn messages_pass_and_numbers_go_on_from_those_of_the_hello() {

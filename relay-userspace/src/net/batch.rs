@@ -232,6 +232,18 @@ impl Batch {
         self.queue.len()
     }
 
+    /// Takes what is queued to be sent, where it refers to nothing that was received.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn take_queued(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        let whole = |queued: Queued| {
+            assert!(queued.body.is_empty());
+            (queued.to, self.heads[queued.head].to_vec())
+        };
+        let taken = self.queue.drain(..).map(whole).collect();
+        self.heads.clear();
+        taken
+    }
+
     /// Sends what is queued, with one system call per socket where it can. `socket` knows the sockets, and of those of
     /// relayed transport addresses the TTL.
     pub(super) fn send<'s>(

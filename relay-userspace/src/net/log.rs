@@ -80,6 +80,7 @@ impl Log {
             EndCause::Deleted => "deleted",
             EndCause::Operator => "ended by the operator",
             EndCause::Disconnected => "connection closed",
+            EndCause::Stuck => "the client did not read",
         };
         let (mut to_peer, mut to_client) = (usage.to_peer.relayed, usage.to_client.relayed);
         to_peer += fast.to_peer;

@@ -13,6 +13,8 @@ mod counters;
 mod dtls;
 mod effects;
 mod errors;
+#[cfg(test)]
+mod fairness_tests;
 mod foreign;
 mod icmp;
 mod limits;
@@ -21,9 +23,12 @@ mod log;
 mod lookup;
 mod mailbox;
 mod names;
+mod peer_errors;
 mod raw;
 mod receiving;
 mod relays;
+#[cfg(any(test, fuzzing))]
+mod rig;
 mod sending;
 mod server;
 mod shard;
@@ -37,6 +42,8 @@ mod ttl;
 mod walk;
 
 pub use counters::{ByReason, Connected, ConnectionKind, Responses, Stats, TcpStats};
+#[cfg(any(test, fuzzing))]
+pub use dtls::DtlsRig;
 pub use dtls::{DtlsConfig, DtlsDoor, DtlsEvent};
 pub(crate) use limits::leave_reserve;
 pub use server::{Asked, Reconfigured, RelaySockets, Server, ServerConfig};

@@ -1,7 +1,7 @@
 //! Receiving: `recvmmsg` into buffers that are reused.
 //!
 //! The kernel may merge datagrams of one flow that come one after the other (`UDP_GRO`), if their sizes are equal, but for a
-//! shorter last one, and their IP headers too. Here they are cut apart again, and nobody else knows of it.
+//! shorter last one, and, since mid-2024, their TTL, DSCP and ECN too. Here they are cut apart again, and nobody else knows of it.
 
 use std::io;
 use std::mem;

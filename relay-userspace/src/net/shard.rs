@@ -4,19 +4,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, recv};
 use relay_common::reason::Reason;
 
-use super::batch::{Arrival, Batch, MOST_ERRORS, Origin, PeerError, SLOTS};
+use super::batch::{Arrival, Batch, Origin, SLOTS};
 use super::counters::{Counter, Counters};
 use super::dtls::{Associations, Common};
-use super::icmp;
 use super::listeners::Listener;
 use super::log::Log;
 use super::mailbox::{HandOn, HandedOn, Letter, Mailbox, Steering};
@@ -122,60 +119,70 @@ impl Shard {
 
     /// Serves clients and peers until the server stops.
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut events = [EpollEvent::empty(); 64];
         let mut now = Timestamp::now();
-        loop {
-            let ready = match self.epoll.wait(&mut events, self.timeout(now)) {
-                Err(Errno::EINTR) => 0,
-                ready => ready?,
-            };
-            now = Timestamp::now();
-            self.tell_wall_clock(now);
-            for event in &events[..ready] {
-                match Token::from_bits(event.data()) {
-                    Token::Mail => {
-                        for letter in self.mailbox().collect() {
-                            match letter {
-                                Letter::Configure(config, taken) => {
-                                    self.core.reconfigure(config);
-                                    drop(taken);
-                                }
-                                Letter::Walk(walk) => self.walks.add(walk),
-                                Letter::Stream(stream) => self.admit(now, *stream),
-                                Letter::Connection(connection) => self.take_over(now, connection),
-                                Letter::TcpRelay(happening) => self.hear_of_connection(now, happening),
-                                Letter::Dtls(listeners, common) => self.serve_dtls(listeners, common)?,
-                                Letter::Stop => return Ok(()),
+        while let Some(later) = self.turn(now)? {
+            now = later;
+        }
+        Ok(())
+    }
+
+    /// Waits for what is ready, and serves some of each. Returns the time of that; `None` when the server stops.
+    pub(super) fn turn(&mut self, before: Timestamp) -> io::Result<Option<Timestamp>> {
+        let mut events = [EpollEvent::empty(); 64];
+        let ready = match self.epoll.wait(&mut events, self.timeout(before)) {
+            Err(Errno::EINTR) => 0,
+            ready => ready?,
+        };
+        let now = Timestamp::now();
+        self.tell_wall_clock(now);
+        for event in &events[..ready] {
+            match Token::from_bits(event.data()) {
+                Token::Mail => {
+                    for letter in self.mailbox().collect() {
+                        match letter {
+                            Letter::Configure(config, taken) => {
+                                self.core.reconfigure(config);
+                                drop(taken);
+                            }
+                            Letter::Walk(walk) => self.walks.add(walk),
+                            Letter::Stream(stream) => self.admit(now, *stream),
+                            Letter::Connection(connection) => self.take_over(now, connection),
+                            Letter::TcpRelay(happening) => self.hear_of_connection(now, happening),
+                            Letter::Dtls(listeners, common) => self.serve_dtls(listeners, common)?,
+                            Letter::Stop => {
+                                self.close_associations();
+                                return Ok(None);
                             }
                         }
-                        self.serve_handed_on(now);
                     }
-                    Token::Listener(index) => self.serve_clients(now, usize::from(index)),
-                    Token::Relay(relay) => {
-                        if self.batch.room() < RELAY_TURN {
-                            // A listener carries as much as all its relayed addresses together.
-                            (0..self.listeners.len()).for_each(|index| self.serve_clients(now, index));
-                            self.serve_connections(now);
-                        }
-                        if event.events().contains(EpollFlags::EPOLLERR) {
-                            self.take_errors(relay);
-                        }
-                        self.serve_peers(now, relay);
-                    }
-                    Token::Shared(family) => self.serve_all_peers(now, family),
-                    Token::Icmp(family) => self.take_icmp(family),
-                    Token::Streams => self.serve_connections(now),
-                    // The other epoll has those; and nobody waits for what a raw socket sends.
-                    Token::Stream(_) | Token::Raw(_) => {}
+                    self.serve_handed_on(now);
                 }
+                Token::Listener(index) => self.serve_clients(now, usize::from(index)),
+                Token::Relay(relay) => {
+                    if self.batch.room() < RELAY_TURN {
+                        // A listener carries as much as all its relayed addresses together.
+                        (0..self.listeners.len()).for_each(|index| self.serve_clients(now, index));
+                        self.serve_connections(now);
+                    }
+                    if event.events().contains(EpollFlags::EPOLLERR) {
+                        self.take_errors(relay);
+                    }
+                    self.serve_peers(now, relay);
+                }
+                Token::Shared(family) => self.serve_all_peers(now, family),
+                Token::Icmp(family) => self.take_icmp(family),
+                Token::Streams => self.serve_connections(now),
+                // The other epoll has those; and nobody waits for what a raw socket sends.
+                Token::Stream(_) | Token::Raw(_) => {}
             }
-            self.flush();
-            self.wake_core(now);
-            self.tell_errors(now);
-            self.check_connections(now);
-            self.check_associations(now);
-            self.walk_on(now);
         }
+        self.flush();
+        self.wake_core(now);
+        self.tell_errors(now);
+        self.check_connections(now);
+        self.check_associations(now);
+        self.walk_on(now);
+        Ok(Some(now))
     }
 
     /// Until the next wake-up of the core, or check of a connection, rounded up: a millisecond late is harmless, a millisecond early is a busy loop.
@@ -235,7 +242,7 @@ impl Shard {
 
     /// Sends what is queued once it is much: the buffers may hold thousands of merged datagrams, and the first is not to wait for
     /// the last.
-    fn send_many(&mut self) {
+    pub(super) fn send_many(&mut self) {
         if self.batch.queued() >= MOST_QUEUED {
             self.send_queued();
         }
@@ -331,49 +338,6 @@ impl Shard {
                 // A round ends with an empty queue also where the last call came out even: what is shed wakes nobody.
                 shared.look(family);
             }
-        }
-        self.flush();
-    }
-
-    /// Takes the ICMP errors of a family that wait, some of them: for all relayed transport addresses together.
-    fn take_icmp(&mut self, family: Family) {
-        let Some(receiver) = self.relays.shared_mut().and_then(|shared| shared.receiver(family)) else {
-            return;
-        };
-        let mut message = [0; icmp::ENOUGH];
-        let mut errors = [None; MOST_ERRORS];
-        let icmp = receiver.icmp.as_raw_fd();
-        for place in &mut errors {
-            let Ok(length) = recv(icmp, &mut message, MsgFlags::MSG_DONTWAIT) else { break };
-            *place = icmp::read(family == 1, &message[..length]);
-        }
-        for error in errors.into_iter().flatten() {
-            // Else it is about something that others on this host sent, or long over.
-            if let Some(relay) = self.relays.token(RelayAddr(error.relayed)) {
-                let error = PeerError { relay, peer: error.peer, icmp: error.icmp };
-                self.batch.keep_error(error, &self.counters);
-            }
-        }
-    }
-
-    /// Takes the ICMP errors that wait at a relayed transport address: epoll reports the socket until they are gone.
-    fn take_errors(&mut self, token: RelayToken) {
-        if let Some(relay) = self.relays.own(token) {
-            self.batch.receive_errors(token, &relay.socket, &self.counters);
-        }
-    }
-
-    /// Tells clients the ICMP errors that were taken, by epoll's report or on the way of other datagrams.
-    fn tell_errors(&mut self, now: Timestamp) {
-        while let Some(error) = self.batch.errors().pop() {
-            // Otherwise it was closed meanwhile.
-            if !self.relays.is_open(error.relay) {
-                continue;
-            }
-            let relayed = self.relays.relayed(error.relay);
-            let input = Input::IcmpError { relayed, peer: PeerAddr(error.peer), icmp: error.icmp };
-            self.core.handle(now, input, &mut self.outputs);
-            self.carry_out(now, Arrival::icmp(relayed.0));
         }
         self.flush();
     }

@@ -4,7 +4,6 @@
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 

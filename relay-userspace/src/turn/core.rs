@@ -141,7 +141,7 @@ impl Core {
             Input::PeerIncoming { relayed, peer } => self.peer_incoming(relayed, peer, out),
             Input::ConnectionCarried { connection } => self.connection_carried(connection, out),
             Input::ConnectionGone { connection } => self.connection_gone(connection, out),
-            Input::ClientGone { five_tuple } => self.client_gone(&five_tuple, out),
+            Input::ClientGone { five_tuple, is_stuck } => self.client_gone(&five_tuple, is_stuck, out),
             Input::End(allocation) => self.end_by_operator(allocation, out),
             Input::Wakeup => {}
         }

@@ -110,6 +110,8 @@ pub enum Input<'a> {
     ClientGone {
         /// The client, and the listener it was connected to.
         five_tuple: FiveTuple,
+        /// Whether it was closed here, as the client took nothing of what it was sent.
+        is_stuck: bool,
     },
     /// The operator ends an allocation; one that has ended is left alone.
     End(AllocationId),
@@ -359,6 +361,8 @@ pub enum EndCause {
     Operator,
     /// The client's connection closed.
     Disconnected,
+    /// The client's connection was closed, as it took nothing of what it was sent.
+    Stuck,
 }
 
 /// The effects of one input, and the bytes they refer to. Reused from input to input so that relaying a packet

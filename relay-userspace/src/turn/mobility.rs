@@ -188,12 +188,13 @@ impl Core {
 
     /// The connection of a client closed, so that its 5-tuple leads nowhere. Its allocation ends, as RFC 8656 section 7 has it
     /// for TCP and TLS; a mobile one waits for the client to come back, until its lifetime ends.
-    pub(super) fn client_gone(&mut self, five_tuple: &FiveTuple, out: &mut Outputs) {
+    pub(super) fn client_gone(&mut self, five_tuple: &FiveTuple, is_stuck: bool, out: &mut Outputs) {
         let Some(slot) = self.allocations.of_client(five_tuple) else { return };
         let allocation = self.allocations.get_mut(slot);
         let main = Place { five_tuple: allocation.five_tuple, via: None };
         let Some(mobility) = &mut allocation.mobility else {
-            return self.end(slot, |_| true, EndCause::Disconnected, out);
+            let cause = if is_stuck { EndCause::Stuck } else { EndCause::Disconnected };
+            return self.end(slot, |_| true, cause, out);
         };
         match mobility.next {
             // Where the client said that it is now is all there is left.

@@ -40,6 +40,13 @@ impl Usage {
 }
 
 impl Way {
+    /// Counts as dropped what was counted as relayed.
+    fn take_back(&mut self, lost: Count) {
+        self.relayed.packets = self.relayed.packets.saturating_sub(lost.packets);
+        self.relayed.bytes = self.relayed.bytes.saturating_sub(lost.bytes);
+        self.dropped += lost.packets;
+    }
+
     pub(super) fn note(&mut self, relayed: bool, bytes: usize) {
         if relayed {
             self.relayed += Count { packets: 1, bytes: bytes as u64 };
@@ -108,6 +115,18 @@ pub struct Session {
 pub struct Look<'a>(&'a Allocation);
 
 impl Core {
+    /// The allocation that a 5-tuple leads to.
+    pub fn allocation_of(&self, five_tuple: &FiveTuple) -> Option<AllocationId> {
+        self.allocations.of_client(five_tuple).map(|slot| self.allocations.get(slot).id)
+    }
+
+    /// Data that this core relayed to the client of an allocation was dropped before it was sent: datagrams, and bytes of data.
+    pub fn not_sent(&mut self, allocation: AllocationId, lost: Count) {
+        if let Some(slot) = self.allocations.by_id(allocation) {
+            self.allocations.get_mut(slot).usage.to_client.take_back(lost);
+        }
+    }
+
     /// How many places there are to look at for all allocations, one each or none. It never shrinks.
     pub fn places(&self) -> usize {
         self.allocations.places()

@@ -75,12 +75,7 @@ fn a_certificate_is_replaced_and_probe_names_the_step_that_fails() {
 #[test]
 fn a_certificate_of_rsa_alone_is_refused_with_what_is_missing() {
     let (ip, folder) = (own_address(), Folder::new("dtls-rsa"));
-    let (cert, key) = (folder.write("rsa.pem", ""), folder.write("rsa.key", ""));
-    let made = output(
-        "openssl",
-        &format!("req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=rsa.test -keyout {key} -out {cert}"),
-    );
-    assert!(made.status.success());
+    let (cert, key) = rsa_certificate(&folder);
     let flags = format!("check --listen dtls://{ip} --user a:b --cert {cert} --key {key}");
     let (code, _, complaint) = finished(&flags);
     assert!(code != 0 && complaint.contains("DTLS needs a certificate with an ECDSA key"), "{complaint}");
@@ -95,6 +90,86 @@ fn a_certificate_of_rsa_alone_is_refused_with_what_is_missing() {
     );
     let (code, shown, complaint) = finished(&format!("check -c {config}"));
     assert_eq!(code, 0, "{shown}{complaint}");
+}
+
+/// A robot may renew with a key of another kind than before. TLS has both, DTLS knows ECDSA alone.
+#[test]
+fn a_certificate_renewed_with_an_rsa_key_leaves_dtls_the_one_before_and_is_told() {
+    let (ip, folder) = (own_address(), Folder::new("dtls-renewed"));
+    let (cert, key) = certificate(&folder, "one.test");
+    let first = fs::read_to_string(&cert).unwrap();
+    let server = Server::start(&format!(
+        "--listen dtls://{ip} --listen tls://{ip} --admin {ip}:9641 --user a:b --cert {cert} --key {key} \
+         --datapath userspace"
+    ));
+    let shown_to = |flags: &str| handshake(&format!("{flags} -showcerts -connect {ip}:5349"));
+    let (renewed, renewed_key) = rsa_certificate(&folder);
+    fs::copy(&renewed, &cert).unwrap();
+    fs::copy(&renewed_key, &key).unwrap();
+    let second = fs::read_to_string(&renewed).unwrap();
+    wait_for("TLS with the new one", || shown_to("-tls1_2").contains(second.trim()));
+    let is_served = || shown_to("-dtls1_2").contains(first.trim());
+    assert!(is_served());
+    let refused = format!("turnpike_certificate_refused{{file=\"{cert}\"}} 1");
+    let is_told = || page(&format!("{ip}:9641"), "/metrics").lines().any(|line| line == refused);
+    assert!(is_told());
+    let status = finished(&format!("status --admin {ip}:9641 --json")).1;
+    assert!(status.contains("DTLS goes on with the certificate before"), "{status}");
+    // It is the whole configuration that a reload reads, and that could not be started with.
+    let (code, _, complaint) = finished(&format!("reload --admin {ip}:9641"));
+    assert!(code == 1 && complaint.contains("DTLS needs a certificate with an ECDSA key"), "{complaint}");
+    assert!(is_served() && is_told());
+    // And again, with an RSA key once more: the last of ECDSA is kept.
+    let (renewed, renewed_key) = rsa_certificate(&folder);
+    fs::copy(&renewed, &cert).unwrap();
+    fs::copy(&renewed_key, &key).unwrap();
+    let third = fs::read_to_string(&renewed).unwrap();
+    wait_for("TLS with the third", || shown_to("-tls1_2").contains(third.trim()));
+    assert!(is_served() && is_told());
+
+    let (last, last_key) = certificate(&folder, "last.test");
+    fs::copy(&last, &cert).unwrap();
+    fs::copy(&last_key, &key).unwrap();
+    let last = fs::read_to_string(&last).unwrap();
+    wait_for("DTLS with the last", || shown_to("-dtls1_2").contains(last.trim()));
+    assert!(!is_told());
+    let (code, log) = server.stop();
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        log.matches("DTLS goes on with the certificate before, until that expires").count(),
+        2,
+        "{log}"
+    );
+}
+
+/// Where there is no DTLS, a key of RSA is as good as one of ECDSA.
+#[test]
+fn a_certificate_renewed_with_an_rsa_key_is_no_matter_without_dtls() {
+    let (ip, folder) = (own_address(), Folder::new("no-dtls-renewed"));
+    let (cert, key) = certificate(&folder, "one.test");
+    let server = Server::start(&format!(
+        "--listen tls://{ip} --admin {ip}:9641 --user a:b --cert {cert} --key {key} --datapath userspace"
+    ));
+    let (renewed, renewed_key) = rsa_certificate(&folder);
+    fs::copy(&renewed, &cert).unwrap();
+    fs::copy(&renewed_key, &key).unwrap();
+    let second = fs::read_to_string(&renewed).unwrap();
+    let shown = || handshake(&format!("-tls1_2 -showcerts -connect {ip}:5349"));
+    wait_for("the new one", || shown().contains(second.trim()));
+    let metrics = page(&format!("{ip}:9641"), "/metrics");
+    assert!(metrics.contains(&format!("turnpike_certificate_refused{{file=\"{cert}\"}} 0")), "{metrics}");
+    assert_eq!(server.stop().0, Some(0));
+}
+
+/// A certificate with a key that DTLS knows nothing of.
+fn rsa_certificate(folder: &Folder) -> (String, String) {
+    let (cert, key) = (folder.write("rsa.pem", ""), folder.write("rsa.key", ""));
+    let made = output(
+        "openssl",
+        &format!("req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=rsa.test -keyout {key} -out {cert}"),
+    );
+    assert!(made.status.success());
+    (cert, key)
 }
 
 /// A certificate that has signed itself, and is no authority's.

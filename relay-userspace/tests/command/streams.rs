@@ -1,6 +1,7 @@
 //! Listeners of streams, as curl and OpenSSL meet them.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Output, Stdio};
 
@@ -76,7 +77,7 @@ fn a_certificate_is_replaced_while_the_server_runs_and_a_bad_one_is_not_served()
     assert_eq!(subject(), "subject=CN=one.test");
     let shown = finished(&format!("status --admin {ip}:9641")).1;
     assert!(shown.contains("certificates one.test   expires in"), "{shown}");
-    assert!(shown.contains("               not replaced: "), "{shown}");
+    assert!(shown.contains("; the one before is still served\n"), "{shown}");
     let metrics = page(&format!("{ip}:9641"), "/metrics");
     let refused = format!("turnpike_certificate_refused{{file=\"{cert}\"}} 1");
     assert!(metrics.lines().any(|line| line == refused), "{metrics}");
@@ -107,6 +108,20 @@ fn a_certificate_is_replaced_while_the_server_runs_and_a_bad_one_is_not_served()
     assert_eq!(code, 0);
     assert!(shown.contains("tls.certificate        1 new, 1 gone; 1 now"), "{shown}");
     assert_eq!(subject(), "subject=CN=three.test");
+    // It compares with what is served, whoever read that: the server by itself, and then the reload before it does.
+    fs::copy(&other, &cert).unwrap();
+    fs::copy(&other_key, &key).unwrap();
+    wait_for("the other certificate", || subject() == "subject=CN=two.test");
+    let reloaded = || finished(&format!("reload --admin {ip}:9641")).1;
+    assert_eq!(reloaded(), "reloaded, nothing is different\n");
+    fs::copy(&next, &cert).unwrap();
+    fs::copy(&next_key, &key).unwrap();
+    wait_for("the one before", || subject() == "subject=CN=three.test");
+    fs::copy(&other, &cert).unwrap();
+    fs::copy(&other_key, &key).unwrap();
+    let shown = reloaded();
+    assert!(shown.contains("tls.certificate        1 new, 1 gone; 1 now"), "{shown}");
+    assert_eq!(subject(), "subject=CN=two.test");
     let (code, log) = server.stop();
     assert_eq!(code, Some(0));
     assert!(log.contains("the certificate before is still served") && log.contains("was replaced"), "{log}");
@@ -189,6 +204,44 @@ fn one_port_has_pages_and_turn_by_name_and_by_alpn() {
     assert_eq!(server.stop().0, Some(0));
 }
 
+/// Or it would show its own row in red on every server that lists the pages of others.
+#[test]
+fn the_test_page_may_open_a_websocket_while_it_is_served() {
+    let (ip, folder) = (own_address(), Folder::new("origins"));
+    let text = |served: bool| {
+        format!(
+            "listen = ['udp://{ip}', 'http://{ip}:8080']\nauth = {{ secrets = ['s'] }}\n[ice]\nhost = 'turn.test'\n\
+             [test-page]\nenabled = {served}\n[http]\nwebsocket-origins = ['https://app.test']\n[admin]\nlisten = '{ip}:9641'\n"
+        )
+    };
+    let config = folder.write("turnpike.toml", &text(true));
+    let server = Server::start(&format!("-c {config}"));
+    assert_eq!(server.row("test page"), "http://turn.test:8080/test");
+    let answers_to = |origins: [&str; 4]| {
+        origins.map(|origin| {
+            let mut client = TcpStream::connect((ip, 8080)).unwrap();
+            let request = format!(
+                "GET /turn HTTP/1.1\r\nHost: turn.test:8080\r\nOrigin: {origin}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: turn\r\n\r\n"
+            );
+            client.write_all(request.as_bytes()).unwrap();
+            let mut status = [0; 12];
+            client.read_exact(&mut status).unwrap();
+            String::from_utf8_lossy(&status[9..]).into_owned()
+        })
+    };
+    // Listed, its own, of another server, and a name that only leads here.
+    let pages = ["https://app.test", "http://turn.test:8080", "https://evil.test", "http://evil.test:8080"];
+    assert_eq!(answers_to(pages), ["101", "101", "403", "403"]);
+    folder.write("turnpike.toml", &text(false));
+    assert_eq!(finished(&format!("reload --admin {ip}:9641")).0, 0);
+    assert_eq!(answers_to(pages), ["101", "403", "403", "403"]);
+    folder.write("turnpike.toml", &text(true));
+    assert_eq!(finished(&format!("reload --admin {ip}:9641")).0, 0);
+    assert_eq!(answers_to(pages), ["101", "101", "403", "403"]);
+    assert_eq!(server.stop().0, Some(0));
+}
+
 #[test]
 fn check_says_what_is_wrong_with_a_certificate() {
     let (ip, folder) = (own_address(), Folder::new("check"));
@@ -235,6 +288,8 @@ fn more_connections_than_descriptors_leave_some_for_the_admin() {
     let limited = output("prlimit", &format!("--pid {pid} --nofile=128"));
     assert!(limited.status.success(), "{}", String::from_utf8_lossy(&limited.stderr));
     let clients: Vec<_> = (0..200).map(|_| TcpStream::connect((ip, 3478)).unwrap()).collect();
+    // Nor do others who only hold connections of its own.
+    let _silent: Vec<_> = (0..100).map(|_| TcpStream::connect((ip, 9641)).unwrap()).collect();
     let outcome = |name: &str| {
         let front = status(ip).front.unwrap();
         front.outcomes.iter().find(|(n, _)| n == name).map_or(0, |(_, count)| *count)

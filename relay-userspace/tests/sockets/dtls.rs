@@ -1,14 +1,17 @@
 //! Clients over DTLS.
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use relay_common::reason::Reason;
-use turnpike::dtls::{Call, CallFailed, ToDo};
-use turnpike::net::{ConnectionKind, DtlsEvent, Server, SessionQuery};
+use turnpike::dtls::{Call, CallFailed, Identity, ToDo};
+use turnpike::net::{ConnectionKind, DtlsConfig, DtlsDoor, DtlsEvent, Place, Server, SessionQuery};
 use turnpike::stun::AddressFamily;
 use turnpike::turn::Transport;
 
 use super::bridge::{Bridge, Door, any_socket, serve};
+use super::caller::Caller;
 use super::client::{Client, PATIENCE, Relayed, socket};
 use super::server::{dual_stack_config, start, wait_for};
 
@@ -70,6 +73,18 @@ fn an_allocation_ends_with_its_association() {
     drop(bridge);
     let stats = wait_for(&server, "the end", |stats| stats.allocations_ended == 1);
     assert_eq!(stats.dtls(DtlsEvent::Closed), 1);
+}
+
+/// A client that is told begins anew at once; one that is not finds out when nothing comes any more.
+#[test]
+fn clients_are_told_when_the_server_stops() {
+    let server = start(2);
+    let listener = serve(&server, &Door::new())[0];
+    let mut callers: Vec<_> = (0..20).map(|_| Caller::to(listener)).collect();
+    callers.iter_mut().for_each(Caller::connect);
+    wait_for(&server, "all of them", |_| open(&server) == 20);
+    server.stop();
+    assert!(callers.iter_mut().all(|caller| caller.hear() == ToDo::Closed));
 }
 
 /// RFC 6347 section 4.2.1: nothing is kept of clients that have not shown to be where they say, and nobody is sent more than came
@@ -149,6 +164,28 @@ fn a_handshake_survives_losses() {
 }
 
 #[test]
+fn what_is_replayed_or_changed_on_its_way_is_counted_as_discarded() {
+    let server = start(1);
+    let listener = serve(&server, &Door::new())[0];
+    let mut caller = Caller::to(listener);
+    caller.connect();
+    let request = Client::over(socket(), listener).binding_request();
+    for _ in 0..3 {
+        let sealed = caller.sealed(&request);
+        let mut changed = sealed.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        // The right one comes second, and is heard.
+        for datagram in [&changed, &sealed, &sealed] {
+            caller.socket.send(datagram).unwrap();
+        }
+        assert!(matches!(caller.hear(), ToDo::Heard(_)));
+    }
+    let stats = wait_for(&server, "the last", |stats| stats.dtls(DtlsEvent::Discarded) >= 6);
+    assert_eq!((stats.dtls(DtlsEvent::Discarded), stats.reason(Reason::Malformed).packets), (6, 6));
+    assert_eq!(stats.responses("binding", None), 3);
+}
+
+#[test]
 fn garbage_and_replays_disturb_nobody_and_are_counted() {
     let server = start(1);
     let listener = serve(&server, &Door::new())[0];
@@ -173,7 +210,7 @@ fn garbage_and_replays_disturb_nobody_and_are_counted() {
         dropped += 1;
         // The same in the client's name: encrypted by nobody, or of no kind that there is.
         out.send_to(&garbage, listener).unwrap();
-        dropped += u64::from(!(20..=23).contains(&first));
+        dropped += 1;
     }
     // More records than anybody has to say at once, and a hello that would be kept.
     out.send_to(&[23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 0].repeat(5), listener).unwrap();
@@ -193,6 +230,7 @@ fn garbage_and_replays_disturb_nobody_and_are_counted() {
     ] {
         for _ in 0..20 {
             out.send_to(clear, listener).unwrap();
+            dropped += 1;
         }
     }
     out.send_to(
@@ -200,11 +238,15 @@ fn garbage_and_replays_disturb_nobody_and_are_counted() {
         listener,
     )
     .unwrap();
+    dropped += 1;
     client.refresh().unwrap();
     let stats = wait_for(&server, "all of it", |stats| stats.reason(Reason::Malformed).packets >= dropped);
     assert_eq!(stats.reason(Reason::Malformed).packets, dropped);
-    let told = stats.dtls(DtlsEvent::Malformed) + stats.dtls(DtlsEvent::Stray);
-    assert_eq!(told, dropped);
+    let told = [DtlsEvent::Malformed, DtlsEvent::Stray, DtlsEvent::ClearAlert, DtlsEvent::Discarded];
+    let told = told.map(|event| stats.dtls(event));
+    assert_eq!(told.iter().sum::<u64>(), dropped, "{told:?}");
+    // The kinds that there are, four kinds in the clear, and the longest.
+    assert_eq!((told[2], told[3]), (40, 4 + 80 + 1));
     assert_eq!((open(&server), stats.allocations()), (1, 1));
 }
 
@@ -230,6 +272,46 @@ fn a_client_that_begins_anew_from_its_port_is_served() {
     let stats = wait_for(&server, "the end of the first", |stats| stats.allocations_ended == 1);
     assert_eq!((stats.dtls(DtlsEvent::Replaced), open(&server)), (1, 1));
     Client::over(socket(), second.address).allocate().unwrap();
+}
+
+/// Lets one client in at a time.
+struct Narrow(Arc<Door>, Arc<()>);
+
+impl DtlsDoor for Narrow {
+    fn admit(&self, _: IpAddr) -> Option<Place> {
+        (Arc::strong_count(&self.1) == 1).then(|| Place::new(self.1.clone()))
+    }
+
+    fn identity(&self, name: Option<&str>) -> Option<Arc<Identity>> {
+        self.0.identity(name)
+    }
+}
+
+/// It is the same client, whose place it is.
+#[test]
+fn a_client_that_begins_anew_where_all_places_are_taken_keeps_its_own() {
+    let server = start(1);
+    let narrow = Arc::new(Narrow(Door::new(), Arc::default()));
+    let listeners = vec![SocketAddr::new(server.listeners()[0].ip(), 0)];
+    let listener = server.serve_dtls(&DtlsConfig { listeners, door: narrow.clone() }).unwrap()[0];
+    let (out, taken) = (any_socket(listener), || Arc::strong_count(&narrow.1) - 1);
+    let mut first = Caller::by(out.try_clone().unwrap(), listener);
+    first.connect();
+    for again in 1..=3 {
+        let mut next = Caller::by(out.try_clone().unwrap(), listener);
+        next.connect();
+        let stats = wait_for(&server, "the new one", |stats| stats.dtls(DtlsEvent::Replaced) == again);
+        assert_eq!((taken(), open(&server), stats.dtls(DtlsEvent::TooMany)), (1, 1, 0));
+        first = next;
+    }
+    // Others are refused until it goes.
+    let stranger = Bridge::to(listener);
+    wait_for(&server, "a refusal", |stats| stats.dtls(DtlsEvent::TooMany) > 0);
+    first.call.close();
+    let ToDo::Send(goodbye) = first.next() else { panic!("it says that it goes") };
+    out.send(&goodbye).unwrap();
+    stranger.connected().unwrap();
+    assert_eq!((taken(), open(&server)), (1, 1));
 }
 
 #[test]

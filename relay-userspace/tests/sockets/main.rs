@@ -1,6 +1,7 @@
 //! The userspace relay over real sockets, on the loopback.
 
 mod bridge;
+mod caller;
 mod client;
 mod dtls;
 mod hot_path;

@@ -112,7 +112,7 @@ pub(crate) fn connect(kind: ConnectionKind) -> (ClientStream, Box<dyn Wire>) {
 }
 
 /// The acceptor's part.
-pub(crate) fn accept(mut socket: TcpStream, kind: ConnectionKind) -> ClientStream {
+fn accept(mut socket: TcpStream, kind: ConnectionKind) -> ClientStream {
     let framing = match kind {
         ConnectionKind::Tcp | ConnectionKind::Tls => Framing::Turn,
         ConnectionKind::Ws | ConnectionKind::Wss => Framing::WebSocket,
@@ -129,7 +129,7 @@ pub(crate) fn accept(mut socket: TcpStream, kind: ConnectionKind) -> ClientStrea
 }
 
 /// The client's part.
-pub(crate) fn connect_by(socket: TcpStream, kind: ConnectionKind) -> Box<dyn Wire> {
+fn connect_by(socket: TcpStream, kind: ConnectionKind) -> Box<dyn Wire> {
     if matches!(kind, ConnectionKind::Tcp | ConnectionKind::Ws) {
         return Box::new(socket);
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use relay_common::reason::Reason;
+use turnpike::net::SessionQuery;
 use turnpike::stun::Message;
 
 use super::client::{Client, KINDS, channel_data};
@@ -44,8 +45,9 @@ fn a_slow_reader_loses_its_oldest_data_and_a_fast_one_beside_it_nothing() {
         slow.send(&request);
         let mut numbers = Vec::new();
         let mut answered = false;
-        while numbers.last() != Some(&(sent - 1)) {
-            let message = slow.receive().expect("it is not closed");
+        // The answer is last where all that waited had left before the server saw what was asked.
+        while !answered || numbers.last() != Some(&(sent - 1)) {
+            let message = slow.receive().expect("it is not closed, and answers are not dropped");
             if let Ok(answer) = Message::parse(&message) {
                 assert_eq!(answer.transaction_id().0, request[8..20]);
                 answered = true;
@@ -56,13 +58,43 @@ fn a_slow_reader_loses_its_oldest_data_and_a_fast_one_beside_it_nothing() {
             assert_eq!(message, channel_data(CHANNEL, &numbers.last().unwrap().to_be_bytes().repeat(300)));
         }
         assert!(numbers.is_sorted(), "{kind:?}");
-        assert!(answered, "{kind:?}: answers are not dropped");
         let arrived = numbers.len() as u64;
         let stats = wait_for(&server, "all counted", |s| {
             s.reason(Reason::SlowReader).packets + arrived == u64::from(sent)
         });
         assert_eq!(stats.reason(Reason::SendFailed).packets, 0);
+        // Its session counts as relayed what was sent.
+        let found = server
+            .sessions(&SessionQuery { user: None, most: 10 })
+            .wait(Duration::from_secs(10))
+            .expect("an answer");
+        let usage = found[0].sessions.iter().map(|s| s.session.usage.to_client);
+        let slow = usage.max_by_key(|usage| usage.dropped).expect("a session");
+        assert_eq!((slow.relayed.packets, slow.relayed.bytes), (arrived, arrived * 1200), "{kind:?}");
+        assert_eq!(slow.dropped, u64::from(sent) - arrived, "{kind:?}");
         let kept = numbers.iter().rev().zip((0..sent).rev()).take_while(|(a, b)| **a == *b).count();
         assert!(kept >= 150, "{kind:?}: the newest {kept} came: as much as the queue holds");
     }
+}
+
+#[test]
+fn what_a_slow_reader_loses_of_indications_is_taken_out_of_its_session_too() {
+    let server = start(1);
+    let peer = peer();
+    let mut slow = Client::new(&server, KINDS[0]);
+    let relayed = slow.allocate();
+    slow.permit(peer.local_addr().unwrap());
+    let mut sent = 0_u64;
+    while server.stats().reason(Reason::SlowReader).packets < 500 {
+        assert!(sent < 100_000, "nothing is dropped");
+        for _ in 0..20 {
+            peer.send_to(&[7; 1200], relayed).unwrap();
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let found = server.sessions(&SessionQuery { user: None, most: 1 }).wait(Duration::from_secs(10));
+    let way = found.expect("an answer")[0].sessions[0].session.usage.to_client;
+    assert!(way.dropped >= 500 && way.dropped + way.relayed.packets <= sent, "{way:?}");
+    assert_eq!(way.relayed.bytes, way.relayed.packets * 1200);
 }

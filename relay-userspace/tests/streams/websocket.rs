@@ -63,13 +63,15 @@ fn several_messages_in_one_frame_and_one_in_several_are_tolerated() {
 #[test]
 fn what_is_not_served_is_refused_with_its_code_and_the_allocation_ends() {
     let server = start(1);
-    let cases: [(&str, Vec<u8>, u16); 7] = [
+    let cases: [(&str, Vec<u8>, u16); 9] = [
         ("text", frame(0x81, b"hello"), 1003),
         ("not masked", vec![0x82, 4, 1, 2, 3, 4], 1002),
         ("compressed", frame(0xc2, b"1234"), 1002),
         ("too long", frame(0x82, &vec![0; (1 << 16) + 4]), 1009),
         ("no TURN", frame(0x82, &[0xff; 16]), 1007),
         ("half a message", frame(0x82, &[0x40, 1, 0, 9, 1]), 1007),
+        ("half of a code", frame(0x88, &[3]), 1002),
+        ("a code that nobody may send", frame(0x88, &1005_u16.to_be_bytes()), 1002),
         ("goodbye", frame(0x88, &1001_u16.to_be_bytes()), 1000),
     ];
     for kind in BOTH {

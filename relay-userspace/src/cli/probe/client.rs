@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 
 use super::Identity;
 use super::failure::{Failure, Server};
-use crate::client::{Carrier, Connection, Incoming, Lost};
+use crate::client::{Connection, Connector, Incoming, Lost};
 use crate::stun::{
     AddressFamily, Builder, Class, ErrorCode, Key, Message, MessageType, Method, PasswordAlgorithm,
     TransactionId,
@@ -88,9 +88,9 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(connection: Connection, carrier: Carrier, identity: &Identity) -> Self {
+    pub(super) fn new(connection: Connection, connector: &Connector, identity: &Identity) -> Self {
         Self {
-            server: Server { carrier, address: connection.remote },
+            server: Server::new(connector, &connection),
             connection,
             identity: identity.clone(),
             challenge: None,
@@ -242,7 +242,8 @@ impl Client {
             }
             wait *= 2;
         }
-        Err(if self.strange { Failure::NotStun(self.server) } else { Failure::NoAnswer(self.server) })
+        let server = self.server.clone();
+        Err(if self.strange { Failure::NotStun(server) } else { Failure::NoAnswer(server) })
     }
 
     /// The message that answers a transaction; what peers send meanwhile is kept.
@@ -303,9 +304,9 @@ impl Client {
     fn explain(&self, lost: Lost) -> Failure {
         match lost {
             Lost::Io(e) if e.kind() == ErrorKind::ConnectionRefused && self.server.carrier.is_datagram() => {
-                Failure::NothingListens(self.server)
+                Failure::NothingListens(self.server.clone())
             }
-            lost => Failure::Lost(self.server, lost),
+            lost => Failure::Lost { server: self.server.clone(), lost, answered: self.challenge.is_some() },
         }
     }
 }

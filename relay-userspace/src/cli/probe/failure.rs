@@ -6,20 +6,31 @@ use std::net::SocketAddr;
 
 use super::client::PATIENCE;
 use crate::auth::printable;
-use crate::client::{Carrier, Lost};
+use crate::client::{Carrier, Connection, Connector, Lost};
 use crate::stun::ErrorCode;
 
 /// Who does not do what it should, and by what it was asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Server {
     pub(super) carrier: Carrier,
-    /// The proxy's, where there is one.
-    pub(super) address: SocketAddr,
+    /// Its address; behind a proxy, which alone knows that, its name and port.
+    place: String,
+}
+
+impl Server {
+    /// That of this connector, to which there is this connection.
+    pub(super) fn new(connector: &Connector, connection: &Connection) -> Self {
+        let place = match connector.proxy() {
+            Some(_) => connector.url().authority(),
+            None => connection.remote.to_string(),
+        };
+        Self { carrier: connector.url().carrier, place }
+    }
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.carrier, self.address)
+        write!(f, "{} {}", self.carrier, self.place)
     }
 }
 
@@ -29,11 +40,23 @@ pub(super) enum Failure {
     NoAnswer(Server),
     NotStun(Server),
     NothingListens(Server),
-    Refused { code: ErrorCode, reason: String },
-    Redirected { server: SocketAddr, domain: Option<String>, signed: bool },
+    Refused {
+        code: ErrorCode,
+        reason: String,
+    },
+    Redirected {
+        server: SocketAddr,
+        domain: Option<String>,
+        signed: bool,
+    },
     NotSigned,
     Malformed(String),
-    Lost(Server, Lost),
+    Lost {
+        server: Server,
+        lost: Lost,
+        /// Whether it had answered in TURN before.
+        answered: bool,
+    },
     Socket(io::Error),
 }
 
@@ -62,14 +85,14 @@ impl fmt::Display for Failure {
             Self::NothingListens(server) => {
                 write!(f, "nothing listens on {server} (ICMP port unreachable)")
             }
-            Self::Lost(server, lost) => {
+            Self::Lost { server, lost, answered } => {
                 write!(f, "{server}: {lost}")?;
                 match (lost, server.carrier) {
                     (Lost::NotTurn(_), _) => f.write_str(": another service listens there"),
                     (Lost::Io(error), Carrier::Udp) if error.kind() == io::ErrorKind::PermissionDenied => {
                         f.write_str(": a firewall of this host forbids it")
                     }
-                    (_, Carrier::Tcp | Carrier::Tls) => f.write_str(
+                    (_, Carrier::Tcp | Carrier::Tls) if !answered => f.write_str(
                         ": it does not serve TURN there, or a firewall that lets only HTTP pass is in the way; wss:// may get through",
                     ),
                     _ => Ok(()),
@@ -111,6 +134,33 @@ impl fmt::Display for Failure {
             ),
             Self::Malformed(what) => f.write_str(what),
             Self::Socket(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Identity;
+    use super::super::client::Client;
+    use super::*;
+    use crate::client::fakes::{FakeProxy, FakeServer, Speaks};
+
+    #[tokio::test]
+    async fn through_a_proxy_it_is_the_server_that_is_named() {
+        let server = FakeServer::start(Speaks::Always("HTTP/1.1 400 Bad Request\r\n\r\n"), None).await;
+        let port = server.address.port();
+        let proxy = FakeProxy::start(None, port).await;
+        for (proxy, named) in
+            [(None, server.address.to_string()), (Some(proxy.url("")), format!("localhost:{port}"))]
+        {
+            let url = format!("turn:localhost:{port}?transport=tcp").parse().unwrap();
+            let connector = Connector::new(url, proxy, None).unwrap();
+            let connection = connector.connect(&mut |_| {}).await.unwrap();
+            let identity = Identity { username: "alice".into(), password: "secret".into() };
+            let mut client = Client::new(connection, &connector, &identity);
+            let said = client.binding().await.map(drop).expect_err("it is no TURN server").to_string();
+            let expected = format!("TCP {named}: what arrives is neither STUN nor ChannelData");
+            assert!(said.starts_with(&expected), "{said}");
         }
     }
 }

@@ -28,13 +28,12 @@ pub(super) async fn run(
     packets: u16,
     report: &mut Report<impl FnMut(&Step) + Send>,
 ) -> Result<(), Failed> {
-    let carrier = connector.url().carrier;
     let mut tell = |done: Done<'_>| {
         let outcome = done.outcome.map(str::to_owned).map_err(Failure::to_string);
         report.taken(done.step.name(), done.time, outcome);
     };
     let connection = connector.connect(&mut tell).await.map_err(|_| Failed)?;
-    let mut client = Client::new(connection, carrier, identity);
+    let mut client = Client::new(connection, connector, identity);
     report.step("Binding", async { binding(&mut client).await }).await?;
     report
         .step("Allocate, no user", async {
@@ -62,7 +61,7 @@ async fn relay(
 ) -> Result<(), Failed> {
     let second = async {
         let connection = connector.connect(&mut |_| {}).await.map_err(|f| f.to_string())?;
-        let mut peer = Client::new(connection, connector.url().carrier, identity);
+        let mut peer = Client::new(connection, connector, identity);
         peer.challenge().await.map_err(|f| f.to_string())?;
         let (relayed, detail) = allocate(&mut peer).await?;
         Ok(((peer, relayed), detail))

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{DtlsEvent, seconds};
-use crate::dtls::{Alert, Failure, Step};
+use crate::dtls::{Alert, Association, Failure, Step};
 use crate::net::batch::Arrival;
 use crate::net::counters::ConnectionKind;
 use crate::net::shard::Shard;
@@ -80,12 +80,15 @@ impl Shard {
     /// Ends an association that cannot go on. A client whose handshake failed is told, if it does not know.
     pub(super) fn fail_association(&mut self, now: Timestamp, client: &FiveTuple, failure: Failure) {
         let Some(entry) = self.associations.get_mut(client) else { return };
+        // An alert in the clear said that the client would not go on, and it did not.
+        let refused = failure == Failure::TimedOut && entry.was_refused;
         let told = matches!(failure, Failure::Refused | Failure::TimedOut);
         let alert = (!entry.is_connected && !told).then(|| entry.association.alert(Alert::HandshakeFailure));
         if let Some(alert) = alert {
             self.send_to_dtls_client(client, &alert, None, Arrival::default());
         }
-        self.end_association(now, client, failure.into());
+        let why = if refused { DtlsEvent::Refused } else { failure.into() };
+        self.end_association(now, client, why);
     }
 
     /// Ends an association, and says so to its client.
@@ -98,19 +101,35 @@ impl Shard {
             return;
         }
         self.counters.connections(ConnectionKind::Dtls).closed.add(1);
-        entry.association.close();
+        self.say_goodbye(client, &mut entry.association);
+        drop(entry);
+        self.core.handle(now, Input::ClientGone { five_tuple: *client, is_stuck: false }, &mut self.outputs);
+        self.carry_out(now, Arrival::default());
+    }
+
+    /// Tells all clients that their association ends: the server does. Handshakes are left to time.
+    pub(in crate::net) fn close_associations(&mut self) {
+        for (client, mut entry) in self.associations.drain() {
+            if entry.is_connected {
+                self.say_goodbye(&client, &mut entry.association);
+                self.send_many();
+            }
+        }
+        self.flush();
+    }
+
+    /// Queues close_notify (RFC 5246 section 7.2.1).
+    fn say_goodbye(&mut self, client: &FiveTuple, association: &mut Association) {
+        association.close();
         let mut buffer = Vec::new();
         loop {
-            match entry.association.poll(&mut buffer) {
+            match association.poll(&mut buffer) {
                 Step::Send(length) => {
                     self.send_to_dtls_client(client, &buffer[..length], None, Arrival::default());
                 }
-                Step::Wait(_) => break,
+                Step::Wait(_) => return,
                 _ => {}
             }
         }
-        drop(entry);
-        self.core.handle(now, Input::ClientGone { five_tuple: *client }, &mut self.outputs);
-        self.carry_out(now, Arrival::default());
     }
 }

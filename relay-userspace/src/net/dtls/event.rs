@@ -14,7 +14,7 @@ pub enum DtlsEvent {
     Completed,
     /// A handshake failed: the client did not go on.
     TimedOut,
-    /// A handshake failed: the client refused, by an alert. It may not trust the certificate.
+    /// A handshake failed: the client refused, by an alert, and did not go on. It may not trust the certificate.
     Refused,
     /// A handshake failed: the client knows no suite, curve or signature that can be used with the certificate.
     NothingInCommon,
@@ -44,6 +44,10 @@ pub enum DtlsEvent {
     Stray,
     /// A packet was dropped: no well-formed hello, or only a part of one.
     Malformed,
+    /// A packet was dropped: an alert in the clear, which anybody can have sent.
+    ClearAlert,
+    /// A packet was dropped: nothing that its association's client has said came out of it.
+    Discarded,
 }
 
 impl DtlsEvent {
@@ -51,7 +55,7 @@ impl DtlsEvent {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Each, in the order of its number.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Verify,
         Self::Begun,
         Self::Completed,
@@ -71,6 +75,8 @@ impl DtlsEvent {
         Self::WornOut,
         Self::Stray,
         Self::Malformed,
+        Self::ClearAlert,
+        Self::Discarded,
     ];
 
     /// The name in metrics and on the status screen.
@@ -95,6 +101,8 @@ impl DtlsEvent {
             Self::WornOut => "worn_out",
             Self::Stray => "stray",
             Self::Malformed => "malformed",
+            Self::ClearAlert => "clear_alert",
+            Self::Discarded => "discarded",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Before there is an association: cookies, and who may begin.
 
+use std::mem;
+
 use relay_common::reason::Reason;
 
 use super::table::Entry;
@@ -66,11 +68,12 @@ impl Shard {
             let alert = Alert::HandshakeFailure.record(hello.sequence());
             return self.send_to_dtls_client(&client, &alert, None, arrival);
         };
-        // Its place is needed, and its client is here and has another.
+        // A client that is there already has a place, and keeps it.
         let replaced = self.associations.get_mut(&client).is_some();
-        let Some(place) = common.door.admit(from.ip()) else {
+        let place = if replaced { None } else { common.door.admit(from.ip()) };
+        if place.is_none() && !replaced {
             return self.drop_dtls(DtlsEvent::TooMany, arrival);
-        };
+        }
         // Only who is computed for uses up the turn.
         self.associations.left_in_turn -= 1;
         let begun =
@@ -86,6 +89,8 @@ impl Shard {
                 return;
             }
         };
+        let of_old = |old: &mut Entry| mem::take(&mut old.place);
+        let place = place.or_else(|| self.associations.get_mut(&client).map(of_old)).unwrap_or_default();
         if replaced {
             // RFC 6347 section 4.2.8: it has shown that it is the same client, which knows of nothing before.
             self.end_association(now, &client, DtlsEvent::Replaced);

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::DtlsEvent;
 use super::table::Heard;
-use crate::dtls::{Failure, LONGEST_MESSAGE, Step, is_ordinary};
+use crate::dtls::{Failure, LONGEST_MESSAGE, Step, has_clear_alert, is_ordinary};
 use crate::net::batch::{Arrival, Route};
 use crate::net::counters::ConnectionKind;
 use crate::net::shard::Shard;
@@ -17,12 +17,20 @@ use crate::turn::{ClientAddr, FiveTuple, Input, Transport};
 const HANDSHAKES: u32 = 4;
 
 /// Bytes of a datagram of a client without an allocation: dimpl keeps as much memory as what came needed, for as long as the
-/// association lasts, and up to thirty datagrams of a handshake.
+/// association lasts, and a few datagrams that came before their time.
 const LONGEST_OF_STRANGER: usize = 4 << 10;
 
 /// Most datagrams of a client before its handshake is over, in each of which something may have to be computed. A flight is two,
 /// and sent a few times.
 const MOST_OF_HANDSHAKE: u32 = 64;
+
+/// What became of an association when it was asked what there is to do.
+struct Polled {
+    /// How many things there were.
+    steps: u32,
+    /// Its client has ended it.
+    is_over: bool,
+}
 
 impl Shard {
     /// A turn of a listener for DTLS begins.
@@ -50,23 +58,33 @@ impl Shard {
         let Some(entry) = self.associations.get_mut(&client) else {
             return self.drop_dtls(DtlsEvent::Stray, arrival);
         };
+        if has_clear_alert(self.batch.datagram(arrival)) {
+            // A client that is still there goes on, and anybody else's word ends nothing. dimpl would believe it in a handshake.
+            entry.was_refused = true;
+            return self.drop_dtls(DtlsEvent::ClearAlert, arrival);
+        }
         if !entry.is_connected {
             entry.datagrams += 1;
             if entry.datagrams > MOST_OF_HANDSHAKE {
                 return self.fail_association(now, &client, Failure::Protocol);
             }
         }
+        let was_connected = entry.is_connected;
         if let Err(failure) = entry.association.receive(self.batch.datagram(arrival), now_of_dimpl) {
             return self.fail_association(now, &client, failure);
         }
-        self.go_on(now, &client, arrival);
+        let is_done = self.go_on(now, &client, arrival);
+        // In a handshake dimpl may have kept it for later.
+        if !is_done && was_connected {
+            self.drop_dtls(DtlsEvent::Discarded, arrival);
+        }
     }
 
     /// Does what an association has to do: sends what it has to say, and handles what it heard. `arrival` is the datagram that it
-    /// was given, whose place what was in it takes.
-    pub(super) fn go_on(&mut self, now: Timestamp, client: &FiveTuple, arrival: Arrival) {
+    /// was given, whose place what was in it takes. Returns whether there was anything to do.
+    pub(super) fn go_on(&mut self, now: Timestamp, client: &FiveTuple, arrival: Arrival) -> bool {
         let mut heard = mem::take(&mut self.associations.heard);
-        let is_over = self.poll_association(client, &mut heard);
+        let Polled { steps, is_over } = self.poll_association(client, &mut heard);
         for (index, range) in heard.messages.drain(..).enumerate() {
             let message = &heard.bytes[range];
             let mut arrival = arrival;
@@ -85,12 +103,13 @@ impl Shard {
         if is_over {
             self.end_association(now, client, DtlsEvent::Closed);
         }
+        steps > 0
     }
 
-    /// Sends what an association has to say, and collects what it heard. Returns whether its client has ended it.
-    fn poll_association(&mut self, client: &FiveTuple, heard: &mut Heard) -> bool {
+    /// Sends what an association has to say, and collects what it heard.
+    fn poll_association(&mut self, client: &FiveTuple, heard: &mut Heard) -> Polled {
         let mut buffer = mem::take(&mut self.associations.buffer);
-        let mut is_over = false;
+        let mut polled = Polled { steps: 0, is_over: false };
         while let Some(entry) = self.associations.get_mut(client) {
             match entry.association.poll(&mut buffer) {
                 Step::Send(length) => {
@@ -108,15 +127,16 @@ impl Shard {
                     self.counters.dtls.add(DtlsEvent::Completed);
                     self.counters.connections(ConnectionKind::Dtls).opened.add(1);
                 }
-                Step::Closed => is_over = true,
+                Step::Closed => polled.is_over = true,
                 Step::Wait(at) => {
                     self.set_timer(client, at);
                     break;
                 }
             }
+            polled.steps += 1;
         }
         self.associations.buffer = buffer;
-        is_over
+        polled
     }
 
     /// Queues a message for a client, encrypted.

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::time::Timestamp;
 use crate::turn::FiveTuple;
 
 /// Handshakes of a shard that are not over. The one that began first makes room for another. Tests have few.
-pub(super) const MOST_HANDSHAKES: usize = if cfg!(test) { 4 } else { 256 };
+pub(super) const MOST_HANDSHAKES: usize = if cfg!(any(test, fuzzing)) { 4 } else { 256 };
 
 /// The associations of a shard.
 #[derive(Default)]
@@ -49,6 +50,8 @@ pub(super) struct Entry {
     pub(super) is_connected: bool,
     /// Datagrams that came before it was.
     pub(super) datagrams: u32,
+    /// An alert in the clear came in its client's name.
+    pub(super) was_refused: bool,
     /// It sent a message once.
     pub(super) was_heard: bool,
     /// Whether it had an allocation when somebody looked after it last.
@@ -62,7 +65,7 @@ pub(super) struct Entry {
     /// When somebody looks, for either.
     next_check: Timestamp,
     /// In the limits of who let it in.
-    _place: Place,
+    pub(super) place: Place,
 }
 
 impl Entry {
@@ -72,13 +75,14 @@ impl Entry {
             began: now,
             is_connected: false,
             datagrams: 0,
+            was_refused: false,
             was_heard: false,
             had_allocation: false,
             served: now,
             timer: patience,
             patience,
             next_check: Timestamp(u64::MAX),
-            _place: place,
+            place,
         }
     }
 }
@@ -113,6 +117,20 @@ impl Associations {
             self.handshakes = VecDeque::new();
         }
         Some(entry)
+    }
+
+    /// How many there are, and how many of them are handshakes.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn count(&self) -> (usize, usize) {
+        let handshakes = self.entries.values().filter(|entry| !entry.is_connected).count();
+        assert_eq!(handshakes, self.handshaking);
+        (self.entries.len(), handshakes)
+    }
+
+    /// Takes all out.
+    pub(super) fn drain(&mut self) -> HashMap<FiveTuple, Box<Entry>> {
+        self.handshaking = 0;
+        mem::take(&mut self.entries)
     }
 
     /// The handshake that has been going on for the longest, if there are as many as may be.

@@ -13,7 +13,7 @@ use super::{ClientStream, Framing, Place};
 use crate::net::counters::{ConnectionKind, Counters};
 use crate::net::sys::set_option;
 use crate::time::Timestamp;
-use crate::turn::{ClientAddr, FiveTuple};
+use crate::turn::{AllocationId, ClientAddr, FiveTuple};
 
 /// Most bytes taken from a connection before others have their turn.
 pub(super) const TURN: usize = 64 << 10;
@@ -44,6 +44,8 @@ pub(in crate::net) struct Connection {
     /// The beginning of a message or frame, decrypted.
     pub(super) rest: Vec<u8>,
     pub(super) outgoing: Outgoing,
+    /// The allocation of this shard that the data in there counts for.
+    pub(super) owner: Option<AllocationId>,
     /// Since when the kernel took nothing of what waits.
     pub(super) blocked_since: Option<Timestamp>,
     /// What epoll is to report.
@@ -104,6 +106,7 @@ impl Connection {
             messages: Vec::new(),
             rest: early,
             outgoing: Outgoing::default(),
+            owner: None,
             blocked_since: None,
             interest: EpollFlags::EPOLLIN,
             is_dirty: false,
@@ -229,6 +232,14 @@ impl Connection {
             let _ = tls.write_tls(&mut self.socket);
         }
         let _ = self.socket.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// What comes from now on is of this allocation.
+    pub(super) fn owned_by(&mut self, allocation: Option<AllocationId>) {
+        if self.owner != allocation {
+            self.outgoing.disown();
+            self.owner = allocation;
+        }
     }
 
     /// Gives back memory that an idle connection does not need.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use relay_common::reason::Reason;
+use relay_common::tables::Count;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::connection::Connection;
@@ -14,7 +15,7 @@ use crate::net::mailbox::Letter;
 use crate::net::shard::Shard;
 use crate::net::token::{StreamToken, Token};
 use crate::time::Timestamp;
-use crate::turn::{FiveTuple, Input};
+use crate::turn::{AllocationId, FiveTuple, Input};
 
 /// How long a connection may be without an allocation.
 const UNUSED: Duration = seconds(60);
@@ -66,6 +67,8 @@ impl Shard {
             return self.counters.connections(connection.kind()).closed.add(1);
         }
         (connection.messages, connection.rest) = (messages, rest);
+        // Names of allocations are those of one shard.
+        connection.owned_by(None);
         (connection.is_dirty, connection.interest) = (false, EpollFlags::EPOLLIN);
         self.mailboxes[usize::from(shard)].post(Letter::Connection(connection));
     }
@@ -81,7 +84,7 @@ impl Shard {
         }
         websocket::write_close(connection.outgoing.answers(), code);
         connection.finish(&self.counters);
-        connection.outgoing.give_up(&self.counters);
+        let (owner, lost) = (connection.owner, connection.outgoing.give_up(&self.counters));
         // What could not be sent is not waited for: only the client's goodbye is, which must be read to be heard.
         (connection.outgoing, connection.is_held_back) = (Outgoing::default(), false);
         (connection.blocked_since, connection.closing) = (None, Some(now + LINGER));
@@ -93,7 +96,7 @@ impl Shard {
         }
         self.connections.forget(&five_tuple, token);
         self.connections.check_at(token, now + LINGER);
-        self.client_gone(now, five_tuple);
+        self.client_gone(now, five_tuple, (owner, lost), false);
     }
 
     /// Ends a connection.
@@ -107,14 +110,25 @@ impl Shard {
         if connection.framing == Framing::WebSocket {
             websocket::write_close(connection.outgoing.answers(), CloseCode::Away);
         }
+        let is_stuck = connection.is_stuck(now);
         connection.finish(&self.counters);
-        connection.outgoing.give_up(&self.counters);
+        let (owner, lost) = (connection.owner, connection.outgoing.give_up(&self.counters));
         drop(connection);
-        self.client_gone(now, five_tuple);
+        self.client_gone(now, five_tuple, (owner, lost), is_stuck);
     }
 
-    fn client_gone(&mut self, now: Timestamp, five_tuple: FiveTuple) {
-        self.core.handle(now, Input::ClientGone { five_tuple }, &mut self.outputs);
+    /// Tells the core, which hears first what was never sent to the client of which allocation.
+    fn client_gone(
+        &mut self,
+        now: Timestamp,
+        five_tuple: FiveTuple,
+        (owner, lost): (Option<AllocationId>, Count),
+        is_stuck: bool,
+    ) {
+        if let Some(owner) = owner {
+            self.core.not_sent(owner, lost);
+        }
+        self.core.handle(now, Input::ClientGone { five_tuple, is_stuck }, &mut self.outputs);
         self.carry_out(now, Arrival::default());
     }
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 
 use relay_common::reason::Reason;
+use relay_common::tables::Count;
 
 use super::websocket;
 use super::{Framing, Whole};
@@ -57,6 +58,18 @@ pub(super) struct Fate {
     pub(super) reason: Reason,
     /// Bytes of the packet that brought it.
     pub(super) bytes: u32,
+    /// Bytes of data, if they count for the connection's allocation.
+    pub(super) relayed: Option<u32>,
+}
+
+impl Fate {
+    /// Counts a message that is not sent.
+    fn fails(self, reason: Reason, lost: &mut Count, counters: &Counters) {
+        counters.datagram(reason, self.bytes.into());
+        if let Some(bytes) = self.relayed {
+            *lost += Count { packets: 1, bytes: bytes.into() };
+        }
+    }
 }
 
 impl Outgoing {
@@ -67,6 +80,11 @@ impl Outgoing {
         write(&mut self.data.bytes, framing, message);
         let length = (self.data.bytes.len() - before) as u32;
         self.data.messages.push_back(Queued { length, fate });
+    }
+
+    /// What waits is of another allocation than what comes now: it counts for none any more.
+    pub(super) fn disown(&mut self) {
+        self.data.messages.iter_mut().for_each(|message| message.fate.relayed = None);
     }
 
     /// Where bytes that must arrive are written to.
@@ -102,12 +120,15 @@ impl Outgoing {
         self.answers.len() >= MANY_ANSWERS
     }
 
-    /// Drops the oldest data until no more waits than may.
-    pub(super) fn make_room(&mut self, counters: &Counters) {
-        while self.has_too_much() {
-            let Some(oldest) = self.data.pop() else { return };
-            counters.datagram(Reason::SlowReader, oldest.fate.bytes.into());
+    /// Drops the oldest data until no more waits than may. What of it counts for the client's allocation.
+    pub(super) fn make_room(&mut self, counters: &Counters) -> Count {
+        let mut lost = Count::default();
+        while self.has_too_much()
+            && let Some(oldest) = self.data.pop()
+        {
+            oldest.fate.fails(Reason::SlowReader, &mut lost, counters);
         }
+        lost
     }
 
     /// Sends as much as one call takes. Fails when it takes nothing.
@@ -153,11 +174,13 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Counts what will never be sent.
-    pub(super) fn give_up(&mut self, counters: &Counters) {
+    /// Counts what will never be sent. What of it counts for the client's allocation.
+    pub(super) fn give_up(&mut self, counters: &Counters) -> Count {
+        let mut lost = Count::default();
         while let Some(message) = self.data.pop() {
-            counters.datagram(Reason::SendFailed, message.fate.bytes.into());
+            message.fate.fails(Reason::SendFailed, &mut lost, counters);
         }
+        lost
     }
 
     /// Gives back the memory that was needed once, if nothing waits.

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use nix::sys::epoll::EpollEvent;
+use relay_common::channel;
 use relay_common::reason::Reason;
+use relay_common::wire::stun::kind;
 
 use super::Whole;
 use super::outgoing::Fate;
@@ -23,24 +25,34 @@ impl Shard {
         message: (&[u8], Range<usize>),
         arrival: Arrival,
     ) {
+        let (head, body) = message;
         let reason = match arrival.origin {
-            Origin::Client => None,
+            // Else a timer that ran out with this input: its answer must arrive.
+            Origin::Peer if is_data(head) => Some(Reason::ToClient),
             Origin::Icmp => Some(Reason::Icmp),
-            Origin::Peer => Some(Reason::ToClient),
+            Origin::Peer | Origin::Client => None,
         };
         let Some(token) = self.connections.of_client(five_tuple) else {
             // It closed a moment ago.
             return self.counters.datagram(Reason::SendFailed, arrival.bytes);
         };
         let Some(connection) = self.connections.get_mut(token) else { return };
-        let (head, body) = message;
+        if reason.is_none() {
+            // Only what the client asks by it, and is answered, can give a connection another allocation.
+            connection.owned_by(self.core.allocation_of(five_tuple));
+        }
+        // All that the peer sent: without a channel it is in the head.
+        let relayed = (reason == Some(Reason::ToClient)).then(|| self.batch.datagram(arrival).len() as u32);
         let message = Whole { head, body: &self.batch.datagram(arrival)[body] };
-        let fate = reason.map(|reason| Fate { reason, bytes: arrival.bytes as u32 });
+        let fate = reason.map(|reason| Fate { reason, bytes: arrival.bytes as u32, relayed });
         connection.outgoing.push(connection.framing, message, fate);
         if connection.outgoing.has_too_much() {
             // It may only be that nothing was sent yet of a large batch.
             let sent = connection.blocked_since.is_some() || connection.send(&self.counters).is_ok();
-            connection.outgoing.make_room(&self.counters);
+            let lost = connection.outgoing.make_room(&self.counters);
+            if let Some(owner) = connection.owner {
+                self.core.not_sent(owner, lost);
+            }
             if !sent || connection.is_stuck(now) {
                 self.connections.broken.push(token);
             }
@@ -72,4 +84,10 @@ impl Shard {
             self.connections.broken.push(token);
         }
     }
+}
+
+/// Whether a message carries data: ChannelData, or a Data indication.
+fn is_data(head: &[u8]) -> bool {
+    let first = head.first_chunk().map_or(0, |first| u16::from_be_bytes(*first));
+    channel::is_channel(first) || first == kind::DATA_INDICATION.get()
 }

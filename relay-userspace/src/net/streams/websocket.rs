@@ -78,7 +78,10 @@ impl WebSocket {
         let frame = match opcode {
             OpCode::Control(Control::Ping) => Frame::Ping(start..end),
             OpCode::Control(Control::Pong) => Frame::Nothing,
-            OpCode::Control(Control::Close) => Frame::Close,
+            OpCode::Control(Control::Close) => {
+                check_close(payload)?;
+                Frame::Close
+            }
             OpCode::Control(Control::Reserved(_)) | OpCode::Data(Data::Reserved(_)) => {
                 return Err(CloseCode::Protocol);
             }
@@ -90,6 +93,20 @@ impl WebSocket {
             }
         };
         Ok(Some((end, frame)))
+    }
+}
+
+/// What a client says by closing (RFC 6455 section 5.5.1): nothing, or a code that may be sent (section 7.4) and a text.
+fn check_close(payload: &[u8]) -> Result<(), Refused> {
+    match payload.split_first_chunk() {
+        None if payload.is_empty() => Ok(()),
+        None => Err(CloseCode::Protocol),
+        Some((code, _)) if !CloseCode::from(u16::from_be_bytes(*code)).is_allowed() => {
+            Err(CloseCode::Protocol)
+        }
+        // Section 8.1.
+        Some((_, reason)) if std::str::from_utf8(reason).is_err() => Err(CloseCode::Invalid),
+        Some(_) => Ok(()),
     }
 }
 
@@ -184,6 +201,24 @@ mod tests {
         assert_eq!(refused(&frame(0x89, &[0; 126]), 10), CloseCode::Protocol);
         let huge = [0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
         assert_eq!(refused(&huge, LONGEST), CloseCode::Size);
+    }
+
+    #[test]
+    fn a_close_that_says_nothing_or_something_is_one_and_any_other_is_wrong() {
+        let taken = |payload: &[u8]| {
+            let taken = WebSocket::default().next(&mut frame(0x88, payload), LONGEST);
+            taken.map(|taken| taken.unwrap().1)
+        };
+        assert_eq!(taken(b""), Ok(Frame::Close));
+        for code in [1000_u16, 1001, 1003, 1011, 3000, 3999, 4000, 4999] {
+            assert_eq!(taken(&code.to_be_bytes()), Ok(Frame::Close), "{code}");
+            assert_eq!(taken(&[&code.to_be_bytes(), "über".as_bytes()].concat()), Ok(Frame::Close), "{code}");
+        }
+        assert_eq!(taken(&[3]), Err(CloseCode::Protocol), "half of a code");
+        for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
+            assert_eq!(taken(&code.to_be_bytes()), Err(CloseCode::Protocol), "{code}");
+        }
+        assert_eq!(taken(b"\x03\xe8\xff"), Err(CloseCode::Invalid));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use super::super::core::Core;
 use super::super::io::{Event, Output, Outputs};
-use super::super::request::{Refusal, Request};
+use super::super::request::{Caller, Refusal, Request};
 use super::connections::State;
 use super::{Carried, ConnectionId, Pace, TcpEvent};
-use crate::stun::ErrorCode;
+use crate::auth::Offer;
+use crate::stun::{ErrorCode, Method};
 
 impl Core {
     /// Joins the connection that the request came by to the one that it names.
@@ -27,7 +28,8 @@ impl Core {
             return Err(ErrorCode::BAD_REQUEST.into());
         }
         let Some(known) = self.connections.get(&connection) else {
-            let shard = self.shared.connections.shard_of(connection).filter(|&shard| shard != self.shard);
+            let holder = self.shared.connections.holder(connection);
+            let shard = holder.map(|holder| holder.shard).filter(|&shard| shard != self.shard);
             // What was handed on before is not handed on again: the connection ended meanwhile.
             let shard = shard.filter(|_| self.via.is_none()).ok_or(ErrorCode::BAD_REQUEST)?;
             self.hand_on(shard, five_tuple, out);
@@ -49,5 +51,27 @@ impl Core {
         out.items.push(Output::Join { five_tuple, connection, pace, idle: limits.idle, carried });
         out.items.push(Output::Event(Event::Tcp(TcpEvent::Bound)));
         Ok(())
+    }
+
+    /// Whether the nonce of a ConnectionBind request is that of the control connection. RFC 6062 section 4.3 has the client
+    /// use the method and credentials of that, and some take its nonce for one of them and do not try again when it is
+    /// stale. It holds for the client's own address only, whatever the port, and by a connection: so nobody asks what all
+    /// shards share in another's name.
+    pub(in super::super) fn is_nonce_of_control(
+        &self,
+        nonce: &[u8],
+        caller: &Caller<'_>,
+        offer: &Offer,
+    ) -> bool {
+        let (message, client) = (&caller.message, caller.five_tuple.client.0.ip());
+        let by_stream = caller.five_tuple.transport.is_stream() && !self.by_websocket;
+        if message.method() != Method::CONNECTION_BIND || !by_stream {
+            return false;
+        }
+        let Ok(Some(connection)) = message.connection_id() else { return false };
+        let holder = self.shared.connections.holder(ConnectionId(connection));
+        holder.map(|holder| holder.client.0).is_some_and(|control| {
+            control.ip() == client && self.shared.nonces.is_valid(nonce, self.now, &control, offer)
+        })
     }
 }

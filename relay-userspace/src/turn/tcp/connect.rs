@@ -10,7 +10,7 @@ use super::super::io::{Event, Output, Outputs};
 use super::super::peers::may_send_to;
 use super::super::request::{Refusal, Request};
 use super::super::types::PeerAddr;
-use super::connections::{Asker, Connection, State};
+use super::connections::{Asker, Connection, Holder, State};
 use super::{BIND_TIMEOUT, CONNECT_TIMEOUT, ConnectionId, TcpEvent};
 use crate::stun::ErrorCode;
 use crate::turn::timers::Timer;
@@ -140,8 +140,9 @@ impl Core {
         if !account.take_connection(limits.user_connections) {
             return Err(Full::User);
         }
+        let holder = Holder { shard: self.shard, client: allocation.five_tuple.client };
         let rng = &mut self.rng;
-        let taken = self.shared.connections.insert(self.shard, limits.total_connections, || rng.random());
+        let taken = self.shared.connections.insert(holder, limits.total_connections, || rng.random());
         if taken.is_none() {
             account.give_back_connection();
         }

@@ -8,7 +8,7 @@ use super::super::allocations::Slot;
 use super::super::authenticate::Signer;
 use super::super::request::{Caller, Request};
 use super::super::timers::Deadline;
-use super::super::types::{FiveTuple, PeerAddr};
+use super::super::types::{ClientAddr, FiveTuple, PeerAddr};
 use super::{Carried, ConnectionId};
 use crate::stun::Message;
 
@@ -79,15 +79,24 @@ impl Asker {
     }
 }
 
-/// The connections of all cores, and the shards that have them. Asked when connections come and go.
+/// The connections of all cores, and whose they are. Asked when connections come and go.
 #[derive(Default, Debug)]
-pub(in super::super) struct Connections(Mutex<HashMap<ConnectionId, u16>>);
+pub(in super::super) struct Connections(Mutex<HashMap<ConnectionId, Holder>>);
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Holder {
+    /// The shard that has its allocation.
+    pub(in super::super) shard: u16,
+    /// The client's end of the control connection when the connection got its name.
+    pub(in super::super) client: ClientAddr,
+}
 
 impl Connections {
     /// Takes an identifier from `draw`, which is asked again should it be taken; `None` when there are `most` already.
     pub(super) fn insert(
         &self,
-        shard: u16,
+        holder: Holder,
         most: usize,
         mut draw: impl FnMut() -> u32,
     ) -> Option<ConnectionId> {
@@ -98,14 +107,14 @@ impl Connections {
         loop {
             if let Entry::Vacant(vacant) = map.entry(ConnectionId(draw())) {
                 let id = *vacant.key();
-                vacant.insert(shard);
+                vacant.insert(holder);
                 return Some(id);
             }
         }
     }
 
-    /// The shard that has a connection.
-    pub(super) fn shard_of(&self, id: ConnectionId) -> Option<u16> {
+    /// Who has a connection.
+    pub(in super::super) fn holder(&self, id: ConnectionId) -> Option<Holder> {
         self.map().get(&id).copied()
     }
 
@@ -118,7 +127,7 @@ impl Connections {
         self.map().len()
     }
 
-    fn map(&self) -> MutexGuard<'_, HashMap<ConnectionId, u16>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<ConnectionId, Holder>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
