@@ -12,6 +12,7 @@ pub mod datapath;
 pub mod dtls;
 pub mod framing;
 pub mod front;
+mod lobby;
 pub mod meter_bank;
 pub mod net;
 mod numbers;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,27 +13,54 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{Backlog, listen as queue};
 use serde::Serialize;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::sleep;
 
 use super::control::{Ends, Operator};
 use super::sessions::{EndedSessions, Sessions};
 use super::status::{Drained, Reloaded, State, Status};
 use super::{metrics, sessions};
-use crate::net::{Selection, SessionQuery};
+use crate::lobby::{Lobby, Seat};
+use crate::net::{Selection, SessionQuery, leave_reserve};
 
-/// Longest life of a connection: it carries one small answer.
-const CONNECTION_TIME: Duration = Duration::from_secs(10);
+/// How long a client may take to send its request's line and headers.
+const HEAD_TIME: Duration = Duration::from_secs(2);
+
+/// How long the answer to it may take, for as long as a change is made, and then for as long as the client reads.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// Most bytes of a request's line and headers (hyper takes no less than 8 KiB).
 const REQUEST_SIZE: usize = 8 * 1024;
 
-/// Most connections at a time; others wait in the kernel's queue.
-const CONNECTIONS: usize = 32;
+/// How long every connection may take to send its head, even when others wait for its place: whoever waited in the kernel's
+/// queue has sent it by then.
+const GRACE: Duration = Duration::from_millis(25);
+
+/// Connections that the kernel keeps until they are let in.
+const QUEUE: i32 = 1024;
+
+/// Most connections at a time.
+#[derive(Clone, Copy)]
+struct Most {
+    /// That have not sent a whole head. Beyond them the oldest has to leave, after its grace: a full queue of the kernel has
+    /// gone through in a tenth of a second, so that nobody who asks is taken for dead.
+    heads: usize,
+    /// That wait for what they asked to be done: one after the other. Beyond them the oldest has to leave.
+    changes: usize,
+    /// That do not read the answer at once. Beyond them the oldest has to leave.
+    answers: usize,
+}
+
+const MOST: Most = Most { heads: 256, changes: 256, answers: 64 };
+
+/// Where there are no descriptors left but the reserve. A full queue has gone through in 1.1 seconds.
+const FEW: Most = Most { heads: 24, changes: 16, answers: 8 };
 
 /// Who knows the status, and makes the changes.
 pub trait Source: Send + Sync + 'static {
@@ -65,6 +93,7 @@ impl Admin {
     pub fn start(address: SocketAddr, source: Arc<dyn Source>) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
+        queue(&listener, Backlog::new(QUEUE)?)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = oneshot::channel();
@@ -171,27 +200,27 @@ async fn readyz(Shared(pages): Shared<Pages>) -> Response {
     }
 }
 
-/// `axum::serve` with the bounds that it has no setting for.
+/// `axum::serve` with the bounds that it has no setting for. Whoever connects is let in, whatever all the others do: a server
+/// whose health check gets no answer is killed with all its calls.
 async fn serve(listener: TcpListener, router: Router) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the admin API cannot be served"),
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Ok(place) = places.clone().acquire_owned().await {
+    let heads = Lobby::new(GRACE);
+    let (changes, answers) = (Lobby::new(Duration::ZERO), Lobby::new(Duration::ZERO));
+    loop {
         match listener.accept().await {
             Ok((stream, client)) => {
+                let most = if leave_reserve(&stream).is_ok() { MOST } else { FEW };
+                let seat = heads.seat(most.heads).await;
                 // Without it, nothing is changed.
                 let server = stream.local_addr().ok();
                 let router = match server {
                     Some(server) => router.clone().layer(Extension(Ends { client, server })),
                     None => router.clone(),
                 };
-                tokio::spawn(async move {
-                    // A client that is slow, gone or wrong is no event of ours.
-                    let _ = timeout(CONNECTION_TIME, answer(stream, router)).await;
-                    drop(place);
-                });
+                tokio::spawn(answer(stream, router, seat, [changes.clone(), answers.clone()], most));
             }
             // Out of descriptors, most likely: they may come back.
             Err(_) => sleep(Duration::from_millis(100)).await,
@@ -199,11 +228,51 @@ async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-async fn answer(stream: TcpStream, router: Router) -> hyper::Result<()> {
-    http1::Builder::new()
+/// Answers one request. A client that is slow, gone or wrong is no event of ours.
+async fn answer(
+    stream: TcpStream,
+    router: Router,
+    mut seat: Seat,
+    [changes, answers]: [Arc<Lobby>; 2],
+    most: Most,
+) {
+    let (heard, done) = (Notify::new(), Notify::new());
+    let pages = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        heard.notify_one();
+        let (answer, done) = (pages.call(request), &done);
+        async move {
+            let answer = answer.await;
+            done.notify_one();
+            answer
+        }
+    });
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
         .max_buf_size(REQUEST_SIZE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
-        .await
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    // With the head there is the answer, as a rule, and it is over.
+    if !goes_on(connection.as_mut(), &heard, &mut seat, HEAD_TIME).await {
+        return;
+    }
+    seat = changes.seat(most.changes).await;
+    if !goes_on(connection.as_mut(), &done, &mut seat, ANSWER_TIME).await {
+        return;
+    }
+    seat = answers.seat(most.answers).await;
+    goes_on(connection, &Notify::new(), &mut seat, ANSWER_TIME).await;
+}
+
+/// Serves a connection until there is an event: `false` when it is over before, its seat is somebody else's or its time has run
+/// out.
+async fn goes_on(connection: Pin<&mut impl Future>, event: &Notify, seat: &mut Seat, time: Duration) -> bool {
+    tokio::select! {
+        biased;
+        _ = connection => false,
+        () = event.notified() => true,
+        () = seat.is_taken() => false,
+        () = sleep(time) => false,
+    }
 }

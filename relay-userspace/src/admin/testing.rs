@@ -86,7 +86,7 @@ pub(crate) fn busy_status() -> Status {
                     file: "turn.pem".into(),
                     names: vec!["turn.example.org".into(), "*.example.org".into()],
                     expires: 1_700_000_000 + 11_525 + 97 * 3600,
-                    problem: Some("turn.pem: no certificate in it".into()),
+                    problem: Some("turn.pem: no certificate in it; the one before is still served".into()),
                 },
                 CertificateStatus {
                     file: "old.pem".into(),
@@ -143,6 +143,9 @@ impl Source for Fixed {
 
     fn end_sessions(&self, which: &Selection) -> Result<EndedSessions, String> {
         self.1.lock().unwrap().push("end");
+        if matches!(which, Selection::User(user) if user == "many") {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         let ended = match which {
             Selection::One(SessionId { shard: 1, allocation: AllocationId(17) }) => 1,
             Selection::User(user) if user == "alice" => 3,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::testing::*;
 use super::*;
 
+mod hostile;
+
 #[test]
 fn sessions_are_told_to_clients_of_this_host() {
     let (admin, source) = serve();

@@ -97,8 +97,8 @@ async fn accept(desk: &Arc<Desk>, listen: Listen, listener: &TcpListener) {
         let limits = &rules.streams.limits;
         let has_room = leave_reserve(&socket).map_err(|_| Outcome::TooMany);
         let place = has_room.and_then(|()| desk.doors.enter(limits)).and_then(|ticket| {
-            let seat = desk.lobby.sit(limits.handshakes, Instant::now());
-            Ok((ticket, seat.ok_or(Outcome::TooMany)?))
+            let seat = desk.lobby.sit(limits.handshakes as usize, Instant::now());
+            Ok((ticket, seat.map_err(|_| Outcome::TooMany)?))
         });
         match place {
             Ok((ticket, seat)) => {

@@ -30,12 +30,13 @@ const DAY: i64 = 24 * 3600;
 const SOON: i64 = 2 * DAY;
 
 /// A certificate that fits its key.
+#[derive(Clone)]
 pub struct Certificate {
     files: CertificateFiles,
     /// Of both files, from before they were read.
     stamps: [Option<Stamp>; 2],
     key: Arc<CertifiedKey>,
-    /// For DTLS, where its key can be used there.
+    /// For DTLS: its own where its key can be used there, else that of the one before, if any.
     identity: Option<Arc<Identity>>,
     names: Vec<String>,
     /// Unix seconds.
@@ -63,8 +64,8 @@ pub enum BadCertificate {
     },
     /// Each may be right, but they do not belong together.
     #[error(
-        "the key {key} is not that of the certificate {cert}: were both replaced, and is the server's own certificate the \
-         first in its file?", key = .0.key.display(), cert = .0.cert.display()
+        "the key {key} is not that of the certificate {cert}: were both replaced, and is the certificate of the server \
+         itself the first in its file?", key = .0.key.display(), cert = .0.cert.display()
     )]
     Mismatch(CertificateFiles),
 }
@@ -96,6 +97,16 @@ impl Certificate {
     /// What DTLS takes; `None` where it cannot be served with this key.
     pub(crate) fn identity(&self) -> Option<&Arc<Identity>> {
         self.identity.as_ref()
+    }
+
+    /// Whether DTLS cannot be served with its own key.
+    pub(super) fn is_not_for_dtls(&self) -> bool {
+        !dtls::can_sign(&*self.key.key)
+    }
+
+    /// Has DTLS go on with what the certificate before had for it.
+    pub(super) fn keep_identity(&mut self, before: &Self) {
+        self.identity.clone_from(&before.identity);
     }
 
     /// The names that it is for, in lower case; `*.example.org` among them. IP addresses too.

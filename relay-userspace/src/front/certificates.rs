@@ -1,7 +1,7 @@
 //! The certificates that TLS is served with, chosen by SNI, and read again when their files change.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -10,17 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::certificate::{BadCertificate, Certificate};
 use super::server_names::ByName;
 use super::watch::Stamp;
+use super::watched::Watched;
 use crate::dtls::Identity;
-
-/// How long files may take to be looked at before that is told.
-const SILENCE: Duration = Duration::from_secs(20);
-
-const NO_ANSWER: &str = "the file system of the certificate or its key does not answer: it is not known whether they have changed";
 
 /// All certificates. What was read once is served until something better was read.
 #[derive(Debug)]
 pub(super) struct Certificates {
     held: RwLock<Arc<Held>>,
+    /// Whether DTLS is served.
+    for_dtls: bool,
     /// As many as there are certificates; locked before `held`.
     watched: Mutex<Vec<Watched>>,
 }
@@ -30,22 +28,6 @@ pub(super) struct Certificates {
 struct Held {
     all: Vec<Arc<Certificate>>,
     by_name: ByName<usize>,
-}
-
-/// What is known of the files of a certificate.
-#[derive(Debug)]
-struct Watched {
-    /// Read, or tried to be.
-    tried: [Option<Stamp>; 2],
-    /// At the last look.
-    seen: [Option<Stamp>; 2],
-    problem: Option<String>,
-    /// A look at them has not ended yet.
-    under_way: bool,
-    /// Since when they are to be looked at and were not.
-    due: Option<Instant>,
-    /// That took so long that it was told.
-    is_silent: bool,
 }
 
 /// A look at the files of a certificate. They may lie where nobody answers: nothing is locked while they are asked for, and
@@ -72,16 +54,35 @@ pub struct CertificateStatus {
 }
 
 impl Certificates {
-    pub(super) fn new(all: Vec<Arc<Certificate>>) -> Self {
+    pub(super) fn new(all: Vec<Arc<Certificate>>, for_dtls: bool) -> Self {
         let watched = Mutex::new(all.iter().map(Watched::new).collect());
-        Self { held: RwLock::new(Arc::new(Held::new(all))), watched }
+        Self { held: RwLock::new(Arc::new(Held::new(all))), for_dtls, watched }
+    }
+
+    /// What is served now.
+    pub(super) fn all(&self) -> Vec<Arc<Certificate>> {
+        self.held().all.clone()
     }
 
     /// Serves these from now on; connections that are there keep what they have.
-    pub(super) fn replace(&self, all: Vec<Arc<Certificate>>) {
+    pub(super) fn replace(&self, mut all: Vec<Arc<Certificate>>) {
         let mut watched = self.watched();
+        let before = self.held();
         *watched = all.iter().map(Watched::new).collect();
+        for (next, watched) in all.iter_mut().zip(watched.iter_mut()) {
+            let same = before.all.iter().find(|certificate| certificate.files() == next.files());
+            if let Some(before) = same.filter(|before| self.is_lost_for_dtls(before, next)) {
+                let mut keeps = Certificate::clone(next);
+                watched.problem = Some(keep_for_dtls(&mut keeps, before));
+                *next = Arc::new(keeps);
+            }
+        }
         self.hold(all);
+    }
+
+    /// Whether DTLS could be served with the certificate before and cannot be with the next one.
+    fn is_lost_for_dtls(&self, before: &Certificate, next: &Certificate) -> bool {
+        self.for_dtls && before.identity().is_some() && next.is_not_for_dtls()
     }
 
     /// The looks to take now, no more than `most`: one at each certificate whose last look has ended.
@@ -132,19 +133,15 @@ impl Certificates {
         watched.tried = now;
         let file = certificate.files().cert.display();
         match result {
-            Ok(next) => {
+            Ok(mut next) => {
                 watched.problem = None;
                 watched.tried = next.stamps();
                 if next != **certificate {
                     let names = next.names().join(", ");
                     tracing::info!(%file, names, "a certificate was replaced");
                 }
-                if certificate.identity().is_some() && next.identity().is_none() {
-                    let problem = format!(
-                        "{file}: its new key is none of ECDSA, so DTLS does without this certificate"
-                    );
-                    tracing::error!("{problem}");
-                    watched.problem = Some(problem);
+                if self.is_lost_for_dtls(certificate, &next) {
+                    watched.problem = Some(keep_for_dtls(&mut next, certificate));
                 }
                 next.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
                 all[index] = Arc::new(next);
@@ -152,18 +149,20 @@ impl Certificates {
             }
             Err(error) => {
                 tracing::error!(%file, "the certificate before is still served: {error}");
-                watched.problem = Some(error.to_string());
+                watched.problem = Some(format!("{error}; the one before is still served"));
             }
         }
         true
     }
 
-    /// What DTLS is served with: the first for this name that can be, else the first of all.
+    /// What DTLS is served with: the first for this name that can be, else the first of all. One that was kept from before comes
+    /// after one of the name's own.
     pub(super) fn identity(&self, name: Option<&str>) -> Option<Arc<Identity>> {
         let held = self.held();
         let named = name.map_or(&[][..], |name| held.by_name.get(name));
         let named = named.iter().map(|&index| &held.all[index]);
-        named.chain(&held.all).find_map(|certificate| certificate.identity()).cloned()
+        let own = named.clone().filter(|certificate| !certificate.is_not_for_dtls());
+        own.chain(named).chain(&held.all).find_map(|certificate| certificate.identity()).cloned()
     }
 
     pub(super) fn status(&self) -> Vec<CertificateStatus> {
@@ -191,34 +190,16 @@ impl Certificates {
     }
 }
 
-impl Watched {
-    fn new(certificate: &Arc<Certificate>) -> Self {
-        let stamps = certificate.stamps();
-        Self { tried: stamps, seen: stamps, problem: None, under_way: false, due: None, is_silent: false }
-    }
-
-    /// The files are to be looked at; tells when they should have been long ago.
-    fn wait(&mut self, certificate: &Certificate, now: Instant) {
-        let due = *self.due.get_or_insert(now);
-        if !self.is_silent && now.duration_since(due) >= SILENCE {
-            self.is_silent = true;
-            let file = certificate.files().cert.display();
-            tracing::error!(%file, "{NO_ANSWER}; the certificate that was read is still served");
-        }
-    }
-
-    /// A look at the files has ended.
-    fn answered(&mut self, certificate: &Certificate) {
-        (self.under_way, self.due) = (false, None);
-        if std::mem::take(&mut self.is_silent) {
-            tracing::info!(file = %certificate.files().cert.display(), "the file system answers again");
-        }
-    }
-
-    fn problem(&self, certificate: &Certificate) -> Option<String> {
-        let silent = || format!("{}: {NO_ANSWER}", certificate.files().cert.display());
-        if self.is_silent { Some(silent()) } else { self.problem.clone() }
-    }
+/// Has DTLS go on with the certificate before. What is told of it.
+fn keep_for_dtls(next: &mut Certificate, before: &Certificate) -> String {
+    next.keep_identity(before);
+    let problem = format!(
+        "{}: DTLS goes on with the certificate before, until that expires: the new key is none of ECDSA (P-256, P-384). \
+         Renew it with such a key, or name one more under [[tls.certificate]]",
+        next.files().cert.display(),
+    );
+    tracing::error!("{problem}");
+    problem
 }
 
 impl Held {
@@ -255,6 +236,7 @@ impl ResolvesServerCert for Certificates {
 #[cfg(test)]
 mod tests {
     use super::super::tests::Files;
+    use super::super::watched::SILENCE;
     use super::*;
     use crate::config::CertificateFiles;
 
@@ -307,7 +289,7 @@ mod tests {
     fn a_bad_file_keeps_the_old_certificate_until_a_good_one_comes() {
         let files = Files::new("reload");
         let written = files.certificate("a", &["old.test"]);
-        let certificates = Certificates::new(vec![Arc::new(Certificate::read(&written).unwrap())]);
+        let certificates = Certificates::new(vec![Arc::new(Certificate::read(&written).unwrap())], false);
         let looked = || {
             // The first look sees a change, the second that it has settled.
             look(&certificates);
@@ -347,7 +329,7 @@ mod tests {
         let files = Files::new("silent");
         let folders = ["a", "b"];
         let all = folders.map(|folder| read(&files.certificate(folder, &[&format!("old.{folder}.test")])));
-        let certificates = Certificates::new(all.to_vec());
+        let certificates = Certificates::new(all.to_vec(), false);
         let start = Instant::now();
         let mut looks = certificates.looks(start, 9);
         let (of_b, stuck) = (looks.pop().unwrap(), looks.pop().unwrap());
@@ -380,18 +362,54 @@ mod tests {
     fn looks_are_limited_and_who_gets_none_is_told_of() {
         let files = Files::new("many");
         let all = ["a", "b"].map(|folder| read(&files.certificate(folder, &["a.test"])));
-        let certificates = Certificates::new(all.to_vec());
+        let certificates = Certificates::new(all.to_vec(), false);
         let start = Instant::now();
         assert_eq!(certificates.looks(start, 1).len(), 1);
         assert_eq!(certificates.looks(start + SILENCE, 0).len(), 0);
         assert!(certificates.status().iter().all(|status| status.problem.is_some()));
     }
 
+    /// TLS takes any key, DTLS those of ECDSA alone: see `operations.md`.
+    #[test]
+    fn dtls_keeps_what_it_has_for_a_name_when_a_renewed_key_is_not_for_it() {
+        let files = Files::new("dtls");
+        let written = ["a", "b"].map(|name| files.certificate(name, &[&format!("{name}.test")]));
+        let read_all = || written.iter().map(read).collect::<Vec<_>>();
+        let certificates = Certificates::new(read_all(), true);
+        let shown = |name| certificates.identity(Some(name)).unwrap().certificate.clone();
+        let (of_a, of_b) = (shown("a.test"), shown("b.test"));
+        assert_ne!(of_a, of_b);
+
+        files.certificate_not_for_dtls("a", &["a.test"]);
+        look(&certificates);
+        look(&certificates);
+        let is_kept = |problem: bool| {
+            assert!(shown("a.test") == of_a && shown("b.test") == of_b);
+            assert_eq!(certificates.status()[0].problem.is_some(), problem);
+        };
+        is_kept(true);
+        // A reload for another reason, and one more.
+        certificates.replace(read_all());
+        is_kept(true);
+        certificates.replace(read_all());
+        is_kept(true);
+
+        // Another certificate for the name goes before what was kept.
+        let mut more = read_all();
+        more.push(read(&files.certificate("c", &["a.test"])));
+        certificates.replace(more);
+        assert!(![&of_a, &of_b].contains(&&shown("a.test")));
+        files.certificate("a", &["a.test"]);
+        certificates.replace(read_all());
+        assert_ne!(shown("a.test"), of_a);
+        assert_eq!(certificates.status()[0].problem, None);
+    }
+
     #[test]
     fn what_a_look_found_is_not_served_in_place_of_what_a_reload_brought() {
         let files = Files::new("late");
         let written = files.certificate("a", &["old.test"]);
-        let certificates = Certificates::new(vec![read(&written)]);
+        let certificates = Certificates::new(vec![read(&written)], false);
         files.certificate("a", &["late.test"]);
         look(&certificates);
         let late = certificates.looks(Instant::now(), 9).remove(0);

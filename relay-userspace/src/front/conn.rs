@@ -37,6 +37,14 @@ impl Conn {
         matches!(self, Self::Tls(_))
     }
 
+    /// Which server the client named in its ClientHello.
+    pub(super) fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(head) => head.get_ref().get_ref().1.server_name(),
+        }
+    }
+
     /// Takes it apart; `read` was read from it already. What TLS had to send (session tickets) has gone by then.
     pub(super) async fn take_apart(mut self, read: &[u8]) -> io::Result<Parts> {
         timeout(FAREWELL, self.flush()).await.map_err(|_| io::ErrorKind::TimedOut)??;

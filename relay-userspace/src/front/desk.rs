@@ -15,18 +15,22 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::watch::{Receiver, Sender, channel};
 
 use super::accept::Bound;
+use super::certificate::Certificate;
 use super::certificates::{CertificateStatus, Certificates};
 use super::counts::{Connections, Counts, Kind};
 use super::limits::Doors;
-use super::lobby::Lobby;
 use super::server_names::ByName;
 use super::{http, watch};
-use crate::config::{Endpoint, Listen, StreamSettings, TlsSettings};
+use crate::config::{Endpoint, Listen, Scheme, StreamSettings, TlsSettings};
 use crate::dtls::Identity;
+use crate::lobby::Lobby;
 use crate::net::{ClientStream, DtlsDoor, Place};
 
 /// Threads of the desk: one does its work; with two, a handshake that computes for a millisecond holds nobody up.
 const THREADS: usize = 2;
+
+/// How long everybody may take to say what it is.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How long connections have to come to an end when the desk closes.
 const CLOSING_TIME: Duration = Duration::from_millis(500);
@@ -116,7 +120,8 @@ impl Front {
             .build()
             .context("cannot start the threads of the front desk")?;
         let (stop, stopping) = channel(false);
-        let certificates = Arc::new(Certificates::new(config.tls.certificates.clone()));
+        let for_dtls = config.listen.iter().any(|listen| listen.scheme == Scheme::Dtls);
+        let certificates = Arc::new(Certificates::new(config.tls.certificates.clone(), for_dtls));
         let counts = Arc::new(Counts::default());
         let desk = Arc::new(Desk {
             rules: RwLock::new(Arc::new(Rules::new(&config.tls, config.streams, config.web))),
@@ -124,7 +129,7 @@ impl Front {
             certificates,
             doors: Doors::new(counts.clone()),
             counts,
-            lobby: Arc::default(),
+            lobby: Lobby::new(GRACE),
             admit: config.admit,
             certificate_read: config.certificate_read,
             stopping,
@@ -147,6 +152,11 @@ impl Front {
     /// Where it listens, with the ports it was given.
     pub fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
+    }
+
+    /// What TLS is served with now: those of the settings, or newer ones of the same files.
+    pub(crate) fn certificates(&self) -> Vec<Arc<Certificate>> {
+        self.desk.certificates.all()
     }
 
     /// Goes by other settings from now on. Listeners stay.

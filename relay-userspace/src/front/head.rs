@@ -27,6 +27,11 @@ impl<S> Head<S> {
         Self { io, kept: Vec::new(), at: 0, recording: false }
     }
 
+    /// The stream itself.
+    pub(super) fn get_ref(&self) -> &S {
+        &self.io
+    }
+
     /// What has been looked at and not been read.
     pub(super) fn kept(&self) -> &[u8] {
         &self.kept[self.at..]

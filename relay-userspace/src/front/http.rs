@@ -25,7 +25,7 @@ use super::desk::{Desk, Rules};
 use super::limits::Ticket;
 use super::patient::Patient;
 use super::reception::Ends;
-use super::{upstream, websocket};
+use super::{host, upstream, websocket};
 use crate::config::Endpoint;
 
 /// The stream that hyper reads and writes.
@@ -65,6 +65,8 @@ pub struct Visitor {
 pub(super) struct Guest {
     pub(super) ends: Ends,
     pub(super) secure: bool,
+    /// The name in SNI.
+    server_name: Option<String>,
     /// How long nothing may come.
     pub(super) idle_time: Duration,
     /// Until the connection is no longer one of HTTP.
@@ -105,6 +107,7 @@ pub(super) async fn serve(desk: Arc<Desk>, rules: Arc<Rules>, conn: Conn, ends: 
     let guest = Arc::new(Guest {
         ends,
         secure: conn.is_tls(),
+        server_name: conn.server_name().map(str::to_owned),
         idle_time: limits.idle_time,
         ticket: Mutex::new(Some(ticket)),
         requests: AtomicU32::new(0),
@@ -140,7 +143,9 @@ async fn answer(
     let count = guest.requests.fetch_add(1, Ordering::Relaxed) + 1;
     request.extensions_mut().insert(guest.visitor());
     request.extensions_mut().insert(guest.clone());
+    let settled = host::settle(&mut request, guest.server_name.as_deref());
     let mut response = match request.uri().path() {
+        _ if let Err(why) = settled => (StatusCode::BAD_REQUEST, why).into_response(),
         websocket::PATH => websocket::upgrade(desk, &rules, guest, request),
         // The page that says what this is gives way to a real one, and so does its having no picture.
         "/" | "/favicon.ico" if let Some(upstream) = &rules.streams.upstream => {

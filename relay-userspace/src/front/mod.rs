@@ -15,15 +15,16 @@ mod counts;
 mod demux;
 mod desk;
 mod head;
+mod host;
 mod http;
 mod limits;
-mod lobby;
 mod patient;
 mod proxy_header;
 mod reception;
 mod server_names;
 mod upstream;
 mod watch;
+mod watched;
 mod websocket;
 
 #[cfg(test)]
@@ -34,3 +35,4 @@ pub use certificates::CertificateStatus;
 pub use counts::{Connections, Outcome};
 pub use desk::{Front, FrontConfig, FrontStatus};
 pub use http::Visitor;
+pub(crate) use websocket::PATH as WEB_SOCKET_PATH;

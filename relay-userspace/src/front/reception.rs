@@ -16,11 +16,11 @@ use super::desk::{Desk, HTTP, Rules, STUN_DISCOVERY, TURN};
 use super::head::Head;
 use super::http;
 use super::limits::Ticket;
-use super::lobby::Seat;
 use super::patient::Patient;
 use super::proxy_header::{self, Header};
 use super::upstream::{complain, connect};
 use crate::config::{Endpoint, Listen};
+use crate::lobby::Seat;
 use crate::net::{ClientStream, Framing, Place};
 use crate::turn::Transport;
 

@@ -51,12 +51,28 @@ impl Files {
         from: (i32, u8, u8),
         to: (i32, u8, u8),
     ) -> CertificateFiles {
-        let key = KeyPair::generate().unwrap();
+        self.certificate_of(&KeyPair::generate().unwrap(), folder, names, from, to)
+    }
+
+    /// One with a key that DTLS cannot use: of Ed25519.
+    pub(super) fn certificate_not_for_dtls(&self, folder: &str, names: &[&str]) -> CertificateFiles {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        self.certificate_of(&key, folder, names, (2020, 1, 1), (4000, 1, 1))
+    }
+
+    fn certificate_of(
+        &self,
+        key: &KeyPair,
+        folder: &str,
+        names: &[&str],
+        from: (i32, u8, u8),
+        to: (i32, u8, u8),
+    ) -> CertificateFiles {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = date_time_ymd(from.0, from.1, from.2);
         params.not_after = date_time_ymd(to.0, to.1, to.2);
-        let certificate = params.self_signed(&key).unwrap();
+        let certificate = params.self_signed(key).unwrap();
         CertificateFiles {
             cert: self.write(&format!("{folder}/cert.pem"), &certificate.pem()),
             key: self.write(&format!("{folder}/key.pem"), &key.serialize_pem()),

@@ -32,9 +32,10 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// Headers that are for one connection (RFC 9110 section 7.6.1), beside those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
     header::TRAILER,
@@ -63,7 +64,7 @@ pub(super) async fn pass(to: Endpoint, mut request: Request) -> Response {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let wanted = hyper::upgrade::on(&mut request);
-    let Some(request) = rewritten(request, guest.visitor(), &to) else {
+    let Some(request) = rewritten(request, guest.visitor()) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
     match timeout(ANSWER_TIME, exchange(&to, request)).await {
@@ -118,23 +119,25 @@ async fn exchange(
     Ok(sender.send_request(request).await?.map(Body::new))
 }
 
-/// The request as the web server is to see it.
-fn rewritten(request: Request, visitor: Visitor, to: &Endpoint) -> Option<Request> {
+/// The request as the web server is to see it: for the host that the client meant, whatever the web server is called here.
+fn rewritten(request: Request, visitor: Visitor) -> Option<Request> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     parts.uri = Uri::from(path);
-    parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
-    let upgrade =
-        headers.get(header::UPGRADE).filter(|_| has_word(headers, &header::CONNECTION, "upgrade")).cloned();
+    // Not to h2c (RFC 7540 section 3.2, which RFC 9113 has taken back): requests would follow that nobody rewrites.
+    let asks =
+        has_word(headers, &header::CONNECTION, "upgrade") && !has_word(headers, &header::UPGRADE, "h2c");
+    let upgrade = headers.get(header::UPGRADE).filter(|_| asks).cloned();
     remove_hop_by_hop(headers);
     if let Some(protocol) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    if !headers.contains_key(header::HOST) {
-        headers.insert(header::HOST, HeaderValue::try_from(to.to_string()).ok()?);
-    }
+    // RFC 9112 section 2.3: our own version. A request that names no host, which only one of HTTP/1.0 may, stays one of that: web
+    // servers have an answer to it, and refuse an empty name.
+    let names_host = headers.contains_key(header::HOST);
+    parts.version = if names_host { Version::HTTP_11 } else { Version::HTTP_10 };
     // What the client wrote there is not to be trusted, by whatever name a web server looks for it.
     let told: Vec<HeaderName> = headers.keys().filter(|name| tells_who(name.as_str())).cloned().collect();
     told.iter().for_each(|name| _ = headers.remove(name));
@@ -160,6 +163,7 @@ fn tells_who(name: &str) -> bool {
     name.starts_with("x-forwarded-") || names.contains(&&*name)
 }
 
+/// `Host` is for all recipients, so that no client can have it removed (RFC 9110 section 7.6.1).
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -167,6 +171,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != header::HOST)
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -188,7 +193,7 @@ mod tests {
             secure: true,
         };
         let request = request.body(Body::empty()).unwrap();
-        let request = rewritten(request, visitor, &"127.0.0.1:8080".parse().unwrap()).unwrap();
+        let request = rewritten(request, visitor).unwrap();
         assert_eq!(request.uri(), "/a?b=c");
         request.headers().clone()
     }
@@ -197,7 +202,7 @@ mod tests {
     fn headers_of_one_connection_stay_there_and_the_client_cannot_write_who_it_is() {
         let headers = passed(&[
             ("host", "www.example.org"),
-            ("connection", "close, X-Secret"),
+            ("connection", "close, X-Secret, Host"),
             ("x-secret", "1"),
             ("te", "trailers"),
             ("upgrade", "h2c"),
@@ -221,7 +226,18 @@ mod tests {
                 "x-forwarded-proto: https"
             ]
         );
-        assert_eq!(passed(&[])["host"], "127.0.0.1:8080");
+    }
+
+    /// What comes after the change is HTTP, and would not be rewritten.
+    #[test]
+    fn a_change_to_http_2_is_not_passed_on() {
+        for protocol in ["h2c", "websocket, H2C"] {
+            let asked = [("connection", "Upgrade"), ("upgrade", protocol), ("http2-settings", "AAMAAABk")];
+            let headers = passed(&asked);
+            for gone in ["connection", "upgrade", "http2-settings"] {
+                assert!(!headers.contains_key(gone), "{protocol}: {gone}");
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::config::Origin;
 use crate::net::Framing;
 
 /// Where it is.
-pub(super) const PATH: &str = "/turn";
+pub(crate) const PATH: &str = "/turn";
 
 /// The subprotocol (RFC 6455 section 1.9) of TURN messages in binary frames.
 const SUBPROTOCOL: &str = "turn";

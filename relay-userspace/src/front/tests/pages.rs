@@ -148,6 +148,48 @@ fn what_is_not_ours_is_answered_by_the_web_server_behind() {
     }
 }
 
+/// RFC 9112 section 3.2. What the web server is called here is nobody's affair.
+#[test]
+fn the_web_server_behind_is_told_the_host_that_the_client_meant() {
+    let close = "Connection: close, Host\r\n\r\n";
+    for (head, first, host) in [
+        ("GET /x HTTP/1.1\r\nHost: www.test\r\n", "GET /x HTTP/1.1", Some("host: www.test")),
+        ("GET http://a.test/x HTTP/1.1\r\nHost: www.test\r\n", "GET /x HTTP/1.1", Some("host: a.test")),
+        ("GET /x HTTP/1.0\r\n", "GET /x HTTP/1.1", Some("host: turn.test")),
+    ] {
+        let (address, served) = web_server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        let desk = open(|_, streams| streams.upstream = Some(address.parse().unwrap()));
+        let mut client = tls_over(tcp(desk.tls()), desk.cert(), "turn.test", &[b"http/1.1"]);
+        let answer = answered(&mut client, &format!("{head}{close}"));
+        assert!(answer.ends_with("ok"), "{answer}");
+        told(&served.join().unwrap(), first, host);
+    }
+    // Nobody knows.
+    let (address, served) = web_server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let desk = open(|_, streams| streams.upstream = Some(address.parse().unwrap()));
+    let answer = answered(&mut tcp(desk.tcp()), &format!("GET /x HTTP/1.0\r\n{close}"));
+    assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("ok"), "{answer}");
+    told(&served.join().unwrap(), "GET /x HTTP/1.0", None);
+
+    for head in [
+        "GET /own HTTP/1.1\r\n",
+        "GET /x HTTP/1.1\r\n",
+        "GET /x HTTP/1.1\r\nHost: a.test\r\nHost: a.test\r\n",
+        "GET /x HTTP/1.1\r\nHost: a.test/b\r\n",
+    ] {
+        let answer = answered(&mut tcp(desk.tcp()), &format!("{head}{close}"));
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{head}: {answer}");
+    }
+}
+
+/// A request has this first line, and this header for the host only.
+fn told(request: &str, first: &str, host: Option<&str>) {
+    assert_eq!(request.lines().next(), Some(first));
+    let lower = request.to_lowercase();
+    let hosts: Vec<_> = lower.lines().filter(|line| line.starts_with("host:")).collect();
+    assert_eq!(hosts, Vec::from_iter(host), "{request}");
+}
+
 /// RFC 9110 section 6.2: its own highest version, unless the client's is lower.
 #[test]
 fn a_web_server_behind_that_speaks_an_older_version_is_answered_for_in_the_clients() {
