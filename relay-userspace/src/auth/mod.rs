@@ -20,7 +20,7 @@ pub use known_keys::KnownKeys;
 pub use nonce::{NONCE_LIFETIME, Nonces};
 pub use offer::Offer;
 pub use password::{BadKey, Password};
-pub use printable::{Printable, printable};
+pub use printable::{Printable, printable, printable_whole};
 pub use realm::{Claim, InvalidRealm, Realm, User};
 pub use realms::{InvalidRealms, Realms};
 pub use ticket::{Ticket, Tickets};

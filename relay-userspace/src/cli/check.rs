@@ -10,10 +10,10 @@ use super::screen::{Screen, print};
 use crate::auth::printable;
 use crate::config::{
     self, Host, IceSettings, Override, RateSettings, RealmSettings, Resolved, Settings, Span, StrangerRate,
-    StreamSettings, TenantSettings, TestPageSettings,
+    StreamSettings, TenantSettings, TestPageSettings, tcp_relay_shown,
 };
 use crate::policy::Cidr;
-use crate::web::{IceUrls, ice_urls};
+use crate::web::{self, IceUrls, ice_urls};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -66,6 +66,7 @@ fn render(settings: &Settings) -> Screen {
         screen.row("", alternate.when);
     }
     streams(&mut screen, settings);
+    screen.row("tcp relay", tcp_relay_shown(settings.tcp_relay));
     screen.row("user quota", or_none(settings.user_quota));
     screen.row("total quota", or_none(settings.total_quota));
     rates(&mut screen, &settings.rates);
@@ -82,7 +83,8 @@ fn streams(screen: &mut Screen, settings: &Settings) {
     if !settings.has_front() {
         return;
     }
-    let StreamSettings { upstream, websocket_origins, proxies, limits } = &settings.streams;
+    // With those that the test page adds.
+    let StreamSettings { upstream, websocket_origins, proxies, limits } = &web::stream_settings(settings);
     let certificates = settings.tls.certificates.iter().map(|certificate| {
         let names: Vec<_> = certificate.names().iter().map(|name| printable(name).to_string()).collect();
         format!("{}   {}", certificate.files().cert.display(), names.join(", "))
@@ -230,6 +232,7 @@ alternate    192.0.2.9:443
              192.0.2.10:3478
              turn2.example.org
              draining
+tcp relay    off
 user quota   7
 total quota  none
 peers        4096 of an allocation
@@ -244,5 +247,15 @@ ice tenants  app   keys 1, realm r, 1h (at most 1day), 100 a second   https://pa
              10 requests a second of each network
 test page    for everybody, credentials of r for 2m";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn connections_of_peers_are_shown_with_their_limits() {
+        let text = "[tcp-relay]\nenabled = true\nmax-connections-per-user = 9\nidle-timeout = \"5m\"";
+        let layer = config::parse("t.toml".as_ref(), text).unwrap();
+        let shown = render(&layer.resolve(&Host::default()).unwrap().settings).to_string();
+        let expected =
+            "tcp relay    16 connections of an allocation, 9 of a user, 1024 in all, idle for 5m\n";
+        assert!(shown.contains(expected), "{shown}");
     }
 }

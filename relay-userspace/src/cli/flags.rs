@@ -27,7 +27,8 @@ pub(super) struct SettingsFlags {
     /// user-bandwidth, user-packets, user-new-peers, stranger-rate, max-lifetime; [tls] cert, key; [[tls.certificate]] cert,
     /// key; [[tls.passthrough]] names, to; [http] upstream, websocket-origins; [proxy-protocol] from; [streams] connections,
     /// connections-per-address, handshakes, handshake-time, idle-time, none of which has a flag but the first two;
-    /// [tcp-relay] enabled, max-connections-per-allocation, max-connections, idle-timeout, which have no flags; [admin] listen;
+    /// [tcp-relay] enabled, max-connections-per-allocation, max-connections-per-user, max-connections, idle-timeout, which have no
+    /// flags; [admin] listen;
     /// [ice] host, urls, address-rate; [[ice.tenants]] name, key, key-file, key-sha256, realm, origins, urls, lifetime,
     /// max-lifetime, rate, which have no flags; [test-page] enabled, key, key-file, key-sha256, realm, lifetime. An unknown key
     /// is an error. A flag overrides its key, a repeatable flag its whole list.
@@ -38,12 +39,12 @@ pub(super) struct SettingsFlags {
     /// default route]
     ///
     /// SCHEME://ADDRESS[:PORT], SCHEME://[ADDRESS]:PORT with IPv6. udp (port 3478): TURN. tcp (3478) and http (80): TURN, HTTP
-    /// and WebSocket, whatever the client speaks. tls (5349) and https (443): the same in TLS, with --cert and --key. WebSockets
-    /// are at /turn. The port must be outside --relay-ports.
+    /// and WebSocket, whatever the client speaks. tls (5349) and https (443): the same in TLS. dtls (5349): TURN in DTLS, over
+    /// UDP. The last three need --cert and --key. WebSockets are at /turn. The port must be outside --relay-ports.
     #[arg(long, value_name = "URL", help_heading = "Network")]
     listen: Vec<Listen>,
 
-    /// The certificate of tls:// and https:// listeners, followed by those that signed it, in PEM
+    /// The certificate of tls://, https:// and dtls:// listeners, followed by those that signed it, in PEM
     ///
     /// Read again when it changes. More, for other names: [[tls.certificate]] in the file.
     #[arg(long, value_name = "FILE", help_heading = "Network")]
@@ -305,83 +306,5 @@ impl SettingsFlags {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Flags {
-        #[command(flatten)]
-        settings: SettingsFlags,
-    }
-
-    fn parse(line: &str) -> Result<Layer, String> {
-        let words = std::iter::once("turnpike").chain(line.split_whitespace());
-        Flags::try_parse_from(words).map(|flags| flags.settings.layer()).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn flags_say_the_same_as_the_file() {
-        let flags = "--listen udp://10.0.0.2:3478 --listen udp://10.0.0.3 --listen https://10.0.0.3 --cert c.pem --key k.pem --realm example.org --shards 2 --mobility --software \
-             --relay-address 198.51.100.1/10.0.0.2 --relay-ports 50000-60000 --relay-sockets each --user alice:a:b --auth-secret old \
-             --auth-secret new --users-file u --auth-secrets-file s --datapath xdp --interface eth0 --max-bindings 5 --no-answer-bindings \
-             --allow-peer 10.0.0.0/8 --deny-peer 192.0.2.1 --nat-discovery \
-             --alternate-server 192.0.2.9:443 --alternate-server [2001:db8::9] --alternate-domain turn2.example.org \
-             --alternate-when always --user-quota 3 --total-quota 4 --max-lifetime 2h \
-             --allocation-bandwidth 8Mbit --allocation-packets 2000 --allocation-peers 20 --user-bandwidth 1Gbit \
-             --user-packets 8000 --user-new-peers 120 --stranger-rate off \
-             --ice-host turn.example.org --ice-host [2001:db8::1] --test-page \
-             --admin off --password-algorithms md5,sha-256 --secret-algorithms sha-256";
-        let file = r#"
-            listen = ["udp://10.0.0.2:3478", "udp://10.0.0.3", "https://10.0.0.3:443"]
-            tls = { cert = "c.pem", key = "k.pem" }
-            realm = "example.org"
-            shards = 2
-            mobility = true
-            software = true
-            relay = { addresses = ["198.51.100.1/10.0.0.2"], ports = "50000-60000", sockets = "each" }
-            datapath = { mode = "xdp", interfaces = ["eth0"], max-bindings = 5, answer-bindings = false }
-            peers = { allow = ["10.0.0.0/8"], deny = ["192.0.2.1"] }
-            discovery = { enabled = true }
-            alternate = { servers = ["192.0.2.9:443", "[2001:db8::9]:3478"], domain = "turn2.example.org", when = "always" }
-            admin = { listen = "off" }
-            ice = { host = ["turn.example.org", "2001:db8::1"] }
-            test-page = { enabled = true }
-
-            [auth]
-            users = ["alice:a:b"]
-            secrets = ["old", "new"]
-            users-file = "u"
-            secrets-file = "s"
-            password-algorithms = ["md5", "sha-256"]
-            secret-algorithms = ["sha-256"]
-
-            [limits]
-            user-quota = 3
-            total-quota = 4
-            max-lifetime = 7200
-            allocation-bandwidth = "8Mbit"
-            allocation-packets = 2000
-            allocation-peers = 20
-            user-bandwidth = "1000Mbit"
-            user-packets = 8000
-            user-new-peers = 120
-            stranger-rate = "off"
-        "#;
-        assert_eq!(parse(flags).unwrap(), crate::config::parse("t.toml".as_ref(), file).unwrap());
-        assert_eq!(parse("").unwrap(), Layer::default());
-    }
-
-    #[test]
-    fn a_bad_peer_rule_stops_the_start_and_names_its_flag() {
-        let complaint = parse("--deny-peer 10.0.0.0/8 --deny-peer 192.168.0.0/33").unwrap_err();
-        assert!(complaint.contains("'192.168.0.0/33' for '--deny-peer <CIDR>'"), "{complaint}");
-        assert!(complaint.contains("prefix length must be a number from 0 to 32"), "{complaint}");
-        let complaint = parse("--listen sctp://10.0.0.2").unwrap_err();
-        assert!(
-            complaint.contains("unknown scheme \"sctp\": write udp://ADDRESS:PORT, or udp, tcp, tls"),
-            "{complaint}"
-        );
-    }
-}
+#[path = "flags_tests.rs"]
+mod tests;

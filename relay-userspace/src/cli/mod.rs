@@ -9,6 +9,7 @@ mod flags;
 mod http;
 mod log;
 mod origin;
+mod parts;
 mod probe;
 mod reload;
 mod run;
@@ -17,6 +18,7 @@ mod screen;
 mod sessions;
 mod signals;
 mod status;
+mod traffic;
 mod tunnel;
 mod welcome;
 

@@ -77,8 +77,10 @@ pub(super) fn main(args: Args) -> Result<ExitCode> {
 
     let signal = signals.wait()?;
     tracing::info!("{signal}: stopping; once more to end at once");
-    signals.force_on_next();
+    let stopping = signals.force_on_next();
     running.stop();
+    drop(admin);
+    stopping.done();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,7 +116,7 @@ fn open_front(
     let config = FrontConfig {
         listen: settings.listen.clone(),
         tls: settings.tls.clone(),
-        streams: settings.streams.clone(),
+        streams: web::stream_settings(settings),
         web: web::router(web.clone(), settings.streams.upstream.is_some()),
         admit: Box::new(move |stream| streams.admit(stream)),
         certificate_read: Box::new(move || {

@@ -7,22 +7,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use relay_common::reason::Reason;
-use relay_common::tables::Count;
 
 use super::creds::unix_now;
 use super::origin::{Origin, Reading, core_config};
+use super::parts::Parts;
 use super::run::controls;
 use super::sessions;
 use crate::admin::{
-    Allocations, Bindings, Connections, Drained, Drops, EndedSessions, Reload, Reloaded, Responses, Sessions,
-    Source, State, Status, TcpRelay, Traffic, Where,
+    Allocations, Bindings, Drained, Drops, EndedSessions, Reload, Reloaded, Sessions, Source, State, Status,
+    TcpRelay,
 };
 use crate::auth::printable;
 use crate::config::{CERTIFICATES_KEY, Change, Changes, Host, Settings};
-use crate::datapath::{Datapath, InterfaceTraffic};
+use crate::datapath::Datapath;
 use crate::front::Front;
-use crate::net::{ConnectionKind, DtlsEvent, Reconfigured, Selection, Server, SessionQuery};
+use crate::net::{Reconfigured, Selection, Server, SessionQuery};
 use crate::turn::Shared;
 use crate::web::{self, Site, Web};
 
@@ -46,15 +45,6 @@ struct Held {
     host: Host,
     draining: bool,
     reload: Reload,
-}
-
-/// The parts of a server that is ready.
-struct Parts {
-    server: Server,
-    datapath: Datapath,
-    shared: Arc<Shared>,
-    /// Where there are listeners of streams; and what is served to browsers there.
-    front: Option<(Front, Arc<Web>)>,
 }
 
 enum Phase {
@@ -178,6 +168,10 @@ impl Running {
         let Phase::Ready(parts) = &*phase else { bail!(NOT_READY) };
         let mut held = lock(&self.held);
         let mut next = held.clone();
+        if let Some((front, _)) = parts.front.as_ref().filter(|_| read) {
+            // What is different is so from what is served, not from what was read with the settings.
+            next.settings.tls.certificates = front.certificates();
+        }
         let made = make(&mut next);
         let core = core_config(&next.settings, &next.host, next.draining)?;
         let posted = parts.server.reconfigure(&Arc::new(core));
@@ -187,7 +181,7 @@ impl Running {
         }
         if let Some((front, web)) = parts.front.as_ref().filter(|_| read) {
             web.replace(Site::new(&next.settings));
-            let streams = next.settings.streams.clone();
+            let streams = web::stream_settings(&next.settings);
             let pages = web::router(web.clone(), streams.upstream.is_some());
             front.reconfigure(&next.settings.tls, streams, pages);
         }
@@ -243,7 +237,7 @@ impl Source for Running {
             tcp_relay: settings.tcp_relay.map(|_| TcpRelay::default()),
         };
         if let Phase::Ready(parts) = &*phase {
-            count(&mut status, parts);
+            parts.count(&mut status);
         }
         status
     }
@@ -275,78 +269,6 @@ impl Source for Running {
         }
         Ok(EndedSessions { ended: ended.ok_or(LATE)? })
     }
-}
-
-fn count(status: &mut Status, parts: &Parts) {
-    let Parts { server, datapath, shared, front } = parts;
-    status.front = front.as_ref().map(|(front, _)| front.status());
-    let stats = server.stats();
-    status.relay_sockets = match server.why_each_has_a_socket() {
-        None => "shared by the allocations of a shard".into(),
-        Some(why) => format!("one for each allocation: {why}"),
-    };
-    let table = datapath.occupancy();
-    status.interfaces = datapath.interfaces();
-    let counted = status.interfaces.iter().filter_map(|interface| {
-        Some(InterfaceTraffic::new(interface.name.clone(), &datapath.counters_of(interface.index)?))
-    });
-    status.interface_traffic = counted.collect();
-    let kinds = ConnectionKind::ALL.iter().map(|&kind| (kind, stats.connections(kind)));
-    status.connections = kinds
-        .filter(|(_, connected)| connected.opened > 0)
-        .map(|(kind, connected)| Connections {
-            transport: kind.name().into(),
-            open: connected.open(),
-            opened: connected.opened,
-        })
-        .collect();
-    status.connections_refused = stats.connections_refused;
-    let events = DtlsEvent::ALL.into_iter().map(|event| (event, stats.dtls(event)));
-    let occurred = events.filter(|(_, count)| *count > 0);
-    status.dtls = occurred.map(|(event, count)| (event.name().into(), count)).collect();
-    status.allocations = Allocations {
-        active: stats.allocations(),
-        created: stats.allocations_created,
-        users: shared.users() as u64,
-        free_ports: shared.free_ports() as u64,
-        ports_in_use: stats.ports_in_use,
-        ports_without_resources: stats.ports_without_resources,
-    };
-    status.bindings = Bindings {
-        active: table.bindings,
-        capacity: table.capacity,
-        installed: stats.bindings_installed,
-        refused_full: stats.bindings_refused_full,
-        promoted: table.promoted,
-        without_fast_path: stats.bindings_without_fast_path,
-        without_meter: shared.meters().refused,
-    };
-    status.traffic = traffic(Where::Xdp, &datapath.counters());
-    status.traffic.extend(traffic(Where::Userspace, &stats.reasons));
-    let responses = stats.responses.iter();
-    status.responses =
-        responses.map(|r| Responses { method: r.method.into(), code: r.code, count: r.count }).collect();
-    if let Some(tcp_relay) = &mut status.tcp_relay {
-        let tcp = stats.tcp;
-        *tcp_relay = TcpRelay {
-            active: tcp.active(),
-            connected: tcp.connected,
-            connect_failed: tcp.connect_failed,
-            accepted: tcp.accepted,
-            refused: tcp.refused,
-            not_bound: tcp.not_bound,
-            over_quota: tcp.over_quota,
-            to_peer: tcp.to_peer,
-            to_client: tcp.to_client,
-        };
-    }
-    status.drops = Drops { listener: stats.listener_drops, relay: stats.relay_drops };
-}
-
-/// The reasons that occurred, by name.
-fn traffic(datapath: Where, counts: &[Count; Reason::COUNT]) -> Vec<Traffic> {
-    let occurred = Reason::ALL.into_iter().zip(counts).filter(|(_, count)| count.packets > 0);
-    occurred.map(|(reason, &count)| Traffic::new(datapath, reason, count)).collect()
 }
 
 const NOT_READY: &str = "the server is starting or stopping";

@@ -1,6 +1,7 @@
 //! The signals that mean something to `turnpike run`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::{fs, process, thread};
 
 use anyhow::{Context as _, Result};
@@ -54,15 +55,43 @@ impl Signals {
         self.stop.wait().context("cannot wait for signals")
     }
 
-    /// From now on one more signal ends the process, whatever it waits for.
-    pub(super) fn force_on_next(&self) {
+    /// From now on one more signal ends the process, whatever it waits for. The kernel takes back all that it had: programs are
+    /// attached by links, which end with their descriptors, and nothing is pinned. (Without links, before Linux 5.9, the XDP
+    /// program could not be loaded: it needs 5.11.)
+    pub(super) fn force_on_next(&self) -> Stopping {
         let set = self.stop;
+        let is_done = Arc::new(Mutex::new(false));
+        let stopping = Stopping { is_done: is_done.clone() };
         thread::spawn(move || {
             if set.wait().is_ok() {
-                eprintln!("turnpike: ended by force; XDP programs may still be attached");
+                // Held until the process has ended.
+                let is_done = is_done.lock().unwrap_or_else(PoisonError::into_inner);
+                if *is_done {
+                    return;
+                }
+                // Whoever reads what is written there may not.
+                let said = thread::Builder::new().spawn(|| eprintln!("turnpike: ended by force"));
+                if said.is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
                 process::exit(1);
             }
         });
+        stopping
+    }
+}
+
+/// A stop in order, which a second signal may cut short.
+#[must_use]
+pub(super) struct Stopping {
+    is_done: Arc<Mutex<bool>>,
+}
+
+impl Stopping {
+    /// Nothing is left to cut short but the log's last lines, which are waited for a second at the most. Where a second
+    /// signal came before, this does not return: what was said of the end, and the exit code, are that one's.
+    pub(super) fn done(self) {
+        *self.is_done.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 }
 

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use relay_common::reason::Reason;
 
 use super::http;
 use super::screen::{Screen, bytes, print, thousands, uptime};
-use crate::admin::{Bindings, Connections, RELAYED, Reload, State, Status, Traffic, Where};
-use crate::auth::printable;
+use super::traffic::{fast_path_shares, packets, relayed, responses};
+use crate::admin::{Bindings, Connections, Reload, State, Status};
+use crate::auth::{printable, printable_whole};
 use crate::datapath::{InterfaceStatus, Mode};
 use crate::front::{self, FrontStatus};
 
@@ -70,7 +70,7 @@ fn render(status: &Status) -> Screen {
     screen.rows("realm", iter::once(&status.realm).chain(&status.other_realms).map(|name| printable(name)));
     screen.row("shards", status.shards);
     if !status.relay_sockets.is_empty() {
-        screen.row("sockets", printable(&status.relay_sockets));
+        screen.row("sockets", printable_whole(&status.relay_sockets));
     }
     settings(&mut screen, status);
     screen.row("data path", status.datapath);
@@ -155,26 +155,6 @@ fn connections(status: &Status) -> Vec<String> {
     rows
 }
 
-/// How much of what came in by each interface never left XDP.
-fn fast_path_shares(status: &Status) -> Vec<String> {
-    let share = |interface: &InterfaceStatus| {
-        let name = &interface.name;
-        let counted = status.interface_traffic.iter().find(|counted| counted.name == *name);
-        match (interface.mode, counted) {
-            (Mode::Absent, _) => None,
-            (Mode::Userspace, _) | (_, None) => Some(format!("{name:<10} 0 %: the process relays")),
-            (_, Some(counted)) => Some(match counted.share() {
-                None => format!("{name:<10} nothing to relay came in yet"),
-                Some(share) => {
-                    let all = thousands(counted.fast + counted.slow);
-                    format!("{name:<10} {:.1} % of {all} packets that came in to be relayed", share * 100.0)
-                }
-            }),
-        }
-    };
-    status.interfaces.iter().filter_map(share).collect()
-}
-
 /// Only when the files say something else than what holds.
 fn settings(screen: &mut Screen, status: &Status) {
     let Reload { successful, read, waiting } = &status.reload;
@@ -205,34 +185,6 @@ fn fast_path(bindings: &Bindings, interfaces: &[InterfaceStatus]) -> String {
     }
 }
 
-/// In all, and in each direction by whom.
-fn relayed(status: &Status) -> Vec<String> {
-    let (all, fast) = status.relayed();
-    if all == 0 {
-        return vec!["nothing yet".into()];
-    }
-    let share = fast as f64 * 100.0 / all as f64;
-    let mut rows = vec![format!("{} packets, {share:.1} % of them on the fast path", thousands(all))];
-    for way in RELAYED {
-        let [xdp, process] = [Where::Xdp, Where::Userspace].map(|path| status.relayed_by(path, way));
-        if xdp.packets + process.packets > 0 {
-            let what = match way {
-                Reason::ToPeer => "to peers",
-                Reason::ToClient => "to clients",
-                _ => "within this relay",
-            };
-            rows.push(format!(
-                "{what:<18}{:>12} packets  {:>10}: {} by XDP, {} by userspace",
-                thousands(xdp.packets + process.packets),
-                bytes(xdp.bytes + process.bytes),
-                thousands(xdp.packets),
-                thousands(process.packets)
-            ));
-        }
-    }
-    rows
-}
-
 /// Connections, by what they are and by what became of them, and certificates.
 fn front(screen: &mut Screen, status: &FrontStatus, now: u64) {
     let front::Connections { undecided, http, turn, passed_through } = status.connections;
@@ -244,58 +196,16 @@ fn front(screen: &mut Screen, status: &FrontStatus, now: u64) {
         status.outcomes.iter().map(|(name, count)| format!("{} {}", thousands(*count), printable(name)));
     screen.rows("", Some(outcomes.collect::<Vec<_>>().join(", ")).filter(|list| !list.is_empty()));
     let certificates = status.certificates.iter().flat_map(|certificate| {
-        let names: Vec<_> = certificate.names.iter().map(|name| printable(name).to_string()).collect();
+        let names: Vec<_> = certificate.names.iter().map(|name| printable_whole(name).to_string()).collect();
         let end = match certificate.expires.checked_sub_unsigned(now) {
             Some(left @ 0..) => format!("expires in {}", uptime(Duration::from_secs(left.unsigned_abs()))),
             _ => "EXPIRED".into(),
         };
         let problem = certificate.problem.as_ref();
-        let problem = problem.map(|why| format!("  not replaced: {}", printable(why)));
+        let problem = problem.map(|why| format!("  {}", printable_whole(why)));
         std::iter::once(format!("{}   {end}", names.join(", "))).chain(problem)
     });
     screen.rows("certificates", certificates);
-}
-
-/// A table of reasons, by where the packets were handled.
-fn packets(screen: &mut Screen, traffic: &[Traffic]) {
-    for datapath in [Where::Xdp, Where::Userspace] {
-        let rows: Vec<_> = traffic.iter().filter(|t| t.datapath == datapath).collect();
-        if rows.is_empty() {
-            continue;
-        }
-        screen.line("");
-        let title = match datapath {
-            Where::Xdp => "packets in XDP",
-            Where::Userspace => "packets in userspace",
-        };
-        screen.line(format_args!("{title:<24}{:<11}{:>14}{:>14}", "", "packets", "bytes"));
-        for t in rows {
-            let reason = printable(&t.reason).to_string();
-            screen.line(format_args!(
-                "  {reason:<22}{:<11}{:>14}{:>14}",
-                t.verdict.name(),
-                thousands(t.packets),
-                bytes(t.bytes)
-            ));
-        }
-    }
-}
-
-fn responses(screen: &mut Screen, status: &Status) {
-    if status.responses.is_empty() {
-        return;
-    }
-    screen.line("");
-    screen.line("responses");
-    for r in &status.responses {
-        let outcome = match r.code {
-            None => "success".into(),
-            Some(0) => "another error".into(),
-            Some(code) => format!("error {code}"),
-        };
-        let method = printable(&r.method).to_string();
-        screen.line(format_args!("  {method:<22}{outcome:<15}{:>13}", thousands(r.count)));
-    }
 }
 
 #[cfg(test)]
@@ -339,7 +249,7 @@ lost         5 datagrams from peers: a receive buffer was full
 front desk   1,812 TURN, 3 HTTP, 0 passed through, 1 undecided
              9,120 turn_tls, 17 garbage
 certificates turn.example.org, *.example.org   expires in 4days 1h
-               not replaced: turn.pem: no certificate in it
+               turn.pem: no certificate in it; the one before is still served
              old.example.org   EXPIRED
 
 packets in XDP                            packets         bytes
@@ -372,6 +282,18 @@ settings     the last reload failed (see the log); those read 3h 12m ago hold
 data path    auto";
         assert!(shown.contains(expected), "{shown}");
         assert!(shown.starts_with("turnpike 0.1.0   draining, no new allocations   up 3h 12m"), "{shown}");
+    }
+
+    #[test]
+    fn reasons_are_told_to_their_end() {
+        let mut status = busy_status();
+        let folder = "/etc/turnpike/certificates-of-a-long-name".repeat(3);
+        let why = format!("{folder}/turn.key: no key in it: it should have -----BEGIN PRIVATE KEY-----");
+        status.front.as_mut().unwrap().certificates[0].problem = Some(why.clone());
+        status.relay_sockets = format!("one for each allocation: {}", "CAP_NET_RAW is missing, ".repeat(4));
+        let shown = render(&status).to_string();
+        assert!(shown.contains(&why), "{shown}");
+        assert!(shown.contains(status.relay_sockets.trim_end()), "{shown}");
     }
 
     #[test]

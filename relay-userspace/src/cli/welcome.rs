@@ -8,7 +8,7 @@ use super::screen::Screen;
 use super::status::interface_lines;
 use crate::admin::Status;
 use crate::config::{Scheme, Settings, User};
-use crate::web::{IceUrls, ice_urls};
+use crate::web::{IceUrls, ice_urls, page_origins};
 
 /// Where the server can be reached, and with which credential if it made one up.
 pub(super) struct Welcome<'a> {
@@ -29,8 +29,8 @@ impl<'a> Welcome<'a> {
         generated: Option<&'a User>,
     ) -> Self {
         let IceUrls { mut turn, web_socket, .. } = ice_urls(settings, &settings.realm, &[]);
-        let test_page = settings.test_page.as_ref().zip(web_socket.as_ref());
-        let test_page = test_page.map(|(_, url)| url.replacen("ws", "http", 1).replace("/turn", "/test"));
+        let pages = settings.test_page.as_ref().and_then(|_| page_origins(settings).into_iter().next());
+        let test_page = pages.map(|origin| format!("{origin}/test"));
         turn.extend(web_socket);
         let ice = &settings.ice;
         let named = !ice.hosts.is_empty() || !ice.urls.is_empty();
@@ -175,6 +175,26 @@ URL          turn:[2001:db8::1]:3478?transport=udp
                 "turn:[2001:db8::1]:443?transport=tcp"
             ]
         );
+    }
+
+    #[test]
+    fn the_test_page_is_where_the_server_is_whatever_its_name() {
+        let shown = |ice: &str| {
+            let settings = settings(&format!(
+                "listen = ['udp://10.0.0.2', 'http://10.0.0.2']
+                auth = {{ secrets = ['s'] }}
+                test-page = {{ enabled = true }}
+                [ice]
+                {ice}"
+            ));
+            let screen = Welcome::new(&settings, &busy_status(), None, None).screen().to_string();
+            let line = screen.lines().find_map(|line| line.strip_prefix("test page    "));
+            line.expect("a line of the test page").to_owned()
+        };
+        assert_eq!(shown("host = 'turn.example.org'"), "http://turn.example.org/test");
+        assert_eq!(shown("host = 'turnpike.x'"), "http://turnpike.x/test");
+        assert_eq!(shown("urls = ['turn:turn.example.org']"), "http://10.0.0.2/test");
+        assert_eq!(shown("urls = ['wss://turn.x:8443/turn']"), "https://turn.x:8443/test");
     }
 
     #[test]

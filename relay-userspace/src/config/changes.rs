@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resolve::Settings;
 use super::streams::StreamSettings;
-use super::tcp_relay::shown;
+use super::tcp_relay::tcp_relay_shown;
 use super::values::{Span, User};
 use crate::auth::printable;
 use crate::turn::Alternate;
@@ -89,7 +89,7 @@ impl Settings {
         // It is made of the listeners.
         waiting.value("discovery.enabled", &self.discovery.is_some(), &discovery.is_some());
         // Its threads are started with the server.
-        waiting.value("tcp-relay", &shown(self.tcp_relay), &shown(tcp_relay));
+        waiting.value("tcp-relay", &tcp_relay_shown(self.tcp_relay), &tcp_relay_shown(tcp_relay));
         waiting.value("admin.listen", &self.admin, &admin);
 
         let mut applied = Found::default();

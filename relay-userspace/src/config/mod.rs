@@ -44,6 +44,7 @@ pub use realms::{Origin, RealmLayer, RealmSettings};
 pub use resolve::{DEFAULT_ADMIN, DEFAULT_MAX_LIFETIME, Resolved, Settings};
 pub use streams::{Http, ProxyProtocol, StreamLimits, StreamSettings, Streams};
 pub use tcp_relay::TcpRelayLayer;
+pub(crate) use tcp_relay::tcp_relay_shown;
 pub use tls::{CertificateFiles, Passthrough, Tls, TlsSettings};
 pub use values::{AdminListen, BadValue, DEFAULT_RELAY_PORTS, PortRange, Realm, Secret, Span, User};
 

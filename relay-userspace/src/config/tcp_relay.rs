@@ -84,8 +84,8 @@ impl TcpRelayLayer {
     }
 }
 
-/// How the log tells of a change.
-pub(super) fn shown(limits: Option<TcpRelay>) -> String {
+/// How the log tells of a change, and `turnpike check` of what holds.
+pub(crate) fn tcp_relay_shown(limits: Option<TcpRelay>) -> String {
     limits.map_or("off".into(), |limits| {
         format!(
             "{} connections of an allocation, {} of a user, {} in all, idle for {}",

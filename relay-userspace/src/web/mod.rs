@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 use self::rates::Networks;
 use self::refusal::Refusal;
 pub use self::site::Site;
-pub use self::urls::{IceUrls, of_settings as ice_urls};
+pub use self::urls::{IceUrls, of_settings as ice_urls, page_origins, stream_settings};
 use crate::front;
 
 /// Most bodies that are read at a time. Only who has a key gets that far.

@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{IceUrl, Listen, PublicHost, Realm, Settings};
+use crate::config::{IceUrl, Listen, Origin, PublicHost, Realm, Settings, StreamSettings};
+use crate::front::WEB_SOCKET_PATH;
 
 /// What a client in a browser is told.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -83,12 +84,55 @@ pub fn of_settings(settings: &Settings, realm: &Realm, explicit: &[IceUrl]) -> I
     let serves =
         |listen: &&Listen| if own.is_empty() { !is_for_others(listen) } else { own.contains(listen) };
     let listeners = settings.listen.iter().filter(serves);
-    let texts = listeners.map(ToString::to_string);
-    let public = |ip: IpAddr| {
-        let of_nat = settings.relay_addresses.iter().find(|address| address.local == ip);
-        of_nat.map_or(ip, |address| address.public)
-    };
-    of_listeners(&settings.ice.hosts, texts, public)
+    of_listeners(&settings.ice.hosts, listeners.map(ToString::to_string), |ip| public(settings, ip))
+}
+
+/// The origins (RFC 6454) that our own pages have in browsers, the one to tell people first: where the operator lists the URL of
+/// WebSockets, its own, as a proxy may stand before the listeners; then what the listeners of streams make, each of which
+/// serves the pages.
+pub fn page_origins(settings: &Settings) -> Vec<Origin> {
+    let listed = settings.ice.urls.iter().filter_map(|url| {
+        let beside = url.as_str().strip_prefix("ws")?.strip_suffix(WEB_SOCKET_PATH)?;
+        // Browsers leave the scheme's own port out.
+        let default = if beside.starts_with('s') { ":443" } else { ":80" };
+        Some(format!("http{}", beside.strip_suffix(default).unwrap_or(beside)))
+    });
+    let places = places(settings.listen.iter().map(ToString::to_string));
+    let made = for_browsers(&places).flat_map(|(way, address)| {
+        let hosts = match &settings.ice.hosts[..] {
+            [] => vec![public(settings, address.ip()).into()],
+            hosts => hosts.to_vec(),
+        };
+        hosts.into_iter().map(move |host| web_address("http", way, &host, address.port()))
+    });
+    let mut origins: Vec<Origin> = Vec::new();
+    // A URL with more of a path makes none: it is a proxy's, which need not have the pages beside it.
+    for origin in listed.chain(made).filter_map(|text| text.parse().ok()) {
+        if !origins.contains(&origin) {
+            origins.push(origin);
+        }
+    }
+    origins
+}
+
+/// Who else is served on the ports of streams. While there is a test page, it may open WebSockets wherever others must be
+/// listed, or it would show that to be broken.
+///
+/// Its origins are those that the settings make. A request's own `Host` would not do: no page can forge it, but one that is not
+/// ours can make its own name lead here once it is loaded (DNS rebinding), and without TLS nothing would tell.
+pub fn stream_settings(settings: &Settings) -> StreamSettings {
+    let mut streams = settings.streams.clone();
+    // An empty list is no list: every page may.
+    if settings.test_page.is_some() && !streams.websocket_origins.is_empty() {
+        streams.websocket_origins.extend(page_origins(settings));
+    }
+    streams
+}
+
+/// The address by which one of this host is known outside.
+fn public(settings: &Settings, ip: IpAddr) -> IpAddr {
+    let of_nat = settings.relay_addresses.iter().find(|address| address.local == ip);
+    of_nat.map_or(ip, |address| address.public)
 }
 
 /// Those that an operator lists, in the operator's order.
@@ -110,15 +154,7 @@ fn of_listeners(
     listeners: impl Iterator<Item = String>,
     public: impl Fn(IpAddr) -> IpAddr,
 ) -> IceUrls {
-    let mut places: Vec<(Way, SocketAddr)> = Vec::new();
-    for listener in listeners {
-        let Some((scheme, address)) = listener.split_once("://") else { continue };
-        if let (Some(way), Ok(address)) = (Way::of(scheme), address.parse()) {
-            places.push((way, address));
-        }
-    }
-    places.sort_by_key(|(way, address)| way.rank(address.port()));
-
+    let places = places(listeners);
     let mut urls = IceUrls::default();
     let mut seen = HashSet::new();
     for &(way, address) in &places {
@@ -142,17 +178,33 @@ fn of_listeners(
     urls
 }
 
-/// The best place for WebSockets: at 443 where there is TLS there, else wherever there is TLS, else without.
-fn web_socket(hosts: &[PublicHost], places: &[(Way, SocketAddr)]) -> Option<String> {
-    let host = hosts.first()?;
-    let of = |way| places.iter().find(move |(w, _)| *w == way).map(|(_, address)| address.port());
-    let (scheme, port, default) = match (of(Way::Tls), of(Way::Tcp)) {
-        (Some(port), _) => ("wss", port, 443),
-        (None, Some(port)) => ("ws", port, 80),
-        (None, None) => return None,
+/// How TURN is spoken where, in the order of preference.
+fn places(listeners: impl Iterator<Item = String>) -> Vec<(Way, SocketAddr)> {
+    let read = |listener: String| {
+        let (scheme, address) = listener.split_once("://")?;
+        Some((Way::of(scheme)?, address.parse().ok()?))
     };
+    let mut places: Vec<(Way, SocketAddr)> = listeners.filter_map(read).collect();
+    places.sort_by_key(|(way, address)| way.rank(address.port()));
+    places
+}
+
+/// Where HTTP is served, the best place first: at 443 where there is TLS there, else wherever there is TLS, else without.
+fn for_browsers(places: &[(Way, SocketAddr)]) -> impl Iterator<Item = (Way, SocketAddr)> {
+    let of = |way| places.iter().copied().filter(move |(w, _)| *w == way);
+    of(Way::Tls).chain(of(Way::Tcp))
+}
+
+fn web_socket(hosts: &[PublicHost], places: &[(Way, SocketAddr)]) -> Option<String> {
+    let (way, address) = for_browsers(places).next()?;
+    Some(web_address("ws", way, hosts.first()?, address.port()) + WEB_SOCKET_PATH)
+}
+
+/// `SCHEME://HOST:PORT`, with the scheme that this one has where there is TLS, and without the port that need not be written.
+fn web_address(scheme: &str, way: Way, host: &PublicHost, port: u16) -> String {
+    let (secure, default) = if way == Way::Tls { ("s", 443) } else { ("", 80) };
     let port = if port == default { String::new() } else { format!(":{port}") };
-    Some(format!("{scheme}://{host}{port}/turn"))
+    format!("{scheme}{secure}://{host}{port}")
 }
 
 #[cfg(test)]
@@ -182,6 +234,68 @@ mod tests {
             [ports("r"), ports("own"), ports("page")],
             [vec!["3478", "9000"], vec!["443"], vec!["9000"]]
         );
+    }
+
+    fn page_origins_of(listen: &[&str], ice: &str) -> Vec<String> {
+        let text = format!(
+            "listen = ['udp://10.0.0.2']\nrelay = {{ addresses = ['198.51.100.1/10.0.0.2'] }}\n[ice]\n{ice}"
+        );
+        let layer = crate::config::parse("t.toml".as_ref(), &text).unwrap();
+        let mut settings = layer.resolve(&crate::config::Host::default()).unwrap().settings;
+        // Without the certificate that a file would have to name.
+        settings.listen.extend(listen.iter().map(|listen| listen.parse::<Listen>().unwrap()));
+        page_origins(&settings).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_pages_are_at_the_name_of_the_server_whatever_it_is() {
+        let all =
+            ["http://10.0.0.2:80", "tcp://10.0.0.2:8080", "tls://10.0.0.2:5349", "https://10.0.0.2:443"];
+        let at = |name: &str| {
+            let port = |scheme: &str, port: &str| format!("{scheme}://{name}{port}");
+            vec![port("https", ""), port("https", ":5349"), port("http", ""), port("http", ":8080")]
+        };
+        for name in ["turn.example.org", "turnpike.x", "ws.turn", "[2001:db8::1]"] {
+            assert_eq!(page_origins_of(&all, &format!("host = '{name}'")), at(name));
+        }
+        // Without a name, by the address that clients can reach.
+        assert_eq!(page_origins_of(&all, ""), at("198.51.100.1"));
+        let only_turn = "host = 'turn.x'\nurls = ['turn:turn.x']";
+        assert_eq!(page_origins_of(&all, only_turn), at("turn.x"), "listed, and no WebSocket among them");
+        assert_eq!(page_origins_of(&[], ""), [""; 0]);
+    }
+
+    #[test]
+    fn a_listed_web_socket_says_where_the_pages_are_unless_its_path_is_another() {
+        let of = |listed: &str| page_origins_of(&["http://10.0.0.2:8080"], &format!("urls = ['{listed}']"));
+        let own = "http://198.51.100.1:8080";
+        assert_eq!(of("wss://Turn.Example.org/turn"), ["https://turn.example.org", own]);
+        assert_eq!(of("wss://turn.x:443/turn"), ["https://turn.x", own]);
+        assert_eq!(of("ws://turn.x:443/turn"), ["http://turn.x:443", own]);
+        assert_eq!(of("ws://turn.x:80/turn"), ["http://turn.x", own]);
+        assert_eq!(of("wss://turn.x/a/turn"), [own]);
+        assert_eq!(of("wss://turn.x/relay"), [own]);
+    }
+
+    #[test]
+    fn the_test_page_is_among_the_listed_origins_while_it_is_served() {
+        let origins = |listed: &str, page: bool| {
+            let text = format!(
+                "listen = ['http://10.0.0.2']
+                auth = {{ secrets = ['s'] }}
+                ice = {{ host = ['a.test', 'b.test'] }}
+                test-page = {{ enabled = {page} }}
+                http = {{ websocket-origins = [{listed}] }}"
+            );
+            let layer = crate::config::parse("t.toml".as_ref(), &text).unwrap();
+            let settings = layer.resolve(&crate::config::Host::default()).unwrap().settings;
+            let origins = stream_settings(&settings).websocket_origins;
+            origins.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let all = ["https://app.test", "http://a.test", "http://b.test"];
+        assert_eq!(origins("'https://app.test'", true), all);
+        assert_eq!(origins("'https://app.test'", false), all[..1]);
+        assert_eq!(origins("", true), [""; 0], "every page");
     }
 
     fn derived(hosts: &[&str], listeners: &[&str]) -> IceUrls {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::server::*;
-use crate::web::ice::BODY_TIME;
+use crate::web::ice::{BODY_SIZE, BODY_TIME};
 
 fn bearer(key: &str) -> String {
     format!("Authorization: Bearer {key}")
@@ -77,6 +77,26 @@ fn a_body_without_end_is_read_to_its_limit_only() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 401");
+}
+
+#[test]
+fn the_operators_page_says_how_long_a_body_may_be_and_take() {
+    let server = Server::standard();
+    let json = "Content-Type: application/json";
+    let mut body = "{\"user\":\"a\"}".to_owned();
+    body.extend(std::iter::repeat_n(' ', BODY_SIZE - body.len()));
+    assert_eq!(server.ask("POST /v1/ice", &[&bearer(OTHER_KEY), json], &body).status, 200);
+    body.push(' ');
+    assert_eq!(server.ask("POST /v1/ice", &[&bearer(OTHER_KEY), json], &body).status, 413);
+
+    let page =
+        include_str!("../../../../docs/operations.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    let thousands = format!("{},{:03}", BODY_SIZE / 1000, BODY_SIZE % 1000);
+    let seconds = BODY_TIME.as_secs();
+    let told = format!(
+        "`/v1/ice` takes {thousands} bytes of it (413 beyond) and waits {seconds} seconds for them (408)"
+    );
+    assert!(page.contains(&told), "{told}");
 }
 
 #[test]
