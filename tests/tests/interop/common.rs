@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde_json::Value;
 use turnpike_tests::lab::{self, Host, OneNic, Server, ServerOptions, wait_for};
 
-/// The port of DTLS.
-const DTLS: u16 = 5349;
+/// The port of DTLS, and of TLS.
+const SECURE: u16 = 5349;
 
 /// An address family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,21 +38,29 @@ impl Lab {
     /// A server that listens at its address of one family, and relays from its addresses of others. `None` when the
     /// test is to be skipped.
     pub(crate) fn new(listen: Family, relay: &[Family], options: ServerOptions) -> Option<Self> {
-        Self::open(listen, relay, options, false)
+        Self::open(listen, relay, options, None)
     }
 
     /// The same, and the server listens for DTLS as well, at its own port.
     pub(crate) fn with_dtls(listen: Family, relay: &[Family], options: ServerOptions) -> Option<Self> {
-        Self::open(listen, relay, options, true)
+        Self::open(listen, relay, options, Some("dtls"))
     }
 
-    fn open(listen: Family, relay: &[Family], options: ServerOptions, dtls: bool) -> Option<Self> {
+    /// The same for TLS over TCP.
+    pub(crate) fn with_tls(listen: Family, relay: &[Family], options: ServerOptions) -> Option<Self> {
+        Self::open(listen, relay, options, Some("tls"))
+    }
+
+    fn open(listen: Family, relay: &[Family], options: ServerOptions, secure: Option<&str>) -> Option<Self> {
         if lab::skipped() {
             return None;
         }
         let net = OneNic::dual_stack();
-        let at = format!("dtls://{}", listen.of(&net.server).at(DTLS));
-        let options = if dtls { options.flag("--listen", at) } else { options };
+        let at = listen.of(&net.server).at(SECURE);
+        let options = match secure {
+            Some(scheme) => options.flag("--listen", format!("{scheme}://{at}")),
+            None => options,
+        };
         let addresses = relay.iter().map(|family| family.of(&net.server).address());
         let options = addresses.fold(options, |options, address| options.relay_from(address));
         let server = Server::start(&listen.of(&net.server), &options);
@@ -60,9 +68,9 @@ impl Lab {
         Some(Self { net, server, listen, ports })
     }
 
-    /// Where the server listens for DTLS.
-    pub(crate) fn dtls(&self) -> SocketAddr {
-        self.listen.of(&self.net.server).at(DTLS)
+    /// Where the server listens for DTLS or TLS.
+    pub(crate) fn secure(&self) -> SocketAddr {
+        self.listen.of(&self.net.server).at(SECURE)
     }
 
     /// The clients' machine, by the family of the listener.

@@ -33,7 +33,7 @@ fn complete(listen: Family, datapath: &'static str) {
                 words
                     .extend(["-e", &peer.ip().to_string(), "-r", &peer.port().to_string()].map(String::from));
             }
-            (words.join(" "), clients * MESSAGES, Uclient::start(&lab.client(), lab.dtls(), words))
+            (words.join(" "), clients * MESSAGES, Uclient::start(&lab.client(), lab.secure(), words))
         })
         .collect();
     let mut wrong = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use turnpike_tests::browser::{Browser, CHROMIUM};
-use turnpike_tests::lab::{self, OneNic, Server, ServerOptions};
+use turnpike_tests::lab::{self, Folder, OneNic, Server, ServerOptions};
 
 use crate::served;
 
@@ -170,6 +170,53 @@ fn behind_a_firewall_that_drops_udp_the_page_says_so_and_what_is_left() {
     let (class, text) = scene.verdict();
     assert_eq!(class, "bad");
     assert!(text.contains("Calls in a browser will not work") && text.contains("WebSockets"), "{text}");
+}
+
+/// The page of a server that lists the pages of others is let in by it.
+#[test]
+fn a_list_of_origins_does_not_make_the_page_call_its_own_websocket_broken() {
+    if lab::skipped() || lab::lacks(CHROMIUM, "chromium") {
+        return;
+    }
+    let (net, folder) = (OneNic::new(), Folder::new());
+    let config = format!(
+        "ice = {{ host = '{}' }}\ntest-page = {{ enabled = true }}\n\
+         http = {{ websocket-origins = ['https://app.example.org'] }}\n",
+        net.server.address()
+    );
+    let options = ServerOptions::new("userspace")
+        .flag("--config", folder.write("turnpike.toml", &config))
+        .flag("--auth-secret", "north")
+        .flag("--listen", format!("http://{}", net.server.at(PAGES)));
+    let server = Server::start(&net.server, &options);
+    let client = net.client.clone();
+    let browser = Browser::start(|program| client.command(program), &[]);
+    let mut scene = Scene { net, server, browser };
+    let url = scene.url("/test");
+    scene.browser.open(&url);
+    scene.wait_until_done();
+    let rows = scene.rows();
+    println!("{rows:#?}");
+    assert!(rows.iter().any(|[url, ..]| url.starts_with("ws://")), "{rows:?}");
+    assert!(rows.iter().all(|[_, state, _]| state == "good"), "{rows:?}");
+}
+
+/// Browsers do not tell a page that it was 403.
+#[test]
+fn a_websocket_that_is_refused_may_be_so_by_a_list_of_origins() {
+    let Some(mut scene) = Scene::new("north", "") else { return };
+    let client = scene.net.client.clone();
+    client.run("nft", "add table inet f");
+    client.run("nft", "add chain inet f out { type filter hook output priority 0 ; }");
+    client.run("nft", &format!("add rule inet f out tcp dport {WEB_SOCKETS} reject with tcp reset"));
+    let url = scene.url("/test");
+    scene.browser.open(&url);
+    scene.wait_until_done();
+    let rows = scene.rows();
+    println!("{rows:#?}");
+    let origin = url.strip_suffix("/test").expect("the page's path");
+    let why = format!("the server’s list of origins (websocket-origins) lacks this page: {origin}.");
+    assert!(rows[2][0].starts_with("ws://") && rows[2][1] == "bad" && rows[2][2].contains(&why), "{rows:?}");
 }
 
 /// Pictures of the page as people see it, into the folder that `TURNPIKE_PICTURES` names: for the documents, and for who changes

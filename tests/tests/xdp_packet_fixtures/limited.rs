@@ -10,6 +10,7 @@ use relay_common::reason::Reason;
 use turnpike::policy::Rate;
 use turnpike::time::Timestamp;
 use turnpike_tests::frames::Datagram;
+use turnpike_tests::lab::scaled;
 use turnpike_tests::xdp::{INGRESS, Run, Verdict, next_hop};
 
 use crate::scene::*;
@@ -164,16 +165,17 @@ fn what_goes_up_for_want_of_room_is_not_counted() {
 #[test]
 fn a_meter_refills_with_time() {
     let mut s = metered();
-    // A pause of this machine for up to two seconds is made up for.
+    let second = scaled(Duration::from_secs(1));
+    // A pause of this machine for up to two such seconds is made up for.
     let (rate, burst) = (500, 1000);
-    s.program.meter(OWN, |row| packets(row, Rate::new(rate, Duration::from_secs(1), burst)));
+    s.program.meter(OWN, |row| packets(row, Rate::new(rate, second, burst)));
     assert_eq!(s.sends_to_peer(10, 50), 50);
-    sleep(Duration::from_millis(250));
+    sleep(second / 4);
     let (start, mut passed) = (Instant::now(), 0);
-    while start.elapsed() < Duration::from_secs(2) {
+    while start.elapsed() < 2 * second {
         passed += s.sends_to_peer(10, 20);
     }
-    let allowed = (burst + rate * start.elapsed().as_millis() as u64 / 1_000) as f64;
+    let allowed = burst as f64 + rate as f64 * start.elapsed().div_duration_f64(second);
     assert!((0.95..=1.05).contains(&(passed as f64 / allowed)), "{passed} of {allowed}");
 }
 
