@@ -10,7 +10,7 @@ use turnpike_bench::lab::{Family, Lab};
 use turnpike_bench::subjects::{DataPath, Forwarding, Server, Subject};
 use turnpike_bench::traffic::{Traffic, Wire};
 
-use crate::common::{coturn, skipped, turnpike};
+use crate::common::{coturn, relayed_by, skipped, turnpike};
 
 /// As the run `capacity` has them, so slow that nothing is lost on a machine that does other things.
 const TRAINS: Load = Load {
@@ -63,14 +63,21 @@ fn the_kernel_merges_trains_and_leaves_flows_in_turns_alone() {
     assert!(in_turns < 1.1, "{in_turns} datagrams of flows in turns came as one");
 }
 
-/// What the relay leaves to the kernel to cut is cut before it reaches the sink.
-fn each_is_counted(server: &Server) {
+/// What the relay leaves to the kernel to cut is cut before it reaches the sink. `astray` tells how many packets have not gone
+/// by its data path so far, and may have come late.
+fn each_is_counted(server: &Server, astray: impl Fn() -> u64) {
     for direction in [Direction::ToPeer, Direction::ToClient] {
         let outcome = offer(server.lab(), server.flows(), &Load { direction, ..TRAINS });
         assert!(outcome.sent > 100, "{}, {direction:?}: {outcome:?}", server.name());
         assert!(outcome.arrived > outcome.sent / 2, "{}, {direction:?}: {outcome:?}", server.name());
-        let wrong = (outcome.corrupt, outcome.reordered);
-        assert_eq!(wrong, (0, 0), "{}, {direction:?}: {outcome:?}", server.name());
+        assert_eq!(outcome.corrupt, 0, "{}, {direction:?}: {outcome:?}", server.name());
+        let astray = astray();
+        assert!(astray < 10, "{}, {direction:?}: {astray} of {outcome:?}", server.name());
+        assert!(
+            outcome.reordered <= astray,
+            "{}, {direction:?}: {outcome:?}, {astray} astray",
+            server.name()
+        );
     }
 }
 
@@ -80,10 +87,12 @@ fn the_sink_counts_each_datagram_of_a_train() {
         return;
     }
     let plan = Plan::channels(64, 1, Family::V4);
-    for path in [DataPath::Userspace, DataPath::Xdp] {
-        each_is_counted(&turnpike(Lab::one_nic().expect("a lab"), path, plan));
-    }
+    let start = |path| turnpike(Lab::one_nic().expect("a lab"), path, plan);
+    each_is_counted(&start(DataPath::Userspace), || 0);
+    // One packet in 65,536 has by chance the checksum that an unfinished one would have, and goes up.
+    let by_xdp = start(DataPath::Xdp);
+    each_is_counted(&by_xdp, || relayed_by(&by_xdp)[1]);
     if let Some(coturn) = coturn(Lab::one_nic().expect("a lab"), plan) {
-        each_is_counted(&coturn);
+        each_is_counted(&coturn, || 0);
     }
 }
