@@ -16,6 +16,9 @@ use crate::{ebpf, object, packages, version};
 /// The package of the end-to-end tests.
 const E2E: &str = "turnpike-tests";
 
+/// Package of the bench.
+const BENCH: &str = "turnpike-bench";
+
 /// The suite that runs what wants XDP a second time, in generic mode.
 const IN_GENERIC_MODE: &str = "end-to-end tests in generic mode";
 
@@ -166,7 +169,8 @@ pub(crate) fn test(options: &TestOptions) -> Result<()> {
 /// Builds the end-to-end and packet tests, and says where their programs lie.
 pub(crate) fn test_programs() -> Result<Vec<PathBuf>> {
     let mut cargo = cargo();
-    cargo.args(["test", "--no-run", "--package", E2E, "--message-format=json-render-diagnostics"]);
+    cargo.args(["test", "--no-run", "--package", E2E, "--package", BENCH, "--tests"]);
+    cargo.arg("--message-format=json-render-diagnostics");
     // A line for each thing built; those that can be run have a path.
     const BEFORE: &str = r#""executable":""#;
     let said = capture(&mut cargo)?;

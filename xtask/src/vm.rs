@@ -28,6 +28,7 @@ const CHOSEN: &[(&str, &[&str])] = &[
         "end_to_end",
         &["by_xdp_with_one", "by_xdp_between", "by_generic_xdp_with_one", "vlans_and_bonds", "a_virtio_card"],
     ),
+    ("subjects", &["pktgen"]),
 ];
 
 /// QEMU's network: a namespace of its own, in which a switch joins the machine's two cards. A tap with its header for

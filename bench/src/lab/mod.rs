@@ -138,6 +138,16 @@ impl Lab {
         &self.generator
     }
 
+    /// Has the kernel finish the checksums of what it sends by the generator's interfaces, as a card would. A veth hands them on
+    /// unfinished, and a relay passes such packets up. Cards that real interfaces have do it themselves.
+    pub fn finish_checksums(&self) {
+        if let Place::Namespace(generator) = &self.generator {
+            for port in [&self.clients, &self.peers] {
+                generator.run("ethtool", &format!("-K {} tx off", port.interface));
+            }
+        }
+    }
+
     /// Where the relay is. An error over real interfaces, where it is another machine.
     pub fn relay(&self) -> Result<&Namespace> {
         self.relay.as_ref().context(

@@ -24,6 +24,9 @@ impl LabRig {
         let lab = subject.lab();
         let (clients, peers) = (lab.clients(), lab.peers());
         let (flows, wire) = (subject.flows(), subject.wire());
+        if by == By::Pktgen {
+            lab.finish_checksums();
+        }
         let new = || {
             let mut traffic =
                 Traffic::new(&clients.interface, clients.own_mac, clients.relay_mac, flows, wire)?;

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 
+use super::measure::Case;
 use super::setup::Setup;
 use super::subject::{Absent, Bench, Figure, Lineup, Rig, Role, Subject};
-use crate::figures::{Latency, Load, Outcome};
+use crate::figures::{Direction, Latency, Load, Outcome};
 
 /// A generator before a relay.
 #[derive(Clone, Debug)]
@@ -133,6 +134,8 @@ pub(crate) struct FakeBench {
     pub(crate) relays: Vec<(Subject, Relay, u32)>,
     pub(crate) absent: Vec<Absent>,
     pub(crate) setups: Vec<Setup>,
+    /// Only peers can send.
+    pub(crate) one_way: bool,
 }
 
 impl FakeBench {
@@ -186,6 +189,10 @@ impl Bench for FakeBench {
             Box::new(FakeRig { subject, relay, fails_after, awake: false, all_awake }) as Box<dyn Rig>
         });
         Ok(Lineup { rigs: rigs.collect(), absent: self.absent.clone() })
+    }
+
+    fn excuse(&self, case: &Case) -> Option<String> {
+        (self.one_way && case.direction != Direction::ToClient).then(|| "only peers can send".into())
     }
 
     fn least_data(&self) -> u16 {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::{Serialize, Serializer};
 
 use super::search::{Search, together};
-use super::setup::Setup;
+use super::setup::{Setup, direction_name};
 use super::subject::Rig;
 use crate::figures::{Direction, Load, Outcome};
 
@@ -41,6 +41,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// What it is called where it is left out.
+    pub fn title(&self) -> String {
+        format!("{}, {}{}", self.setup, direction_name(self.direction), self.in_trains())
+    }
+
     /// What reports say behind the rest of a case: nothing where flows take turns.
     pub fn in_trains(&self) -> String {
         if self.train == 1 { String::new() } else { format!(", trains of {}", self.train) }

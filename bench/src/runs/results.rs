@@ -18,7 +18,7 @@ pub struct RunResult {
     pub cases: Vec<CaseResult>,
     /// Figures of the control plane and of memory.
     pub figures: Vec<FigureResult>,
-    /// Who has no such figures.
+    /// Who has no such figures, and the cases that were left out.
     pub absent: Vec<Absent>,
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde::Serialize;
 
+use super::measure::Case;
 use super::setup::Setup;
 use crate::figures::{Load, Outcome};
 
@@ -126,6 +127,11 @@ pub trait Bench {
     /// # Errors
     /// Where the lab itself cannot be made. A subject that does not start is absent, and no error.
     fn lineup(&mut self, setup: &Setup) -> Result<Lineup>;
+
+    /// Why nobody can be offered this case here, if so. It is left out.
+    fn excuse(&self, _: &Case) -> Option<String> {
+        None
+    }
 
     /// Bytes of application data that the generator needs in every packet, for its number, time and check.
     fn least_data(&self) -> u16;

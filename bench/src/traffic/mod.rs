@@ -30,7 +30,7 @@ mod priority;
 mod tables;
 
 pub use frames::least_frame;
-pub use pktgen::{Pktgen, why_not as why_no_pktgen};
+pub use pktgen::{Pktgen, excuse as pktgen_excuse, why_not as why_no_pktgen};
 pub use priority::{FirstInLine, last_in_line};
 
 use frames::Frames;

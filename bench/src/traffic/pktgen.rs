@@ -14,9 +14,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{Macs, Wire};
 use crate::figures::{Direction, Flow, Load};
+use crate::runs::measure::{Case, Measure};
+use crate::runs::setup::Transport;
 
-/// Where the module shows itself.
-const FOLDER: &str = "/proc/net/pktgen";
+/// Where the module shows itself in the network namespace of this thread; `/proc/net` is that of the process's first one.
+const FOLDER: &str = "/proc/thread-self/net/pktgen";
 
 /// Bytes of the check sequence, which pktgen counts as a part of a packet.
 const CHECK_SEQUENCE: u16 = 4;
@@ -36,6 +38,32 @@ pub struct Pktgen {
 pub(super) struct Sent {
     pub(super) packets: u64,
     pub(super) seconds: f64,
+}
+
+/// Why it cannot make what a case needs; `None` where it can.
+pub fn excuse(case: &Case, over_veth: bool) -> Option<String> {
+    if case.setup.transport != Transport::Udp {
+        // Sockets are the clients of these, and nothing is generated.
+        return None;
+    }
+    limit(case.direction, case.setup.flows as usize).or_else(|| {
+        Some(match case.measure {
+            Measure::Latency => "pktgen's packets do not say in the kernel's own clock when they were made".into(),
+            _ if over_veth && case.train > 1 => {
+                "pktgen sends a packet several times by drivers that say they bear it, and that of a veth does not".into()
+            }
+            _ => return None,
+        })
+    })
+}
+
+fn limit(direction: Direction, flows: usize) -> Option<String> {
+    if direction != Direction::ToClient {
+        return Some(
+            "pktgen makes datagrams of peers only: its packets cannot have a ChannelData header".into(),
+        );
+    }
+    (flows > MOST_FLOWS).then(|| format!("pktgen is driven with at most {MOST_FLOWS} flows, not {flows}"))
 }
 
 /// Why pktgen cannot be used in this network namespace; `None` where it can.
@@ -118,15 +146,9 @@ fn script(
     wire: Wire,
     load: &Load,
 ) -> Result<Vec<(String, String)>> {
-    ensure!(
-        load.direction == Direction::ToClient,
-        "pktgen makes datagrams of peers only: its packets cannot have a ChannelData header"
-    );
-    ensure!(
-        flows.len() <= MOST_FLOWS,
-        "pktgen is driven with at most {MOST_FLOWS} flows, not {}",
-        flows.len()
-    );
+    if let Some(why) = limit(load.direction, flows.len()) {
+        bail!(why);
+    }
     let thread = thread_of(cpu);
     let mut script = vec![(thread.clone(), "rem_device_all".to_string())];
     for (number, flow) in flows.iter().enumerate() {
@@ -181,6 +203,8 @@ mod tests {
     use std::time::Duration;
 
     use relay_common::bench::arrival::{self, Arrival};
+
+    use crate::runs::plan::{RUNS, Work, named};
 
     use super::*;
 
@@ -249,6 +273,26 @@ mod tests {
     }
 
     #[test]
+    fn what_it_cannot_make_is_left_out() {
+        let case = |run: &str| match named(&[run.into()]).unwrap()[0].work {
+            Work::Cases(cases) => cases(false),
+            Work::Scale => Vec::new(),
+        };
+        let all: Vec<Case> = RUNS.iter().flat_map(|run| case(run.name)).collect();
+        let made = |over_veth| all.iter().filter(move |case| excuse(case, over_veth).is_none());
+        let by_udp = |case: &&Case| case.setup.transport == Transport::Udp;
+        for case in made(false).filter(by_udp) {
+            assert_eq!(
+                (case.direction, case.setup.flows, case.setup.transport),
+                (Direction::ToClient, 64, Transport::Udp)
+            );
+            assert_ne!(case.measure, Measure::Latency);
+        }
+        assert!(made(true).filter(by_udp).all(|case| case.train == 1));
+        assert!(made(true).filter(by_udp).count() > 3 && made(true).count() < made(false).count());
+    }
+
+    #[test]
     fn where_it_is_missing_it_says_why() {
         let reason = why_not_in(Path::new("/nonexistent")).unwrap();
         assert!(reason.contains("CONFIG_NET_PKTGEN") && reason.contains("modprobe"), "{reason}");
@@ -260,8 +304,15 @@ mod tests {
         for payload in [data.clone(), turnpike_tests::frames::channel_data(0x4001, &data, 0)] {
             let [src, dst] = ["203.0.113.9:1", "198.51.100.7:2"].map(|address| address.parse().unwrap());
             let frame = turnpike_tests::frames::Datagram::new(src, dst, payload).frame();
-            let mut arrival = Arrival::NONE;
-            assert!(arrival::read(&frame[..], &mut arrival) && arrival.is_pktgen());
+            let judged = |frame: &[u8]| {
+                let mut arrival = Arrival::NONE;
+                assert!(arrival::read(frame, &mut arrival) && arrival.is_pktgen());
+                arrival::judge_pktgen(frame, &arrival, true)
+            };
+            assert_eq!(judged(&frame), arrival::WHOLE);
+            let mut damaged = frame;
+            *damaged.last_mut().unwrap() ^= 1;
+            assert_eq!(judged(&damaged), arrival::CHECKSUM);
         }
     }
 

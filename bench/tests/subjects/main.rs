@@ -5,6 +5,7 @@
 mod allocations;
 mod common;
 mod interrupted;
+mod pktgen;
 mod resting;
 mod streams;
 mod trains;

@@ -276,8 +276,24 @@ pub fn judge<F: Frame + ?Sized>(
     } else if indication {
         return WHOLE;
     }
+    judge_checksum(arrival, is)
+}
+
+/// What is wrong with a packet of pktgen's, which does not say its flow, by its lengths and checksums alone. The one of UDP is
+/// looked at with `sum`.
+#[inline(always)]
+pub fn judge_pktgen<F: Frame + ?Sized>(frame: &F, arrival: &Arrival, sum: bool) -> u32 {
+    if arrival.fault != WHOLE || !sum {
+        return arrival.fault;
+    }
+    judge_checksum(arrival, checksum::fold(pseudo(arrival) + datagram_sum(frame, arrival)))
+}
+
+/// Whether the UDP checksum is that of a datagram with this sum.
+#[inline(always)]
+fn judge_checksum(arrival: &Arrival, sum: u16) -> u32 {
     // What a virtual card hands over may have only the pseudo header's sum there: hardware would have finished it.
-    if arrival.checksum != checksum::udp_field(!is) && arrival.checksum != checksum::fold(pseudo(arrival)) {
+    if arrival.checksum != checksum::udp_field(!sum) && arrival.checksum != checksum::fold(pseudo(arrival)) {
         return CHECKSUM;
     }
     WHOLE

@@ -32,7 +32,11 @@ fn sink(ctx: XdpContext) -> u32 {
     // SAFETY: this CPU's own element.
     let tally = unsafe { &mut *tally };
     if arrival.is_pktgen() {
-        tally.pktgen += 1;
+        let sum = tally.pktgen & u64::from(plan.check_mask) == 0;
+        match arrival::judge_pktgen(&frame, &arrival, sum) {
+            WHOLE => tally.pktgen += 1,
+            fault => note(tally, fault),
+        }
         return xdp_action::XDP_DROP;
     }
     if arrival.run() != plan.run {
@@ -43,7 +47,7 @@ fn sink(ctx: XdpContext) -> u32 {
     let expected = match EXPECTED.get_ptr_mut(flow) {
         Some(expected) if flow < plan.flows => expected,
         _ => {
-            tally.faults[FLOW as usize] += 1;
+            note(tally, FLOW);
             return xdp_action::XDP_DROP;
         }
     };
@@ -55,9 +59,7 @@ fn sink(ctx: XdpContext) -> u32 {
     let fault = arrival::judge(&frame, &arrival, expected, plan.ttl, sum);
     if fault != WHOLE {
         expected.corrupt = expected.corrupt.wrapping_add(1);
-        if let Some(count) = tally.faults.get_mut(fault as usize % FAULTS) {
-            *count += 1;
-        }
+        note(tally, fault);
         return xdp_action::XDP_DROP;
     }
     tally.arrived += 1;
@@ -78,4 +80,12 @@ fn sink(ctx: XdpContext) -> u32 {
         }
     }
     xdp_action::XDP_DROP
+}
+
+/// Counts a packet with which something is wrong.
+#[inline(always)]
+fn note(tally: &mut Tally, fault: u32) {
+    if let Some(count) = tally.faults.get_mut(fault as usize % FAULTS) {
+        *count += 1;
+    }
 }

@@ -12,8 +12,18 @@ use crate::packages;
 use crate::shell::capture;
 
 /// What the tests need that Debian's kernels have as modules, and what boots the machine.
-const MODULES: &[&str] =
-    &["virtio_pci", "virtio_net", "9pnet_virtio", "9p", "veth", "bridge", "8021q", "bonding", "tun"];
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_net",
+    "9pnet_virtio",
+    "9p",
+    "veth",
+    "bridge",
+    "8021q",
+    "bonding",
+    "tun",
+    "pktgen",
+];
 
 /// The first programs of the machine; it also reads the kernel's modules here.
 const BUSYBOX: &str = "busybox-static";
