@@ -9,7 +9,8 @@ use serde::de::{Deserialize, Deserializer};
 
 use super::ice_values::{ApiKey, IceUrl, KeyHash, PublicHost, TEST_TENANT, TenantName};
 use super::listen::Listen;
-use super::realms::{Origin, RealmSettings};
+use super::origin::Origin;
+use super::realms::RealmSettings;
 use super::resolve::refuse;
 use super::values::{Realm, Secret, Span};
 use super::{ConfigError, file};

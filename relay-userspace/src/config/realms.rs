@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use super::layer::{ListAndFile, users};
 use super::listen::Listen;
+use super::origin::Origin;
 use super::resolve::{refuse, refuse_as};
-use super::values::{BadValue, Realm, Secret, User, refuse as refuse_value};
+use super::values::{Realm, Secret, User};
 use super::{ConfigError, Settings, file};
 use crate::auth::{self, Credentials, Realms};
 use crate::stun::PasswordAlgorithm;
@@ -51,42 +51,6 @@ pub struct RealmSettings {
     pub users: Vec<User>,
     /// Secrets that time-limited users are made with.
     pub secrets: Vec<Secret>,
-}
-
-/// The origin of a web page (RFC 6454), as browsers write it: `https://example.org`, with the port unless it is the
-/// scheme's own.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Origin(String);
-
-impl Origin {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Origin {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let host = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, host)| host);
-        match host {
-            Some(host)
-                if !host.is_empty() && !host.contains(|c: char| "/?#@".contains(c) || c.is_control()) =>
-            {
-                Ok(Self(text.to_ascii_lowercase()))
-            }
-            _ => refuse_value(format!(
-                "{text:?} is no origin: write SCHEME://HOST or SCHEME://HOST:PORT and nothing after it"
-            )),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl RealmLayer {
@@ -146,7 +110,7 @@ impl Settings {
         let mut others = Vec::new();
         for RealmSettings { name, listeners, origins, users, secrets } in &self.realms {
             let realm = self.realm(name, users, secrets)?;
-            let origins = origins.iter().map(|origin| origin.0.clone());
+            let origins = origins.iter().map(|origin| origin.to_string());
             others.push(realm.on_listeners(listeners.iter().map(|l| l.address)).for_origins(origins));
         }
         Realms::new(default, others).or_else(refuse_as)

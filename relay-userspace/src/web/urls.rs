@@ -93,9 +93,7 @@ pub fn of_settings(settings: &Settings, realm: &Realm, explicit: &[IceUrl]) -> I
 pub fn page_origins(settings: &Settings) -> Vec<Origin> {
     let listed = settings.ice.urls.iter().filter_map(|url| {
         let beside = url.as_str().strip_prefix("ws")?.strip_suffix(WEB_SOCKET_PATH)?;
-        // Browsers leave the scheme's own port out.
-        let default = if beside.starts_with('s') { ":443" } else { ":80" };
-        Some(format!("http{}", beside.strip_suffix(default).unwrap_or(beside)))
+        Some(format!("http{beside}"))
     });
     let places = places(settings.listen.iter().map(ToString::to_string));
     let made = for_browsers(&places).flat_map(|(way, address)| {
@@ -273,6 +271,7 @@ mod tests {
         assert_eq!(of("wss://turn.x:443/turn"), ["https://turn.x", own]);
         assert_eq!(of("ws://turn.x:443/turn"), ["http://turn.x:443", own]);
         assert_eq!(of("ws://turn.x:80/turn"), ["http://turn.x", own]);
+        assert_eq!(of("wss://[2001:DB8:0::1]:0443/turn"), ["https://[2001:db8::1]", own]);
         assert_eq!(of("wss://turn.x/a/turn"), [own]);
         assert_eq!(of("wss://turn.x/relay"), [own]);
     }
