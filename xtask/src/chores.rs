@@ -187,7 +187,11 @@ pub(crate) fn check() -> Result<()> {
         let hint = || format!("check needs cargo {tool}: rustup component add rustfmt clippy");
         capture(cargo().args([tool, "--version"])).with_context(hint)?;
     }
-    step("formatting", || run_command(cargo().args(["fmt", "--all", "--check"])))?;
+    step("formatting", || {
+        run_command(cargo().args(["fmt", "--all", "--check"]))?;
+        // A workspace of its own.
+        run_command(cargo().args(["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"]))
+    })?;
     step("lints", || {
         let mut clippy = cargo();
         clippy.args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);

@@ -76,11 +76,7 @@ fn by_xdp<'d>(client: &Client, relayed: SocketAddr, datagram: &'d [u8]) -> Optio
         channel: Be16::new(CHANNEL),
     };
     let record = FlowRecord { deadline: u64::MAX, ..FlowRecord::client_to_peer(&path) };
-    let settings = Settings {
-        first_port: 50_000,
-        last_port: 50_063,
-        ..Settings::default()
-    };
+    let settings = Settings { first_port: 50_000, last_port: 50_063, ..Settings::default() };
     let frame = frame(client, datagram);
     let mut packet = Packet::default();
     if packet::parse(&frame[..], &settings, &mut packet).is_some() || packet.key != record.key {

@@ -117,11 +117,7 @@ fuzz_target!(|input: Input| {
         mended.mend(&mut input.frame);
     }
     let frame = &input.frame[..];
-    let settings = Settings {
-        first_port: 40_000,
-        last_port: 60_000,
-        ..SETTINGS
-    };
+    let settings = Settings { first_port: 40_000, last_port: 60_000, ..SETTINGS };
     let flags = if input.virtual_card { Interface::VIRTUAL } else { 0 };
     let mut packet = Packet { interface: Interface { flags, ..Interface::default() }, ..Packet::default() };
     if packet::parse(frame, &settings, &mut packet).is_some() {
