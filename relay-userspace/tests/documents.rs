@@ -8,7 +8,7 @@ use turnpike::config::parse;
 
 #[test]
 fn the_operators_page_explains_every_reason_and_no_other() {
-    let page = include_str!("../../docs/operations.md");
+    let page = include_str!("../../docs/monitoring.md");
     let listed: Vec<&str> = page
         .lines()
         .skip_while(|line| !line.starts_with("| reason"))
@@ -26,6 +26,7 @@ fn every_file_of_settings_in_the_documents_is_understood() {
     let pages = [
         ("README.md", include_str!("../../README.md")),
         ("docs/operations.md", include_str!("../../docs/operations.md")),
+        ("docs/clients.md", include_str!("../../docs/clients.md")),
         ("docs/from-coturn.md", include_str!("../../docs/from-coturn.md")),
         ("docs/firewalls.md", include_str!("../../docs/firewalls.md")),
     ];
@@ -111,6 +112,43 @@ fn every_rule_that_the_conformance_page_calls_kept_has_a_test() {
     assert!(kept > 100, "the tables are not found: {kept} rows");
 }
 
+#[test]
+fn every_link_between_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let mut pages = vec![root.join("README.md")];
+    files_of(&root.join("docs"), "md", &mut pages);
+    let mut links = 0;
+    for page in &pages {
+        let text = fs::read_to_string(page).expect("a page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            assert!(target.exists(), "{}: {link}: there is no such file", page.display());
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(target).expect("a page");
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    headings.any(|line| anchor_of(line) == anchor),
+                    "{}: {link}: there is no such heading",
+                    page.display()
+                );
+            }
+        }
+    }
+    assert!(links > 50, "{links} links of {} pages", pages.len());
+}
+
+/// How links name a heading.
+fn anchor_of(heading: &str) -> String {
+    let title = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = title.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
 /// What stands between backticks.
 fn quoted(page: &str) -> impl Iterator<Item = &str> {
     page.split('`').skip(1).step_by(2)
@@ -121,7 +159,7 @@ fn missing<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
     let mut files = Vec::new();
     for part in ["relay-common", "relay-userspace", "tests"] {
-        rust_files(&root.join(part), &mut files);
+        files_of(&root.join(part), "rs", &mut files);
     }
     let sources: Vec<(String, String)> = files
         .into_iter()
@@ -150,12 +188,12 @@ fn has_test(text: &str, name: &str) -> bool {
     functions.any(|function| function == name)
 }
 
-fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {
+fn files_of(directory: &Path, kind: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).expect("a directory of the workspace") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files_of(&path, kind, found);
+        } else if path.extension().is_some_and(|extension| extension == kind) {
             found.push(path);
         }
     }

@@ -88,7 +88,7 @@ fn a_client_of_rfc_5389_is_served_as_ever() {
     sim.assert_empty();
 }
 
-/// Lesson 44: the figures that docs/operations.md gives.
+/// Lesson 44: the figures that docs/clients.md gives.
 #[test]
 fn a_challenge_is_as_long_as_its_offer() {
     let reply = challenge(&mut static_only(&[Sha256, Md5]));

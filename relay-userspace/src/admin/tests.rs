@@ -240,7 +240,7 @@ fn the_operators_page_lists_every_metric_and_no_other() {
     let text = super::metrics::encode(busy_status()).unwrap();
     let mut names: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let page = include_str!("../../../docs/operations.md");
+    let page = include_str!("../../../docs/monitoring.md");
     let table = page.lines().skip_while(|line| !line.starts_with("| metric |")).take_while(|l| !l.is_empty());
     let mut listed: Vec<&str> = table
         .filter_map(|line| line.split('|').nth(1))

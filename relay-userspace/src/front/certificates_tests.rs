@@ -132,7 +132,7 @@ fn looks_are_limited_and_who_gets_none_is_told_of() {
     assert!(certificates.status().iter().all(|status| status.problem.is_some()));
 }
 
-/// TLS takes any key, DTLS those of ECDSA alone: see `operations.md`.
+/// TLS takes any key, DTLS those of ECDSA alone: see docs/transports.md.
 #[test]
 fn dtls_keeps_what_it_has_for_a_name_when_a_renewed_key_is_not_for_it() {
     let files = Files::new("dtls");

@@ -90,7 +90,7 @@ fn the_operators_page_says_how_long_a_body_may_be_and_take() {
     assert_eq!(server.ask("POST /v1/ice", &[&bearer(OTHER_KEY), json], &body).status, 413);
 
     let page =
-        include_str!("../../../../docs/operations.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        include_str!("../../../../docs/transports.md").split_whitespace().collect::<Vec<_>>().join(" ");
     let thousands = format!("{},{:03}", BODY_SIZE / 1000, BODY_SIZE % 1000);
     let seconds = BODY_TIME.as_secs();
     let told = format!(
