@@ -173,7 +173,14 @@ impl Subject {
 }
 
 fn load(direction: Direction, frame: u16) -> Load {
-    Load { direction, frame, rate: None, burst: 1, duration: Duration::from_millis(150) }
+    Load {
+        direction,
+        frame,
+        rate: None,
+        burst: 1,
+        spacing: Duration::ZERO,
+        duration: Duration::from_millis(150),
+    }
 }
 
 fn run(

@@ -41,8 +41,10 @@ pub struct Load {
     pub frame: u16,
     /// Packets a second; `None` for as many as the generator makes.
     pub rate: Option<f64>,
-    /// Packets of a flow that follow one another at once.
+    /// Packets of a flow that follow one another.
     pub burst: u32,
+    /// From one of them to the next at the least; zero for as fast as the generator makes them.
+    pub spacing: Duration,
     /// For how long.
     pub duration: Duration,
 }

@@ -27,6 +27,7 @@ const LOAD: Load = Load {
     frame: 200,
     rate: Some(1000.0),
     burst: 1,
+    spacing: Duration::ZERO,
     duration: Duration::from_millis(300),
 };
 
@@ -192,6 +193,24 @@ fn packets_of_a_burst_are_of_one_flow() {
     assert!(senders.chunks(10).all(|burst| burst.iter().all(|sender| *sender == burst[0])), "{senders:?}");
     let bursts = senders.chunks(10).map(|burst| burst[0]);
     assert!(bursts.clone().zip(bursts.skip(1)).any(|(one, next)| one != next), "{senders:?}");
+}
+
+#[test]
+fn packets_of_a_burst_keep_their_spacing() {
+    let pair = Pair::new();
+    let flows = [flow(V4, 0)];
+    let mut traffic = pair.traffic(&flows, Wire::Echo);
+    let mut sent = |spacing| {
+        let load = Load { rate: None, burst: 10, spacing, duration: Duration::from_millis(50), ..LOAD };
+        let outcome = pair.near.enter(|| traffic.offer(&load, &|| 0.0)).expect("a run");
+        outcome.sent
+    };
+    let spacing = Duration::from_micros(50);
+    // From the last of a burst to the first of the next there is none.
+    let bursts = 50_000 / (9 * 50) + 1;
+    let (spaced, not_spaced) = (sent(spacing), sent(Duration::ZERO));
+    assert!((50..=10 * bursts).contains(&spaced), "{spaced} packets");
+    assert!(not_spaced > 10 * bursts, "{not_spaced} packets as fast as can be");
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn burst_loss(case: &CaseResult, role: Role, bound: Bound) -> Option<Aim> {
     let point = case.of(role).next()?.points.first()?;
     let what = if role == Role::Driver { BURST_DRIVER } else { BURST_USERSPACE };
     let aim = Aim::new(what, place(case), point.loss, Unit::Share, bound);
-    Some(aim.noting(format!("300 packets at once, {}", point.label)))
+    Some(aim.noting(format!("300 packets as a wire of 10 Gbit/s brings them, {}", point.label)))
 }
 
 fn scale(run: &RunResult) -> Vec<Aim> {

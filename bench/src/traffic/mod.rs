@@ -291,6 +291,7 @@ impl Traffic {
             interval,
             flows: self.flows.len() as u32,
             burst: load.burst,
+            spacing: load.spacing.as_nanos() as u32,
             words,
             stamp_mask,
             run: (self.plan.run + 1) & 0xff,

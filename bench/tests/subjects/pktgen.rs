@@ -20,6 +20,7 @@ const LOAD: Load = Load {
     frame: 200,
     rate: Some(200.0),
     burst: 1,
+    spacing: Duration::ZERO,
     duration: Duration::from_secs(2),
 };
 

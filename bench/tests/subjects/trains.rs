@@ -18,6 +18,7 @@ const TRAINS: Load = Load {
     frame: 1_200,
     rate: Some(2_000.0),
     burst: 8,
+    spacing: Duration::ZERO,
     duration: Duration::from_millis(400),
 };
 

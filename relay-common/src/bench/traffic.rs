@@ -134,8 +134,8 @@ pub struct Plan {
     pub run: u32,
     /// The TTL or hop limit that packets must arrive with; zero for any.
     pub ttl: u32,
-    /// Always zero.
-    pub zero: u32,
+    /// Nanoseconds from one packet of a burst to the next, at the least; zero for as fast as can be.
+    pub spacing: u32,
 }
 
 /// Bits of [`Plan::interval`] and [`Progress::due`] behind the point: at ten million packets a second, rounding to whole
@@ -154,6 +154,8 @@ pub struct Progress {
     pub first: u64,
     /// When it sent a packet for the last time that it looked at the clock.
     pub last: u64,
+    /// When it sent the last packet of a burst whose packets have a spacing.
+    pub spaced: u64,
     /// When the next burst is due, after the first, in units of 2^-[`FRACTION`] nanoseconds.
     pub due: u64,
     /// Packets sent.
@@ -197,7 +199,7 @@ unsafe impl Plain for Tally {}
 
 const _: () = assert!(size_of::<Outgoing>() == 4 * 4 + 8 * WORDS + 6 * 8);
 const _: () = assert!(size_of::<Expected>() == 64 + 16 + 2 + 46);
-const _: () = assert!(size_of::<Plan>() == 48 && size_of::<Progress>() == 48);
+const _: () = assert!(size_of::<Plan>() == 48 && size_of::<Progress>() == 56);
 
 /// Bits of a latency that are told apart, below the highest: steps of 3 %.
 const STEPS: u32 = 5;
