@@ -1,5 +1,7 @@
 //! From a frame to what the flow table is asked: the first half of a packet's way.
 
+use core::hint::black_box;
+
 use crate::addr::{Be16, NetIp};
 use crate::channel;
 use crate::checksum;
@@ -9,7 +11,7 @@ use crate::reason::Reason;
 use crate::tables::Settings;
 use crate::wire::{
     ChannelData, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Frame, Ipv4, Ipv6,
-    MAX_TAGS, Udp, VlanTag, is_extension, protocol,
+    MAX_TAGS, Udp, VlanTag, Word, is_extension, protocol,
 };
 
 /// What the rewrite needs to know of a packet, whatever its family and direction.
@@ -34,6 +36,8 @@ pub struct Packet {
     pub data_at: u16,
     /// Bytes of application data, host order; as ChannelData claims them, which may be more than there are.
     pub data_len: u16,
+    /// Bytes of padding behind ChannelData's data, where they were looked at: see [`take_padding_off`](Self::take_padding_off).
+    pub padding: u16,
     /// What taking away all that the client put around the data adds to the UDP checksum's sum.
     pub removed: u32,
     /// The peer that a Send indication names, or that a Data indication will tell.
@@ -82,6 +86,32 @@ impl Packet {
     #[inline(always)]
     pub fn payload_at(&self) -> usize {
         usize::from(self.l2_len & 0x1f) + usize::from(self.ip_len & 0x3f) + size_of::<Udp>()
+    }
+
+    /// Whether a client's ChannelData ends on a multiple of four bytes by padding, as RFC 8656 section 12.5 has it over TCP and
+    /// allows over UDP. No more than that is padding.
+    #[inline(always)]
+    pub const fn is_padded(&self) -> bool {
+        let claimed = UDP_LEN + channel::HEADER_LEN as u16;
+        let behind = self.udp_len.wrapping_sub(claimed).wrapping_sub(self.data_len);
+        behind != 0 && behind == self.data_len.wrapping_neg() & 3
+    }
+
+    /// Notes padding that will come off, what it adds to the checksum with it; nothing where it cannot be read. The other ways
+    /// alone cut a frame's end.
+    #[inline(always)]
+    pub fn take_padding_off<F: Frame + ?Sized>(&mut self, frame: &F) {
+        let behind = self.data_len.wrapping_neg() & 3;
+        let end = usize::from(self.data_len) + usize::from(behind);
+        if end > LONGEST {
+            return;
+        }
+        let at = self.payload_at() + channel::HEADER_LEN + end - size_of::<Word>();
+        // Opaque, or the compiler would add up all constants, and the verifier needs the last one, of the bound, by itself.
+        let Some(last) = frame.header::<Word>(black_box(at)) else { return };
+        let padding = last.0 & (u32::MAX >> (8 * (self.data_len & 3))).to_be();
+        self.removed += checksum::removed(checksum::fold(checksum::word(padding)));
+        self.padding = behind;
     }
 
     /// The address that the packet arrived at, whatever it was looked for by.

@@ -28,7 +28,7 @@ pub enum Reason {
     BadLength,
     /// Passed up: a wrong IPv4 header checksum, or a wrong UDP checksum of what would be answered; the kernel drops it.
     BadChecksum,
-    /// Passed up: ChannelData with trailing padding, which the slow path strips.
+    /// Passed up: more behind ChannelData than padding to four bytes, which the core drops.
     Padding,
     /// Passed up: no UDP checksum where the new family demands one (RFC 8200 section 8.1).
     NoChecksum,

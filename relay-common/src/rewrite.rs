@@ -31,12 +31,13 @@ pub fn decide(packet: &Packet, way: &Way<'_>, now: u64) -> Reason {
         return Reason::PeerExpired;
     }
     if to_peer && !way.send {
-        let claimed = (size_of::<Udp>() + channel::HEADER_LEN) as u32 + u32::from(packet.data_len);
+        let len = u32::from(packet.data_len) + u32::from(way.padded);
+        let claimed = (size_of::<Udp>() + channel::HEADER_LEN) as u32 + len;
         if claimed > u32::from(packet.udp_len) {
             return Reason::ChannelDataLength;
         }
         if claimed < u32::from(packet.udp_len) {
-            // RFC 8656 section 12.5: padding over UDP is not required, and MUST be accepted.
+            // More than padding, or padding that this way does not take off.
             return Reason::Padding;
         }
     }

@@ -26,6 +26,8 @@ pub struct Way<'a> {
     ///
     /// [`Reason::TooBig`]: crate::reason::Reason::TooBig
     pub(crate) udp_len: u32,
+    /// Bytes of padding behind the client's data, which come off.
+    pub(crate) padded: u16,
     /// The peer's port as a Data indication tells it; its address is [`Packet::peer`].
     pub(crate) peer_port: Be16,
     /// What a Data indication's transaction id is made of.
@@ -71,6 +73,7 @@ impl<'a> Way<'a> {
             send: false,
             put,
             udp_len: UDP_LEN + put_len + u32::from(packet.data_len),
+            padded: 0,
             peer_port: Be16(0),
             random: 0,
         }
@@ -105,6 +108,7 @@ impl<'a> Way<'a> {
             send: packet.key.channel.0 == channel::INDICATION.0,
             put,
             udp_len: UDP_LEN + put_len + u32::from(packet.data_len) + padding,
+            padded: packet.padding,
             peer_port,
             random: 0,
         }

@@ -34,7 +34,7 @@ pub(crate) enum Kind {
     Stun,
     /// No channel binding is for it. If a peer sent it, there may be a permission for its address.
     Unbound,
-    /// A record is for it, and leads to a relayed address of ours, or is a permission's.
+    /// A record is for it, and leads to a relayed address of ours, or is a permission's; or ChannelData is padded.
     Bound,
 }
 
@@ -43,6 +43,7 @@ pub(crate) enum Kind {
 pub(crate) fn take(ctx: &XdpContext, desk: &mut Desk, kind: Kind) -> u32 {
     desk.found = [0; 2];
     let packet = &mut desk.packet;
+    packet.padding = 0;
     let reason = match kind {
         Kind::Stun => match send(ctx, packet) {
             Some(_) => return strangers::take(ctx, packet),
@@ -57,6 +58,9 @@ pub(crate) fn take(ctx: &XdpContext, desk: &mut Desk, kind: Kind) -> u32 {
         Kind::Bound => {
             // A peer that sends from port 0 is found by its permission at once.
             packet.peer = packet.key.src;
+            if packet.key.channel.0 != 0 && packet.is_padded() {
+                take_padding_off(ctx, packet);
+            }
             None
         }
     };
@@ -73,6 +77,12 @@ pub(crate) fn take(ctx: &XdpContext, desk: &mut Desk, kind: Kind) -> u32 {
 fn send(ctx: &XdpContext, packet: &mut Packet) -> Option<Reason> {
     let ctx = opaque_context(ctx);
     send::parse(&Linear::new(&ctx, false), packet)
+}
+
+#[inline(never)]
+fn take_padding_off(ctx: &XdpContext, packet: &mut Packet) {
+    let ctx = opaque_context(ctx);
+    packet.take_padding_off(&Linear::new(&ctx, false));
 }
 
 /// Number and generation of the record with this key; 0 for none. The generation was read before the key was compared: a

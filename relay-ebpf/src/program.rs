@@ -173,6 +173,9 @@ fn forward(ctx: &XdpContext, desk: &mut Desk, record: *mut FlowRecord, generatio
     let now = clock::now(maps::settings());
     let reason = decide(ctx, packet, &way, hop, now);
     if !reason.forwards() {
+        if flow.to_peer() && packet.is_padded() {
+            return other_ways::take(ctx, desk, Kind::Bound);
+        }
         return keep(ctx, packet, flow, hop);
     }
     if !meters::admit(packet, &way, now) {

@@ -174,3 +174,10 @@ pub fn channel_data(number: u16, data: &[u8], padding: usize) -> Vec<u8> {
     out.extend(std::iter::repeat_n(0, padding));
     out
 }
+
+/// A ChannelData message with padding to a multiple of four bytes, which holds what a careless client leaves there.
+pub fn padded_channel_data(number: u16, data: &[u8]) -> Vec<u8> {
+    let mut out = channel_data(number, data, 0);
+    out.extend_from_slice(&[0xa5, 0x5b, 0xc7][..data.len().wrapping_neg() & 3]);
+    out
+}

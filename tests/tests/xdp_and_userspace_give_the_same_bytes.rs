@@ -17,7 +17,7 @@ use relay_common::reason::Reason;
 use turnpike::stun::{AttributeType, Builder, Class, MAGIC_COOKIE, MessageType, Method, TransactionId};
 use turnpike::time::Timestamp;
 use turnpike::turn::{Binding, FiveTuple, PeerAddr};
-use turnpike_tests::frames::{Datagram, channel_data};
+use turnpike_tests::frames::{Datagram, channel_data, padded_channel_data};
 use turnpike_tests::xdp::{INGRESS, Program, Verdict, next_hop};
 
 const PACKETS: usize = 20_000;
@@ -86,7 +86,12 @@ impl Pair {
         } else if indication {
             Datagram::new(from_port, binding.relayed.0, data)
         } else if rng.random() {
-            let payload = channel_data(common::channel_of(&binding).expect("a channel"), &data, 0);
+            let channel = common::channel_of(&binding).expect("a channel");
+            let payload = if rng.random() {
+                channel_data(channel, &data, 0)
+            } else {
+                padded_channel_data(channel, &data)
+            };
             Datagram::new(binding.five_tuple.client.0, binding.five_tuple.listener, payload)
         } else {
             Datagram::new(binding.peer.0, binding.relayed.0, data)

@@ -2,7 +2,7 @@
 
 use relay_common::next_hop::NextHop;
 use relay_common::reason::Reason;
-use turnpike_tests::frames::{Datagram, channel_data};
+use turnpike_tests::frames::{Datagram, channel_data, padded_channel_data};
 use turnpike_tests::xdp::{Verdict, next_hop};
 
 use crate::scene::*;
@@ -35,15 +35,48 @@ fn a_peers_payload_that_looks_like_channel_data_is_opaque() {
     s.tx(&frame, &s.at_client(&frame, &data), Reason::ToClient);
 }
 
-#[test]
-fn every_crossing_of_families_is_rewritten() {
+/// Every crossing of families.
+fn crossings() -> [Scene; 4] {
     let (c4, l4, r4, p4) = ("198.51.100.7:5000", "192.0.2.1:3478", "192.0.2.1:50000", "203.0.113.9:6000");
     let (c6, l6, r6, p6) =
         ("[2001:db8::7]:5000", "[2001:db8:1::1]:3478", "[2001:db8:1::1]:50000", "[2001:db8:2::9]:6000");
-    for (client, listener, relayed, peer) in
-        [(c4, l4, r4, p4), (c4, l4, r6, p6), (c6, l6, r4, p4), (c6, l6, r6, p6)]
-    {
-        let mut s = Scene::between(client, listener, relayed, peer);
+    [(c4, l4, r4, p4), (c4, l4, r6, p6), (c6, l6, r4, p4), (c6, l6, r6, p6)]
+        .map(|(client, listener, relayed, peer)| Scene::between(client, listener, relayed, peer))
+}
+
+/// RFC 8656 section 12.5: over UDP padding may be there, and pion's clients always have it.
+#[test]
+fn padding_behind_channel_data_comes_off_whatever_it_holds() {
+    for mut s in crossings() {
+        for len in [1, 2, 3, 5, 6, 7, 161, 1198, 1451] {
+            let data: Vec<u8> = (0..len).map(|i| (i * 7 + 3) as u8).collect();
+            let plain = s.client_sends(&data);
+            let frame = Datagram { payload: padded_channel_data(CHANNEL, &data), ..plain.clone() };
+            s.tx(&frame, &s.at_peer(&frame, &data), Reason::ToPeer);
+            let lengths = [&frame, &plain].map(|frame| s.program.run(&frame.frame()).frame.len());
+            assert_eq!(lengths[0], lengths[1], "nothing lies behind the packet");
+            if s.client.is_ipv4() && s.peer.is_ipv4() {
+                let frame = Datagram { checksum: false, ..frame };
+                s.tx(&frame, &s.at_peer(&frame, &data), Reason::ToPeer);
+            }
+        }
+    }
+}
+
+#[test]
+fn padded_channel_data_is_counted_by_its_data_and_refused_as_any_other() {
+    let mut s = Scene::v4();
+    let frame = Datagram { payload: padded_channel_data(CHANNEL, b"12345"), ..s.client_sends(b"") };
+    s.program.run(&frame.frame());
+    assert_eq!(s.program.counted_by(s.to_peer), (1, 5));
+    s.dropped(&Datagram { ttl: 1, ..frame.clone() }.frame(), Reason::TtlExceeded);
+    s.change(|record| record.deadline = 0);
+    s.dropped(&frame.frame(), Reason::Expired);
+}
+
+#[test]
+fn every_crossing_of_families_is_rewritten() {
+    for mut s in crossings() {
         for data in [&b"even"[..], b"odd", b""] {
             let frame = Datagram { tos: 0xb9, ..s.client_sends(data) };
             s.tx(&frame, &s.at_peer(&frame, data), Reason::ToPeer);

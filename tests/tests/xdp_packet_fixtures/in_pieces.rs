@@ -2,7 +2,7 @@
 
 use relay_common::interface::Interface;
 use relay_common::reason::Reason;
-use turnpike_tests::frames::Datagram;
+use turnpike_tests::frames::{Datagram, padded_channel_data};
 use turnpike_tests::xdp::{INGRESS, Program, Verdict, next_hop};
 
 use crate::scene::*;
@@ -46,6 +46,13 @@ fn a_frame_in_pieces_is_larger_than_the_next_hops_mtu_by_one_byte_or_fits() {
     let frame = s.peer_sends(&data);
     s.tx(&frame, &s.at_client(&frame, &data), Reason::ToClient);
     s.passed(&s.peer_sends(&vec![7; most - 3]).frame(), Reason::TooBig);
+}
+
+#[test]
+fn a_frame_in_pieces_whose_padding_cannot_be_seen_goes_up() {
+    let mut s = jumbo(Scene::v4());
+    let frame = Datagram { payload: padded_channel_data(CHANNEL, &large()[..7_999]), ..s.client_sends(b"") };
+    s.passed(&frame.frame(), Reason::InPieces);
 }
 
 #[test]

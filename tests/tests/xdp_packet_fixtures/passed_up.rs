@@ -217,11 +217,15 @@ fn a_wrong_ip_header_checksum_goes_up_untouched() {
 }
 
 #[test]
-fn padded_channel_data_goes_up_and_short_channel_data_is_dropped() {
+fn channel_data_with_more_than_padding_goes_up_and_short_channel_data_is_dropped() {
     let mut s = Scene::v4();
     let mut frame = s.client_sends(b"");
-    frame.payload = channel_data(CHANNEL, b"12345", 3);
-    s.passed(&frame.frame(), Reason::Padding);
+    for (data, behind) in [(&b"12345"[..], [1, 2, 4, 7]), (b"1234", [1, 3, 4, 8]), (b"", [1, 2, 3, 4])] {
+        for behind in behind {
+            frame.payload = channel_data(CHANNEL, data, behind);
+            s.passed(&frame.frame(), Reason::Padding);
+        }
+    }
     frame.payload = channel_data(CHANNEL, b"12345", 0);
     frame.payload.pop();
     s.dropped(&frame.frame(), Reason::ChannelDataLength);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use relay_common::flow::FlowRecord;
 use relay_common::next_hop::HAIRPIN;
 use relay_common::reason::Reason;
-use turnpike_tests::frames::{Datagram, channel_data};
+use turnpike_tests::frames::{Datagram, channel_data, padded_channel_data};
 use turnpike_tests::xdp::path;
 
 use crate::scene::*;
@@ -124,6 +124,21 @@ fn lessons_7_what_one_client_sends_to_the_other_leaves_in_one_run_whatever_the_f
                 let data: Vec<u8> = (0..len).map(|i| (i * 11 + 5) as u8).collect();
                 let seen = Datagram { tos: 0xb9, ..c.sends(by.0, &data) };
                 c.arrives(&seen, by.1, c.s.relayed, &data);
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_behind_channel_data_comes_off() {
+    for to in [By::Channel, By::Indications] {
+        for families in 0..8 {
+            let families = [families & 1 != 0, families & 2 != 0, families & 4 != 0];
+            let mut c = Call::new((By::Channel, to), families);
+            for data in [&b"1"[..], b"12", b"123", b"12345"] {
+                let payload = padded_channel_data(CHANNEL, data);
+                let seen = Datagram { payload, ..c.sends(By::Channel, data) };
+                c.arrives(&seen, to, c.s.relayed, data);
             }
         }
     }
