@@ -29,7 +29,7 @@ pub(crate) const FIREWALLS: &[&str] = &["apache2-utils", "libnss3-tools", "mitmp
 
 /// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
 /// apt's.
-pub(crate) const CLIENTS: &[&str] = &["chromium", "python3-aioice"];
+pub(crate) const CLIENTS: &[&str] = &["chromium", "libnice-dev", "python3-aioice"];
 
 /// What bpf-linker is built from, for a major version of LLVM.
 pub(crate) fn linker(llvm: u32) -> Vec<String> {

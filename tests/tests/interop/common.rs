@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde_json::Value;
 use turnpike_tests::lab::{self, Host, OneNic, Server, ServerOptions, wait_for};
 
-/// The port of DTLS, and of TLS.
+/// The port of DTLS, of TLS, and of TCP without it.
 const SECURE: u16 = 5349;
 
 /// An address family.
@@ -51,6 +51,11 @@ impl Lab {
         Self::open(listen, relay, options, Some("tls"))
     }
 
+    /// The same for TCP, at the port of TLS.
+    pub(crate) fn with_tcp(listen: Family, relay: &[Family], options: ServerOptions) -> Option<Self> {
+        Self::open(listen, relay, options, Some("tcp"))
+    }
+
     fn open(listen: Family, relay: &[Family], options: ServerOptions, secure: Option<&str>) -> Option<Self> {
         if lab::skipped() {
             return None;
@@ -68,7 +73,7 @@ impl Lab {
         Some(Self { net, server, listen, ports })
     }
 
-    /// Where the server listens for DTLS or TLS.
+    /// Where the server listens for DTLS, TLS or TCP.
     pub(crate) fn secure(&self) -> SocketAddr {
         self.listen.of(&self.net.server).at(SECURE)
     }
