@@ -1,4 +1,4 @@
-//! The server and clients that others wrote: coturn's, the crate `turn-client-proto`, OpenSSL's, aioice and Chromium. And our clients with
+//! The server and clients that others wrote: coturn's, the crate `turn-client-proto`, OpenSSL's, aioice, Chromium and Firefox. And our clients with
 //! servers and proxies that others wrote: coturn and squid.
 //!
 //! Each test has a network of its own, on which every machine has an address of each family.
@@ -8,6 +8,7 @@ mod common;
 mod a_tunnel_over_websocket;
 mod aioice;
 mod chromium;
+mod firefox;
 mod openssl_s_client;
 mod probe_and_tunnel_through_proxies;
 mod probe_speaks_to_coturn;
