@@ -27,9 +27,9 @@ pub(crate) const DAEMONS: &[(&str, &str)] = &[("coturn", "coturn"), ("squid-open
 /// certificates.
 pub(crate) const FIREWALLS: &[&str] = &["apache2-utils", "libnss3-tools", "mitmproxy"];
 
-/// Further clients that the server is tried with. Not every release has them all: Ubuntu's Chromium is no package of
+/// Further clients that the server is tried with. Not every release has them all: Ubuntu's browsers are no packages of
 /// apt's.
-pub(crate) const CLIENTS: &[&str] = &["chromium", "libnice-dev", "python3-aioice"];
+pub(crate) const CLIENTS: &[&str] = &["chromium", "firefox-esr", "libnice-dev", "python3-aioice"];
 
 /// What bpf-linker is built from, for a major version of LLVM.
 pub(crate) fn linker(llvm: u32) -> Vec<String> {

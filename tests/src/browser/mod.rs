@@ -15,6 +15,7 @@
 //! let rows = browser.evaluate("[...document.querySelectorAll('tr')].map(row => row.innerText)");
 //! ```
 
+mod firefox;
 mod pipe;
 
 use std::fs;
@@ -27,6 +28,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+pub use self::firefox::{FIREFOX, Firefox};
 use self::pipe::Pipe;
 
 /// Where Debian's package `chromium` puts it.

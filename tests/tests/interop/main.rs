@@ -1,5 +1,5 @@
-//! The server and clients that others wrote: coturn's, the crate `turn-client-proto`, OpenSSL's, aioice, libnice and
-//! Chromium. And our clients with servers and proxies that others wrote: coturn and squid.
+//! The server and clients that others wrote: coturn's, the crate `turn-client-proto`, OpenSSL's, aioice, libnice, Chromium
+//! and Firefox. And our clients with servers and proxies that others wrote: coturn and squid.
 //!
 //! Each test has a network of its own, on which every machine has an address of each family.
 
@@ -8,6 +8,7 @@ mod common;
 mod a_tunnel_over_websocket;
 mod aioice;
 mod chromium;
+mod firefox;
 mod libnice;
 mod openssl_s_client;
 mod probe_and_tunnel_through_proxies;
