@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::{Deserialize, Deserializer};
 
 use super::ice_values::{ApiKey, IceUrl, KeyHash, PublicHost, TEST_TENANT, TenantName};
-use super::listen::Listen;
+use super::listen::{Listen, Scheme};
 use super::origin::Origin;
 use super::realms::RealmSettings;
 use super::resolve::refuse;
@@ -306,6 +306,16 @@ pub(super) fn out_of_reach(
             "{} cannot be reached: no listener serves HTTP; add one, such as https://ADDRESS:443",
             wanted.join(" and ")
         )
+    })
+}
+
+/// What to say about URLs that some browsers leave out.
+pub(super) fn left_out(ice: &IceSettings, listen: &[Listen]) -> Option<String> {
+    let has_tls = listen.iter().any(|listen| matches!(listen.scheme, Scheme::Tls | Scheme::Https));
+    let made = ice.urls.is_empty() && has_tls && ice.hosts.iter().any(PublicHost::is_address);
+    (made || ice.urls.iter().any(IceUrl::is_tls_at_an_address)).then(|| {
+        "ice: Firefox tries TURN over TLS only at a name: have a turns: URL, or `host`, name the server and not its address"
+            .into()
     })
 }
 

@@ -25,6 +25,11 @@ impl PublicHost {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is an address and no name.
+    pub fn is_address(&self) -> bool {
+        self.0.starts_with('[') || self.0.parse::<Ipv4Addr>().is_ok()
+    }
 }
 
 impl From<IpAddr> for PublicHost {
@@ -74,6 +79,19 @@ impl IceUrl {
     /// Whether it is one that browsers know only as a WebSocket.
     pub fn is_web_socket(&self) -> bool {
         self.0.starts_with("ws://") || self.0.starts_with("wss://")
+    }
+
+    /// Whether it is one of TURN over TLS at an address and no name.
+    pub fn is_tls_at_an_address(&self) -> bool {
+        let authority = self.0.strip_prefix("turns:").map(|rest| rest.split('?').next().unwrap_or_default());
+        authority.is_some_and(|authority| {
+            let host = if authority.starts_with('[') {
+                authority
+            } else {
+                authority.split(':').next().unwrap_or("")
+            };
+            host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()
+        })
     }
 
     /// Whether no credentials go with it.

@@ -190,6 +190,7 @@ impl Layer {
         let ice = self.ice.resolve(&signers, &mut warnings)?;
         let test_page = self.test_page.resolve(&signers, &mut warnings)?;
         warnings.extend(ice::out_of_reach(&ice, test_page.as_ref(), &listen));
+        warnings.extend(ice::left_out(&ice, &listen));
 
         let settings = Settings {
             listen,

@@ -172,6 +172,27 @@ fn behind_a_firewall_that_drops_udp_the_page_says_so_and_what_is_left() {
     assert!(text.contains("Calls in a browser will not work") && text.contains("WebSockets"), "{text}");
 }
 
+/// The relayed ports, which nobody but the server's own firewall can be the reason of.
+#[test]
+fn where_the_server_gives_addresses_and_no_data_comes_the_network_is_not_blamed() {
+    let Some(mut scene) = Scene::new("north", "") else { return };
+    let server = scene.net.server.clone();
+    server.run("nft", "add table inet f");
+    server.run("nft", "add chain inet f in { type filter hook input priority 0 ; }");
+    server.run("nft", "add rule inet f in udp dport 50000-50099 drop");
+    let url = scene.url("/test");
+    scene.browser.open(&url);
+    scene.wait_until_done();
+    let rows = scene.rows();
+    println!("{rows:#?}");
+    let states: Vec<&str> = rows.iter().map(|[_, state, _]| state.as_str()).collect();
+    assert_eq!(states, ["bad", "bad", "good", "good"]);
+    assert!(rows[0][2].contains("its relayed ports are blocked at the server"), "{rows:?}");
+    let (class, text) = scene.verdict();
+    assert_eq!(class, "bad");
+    assert!(text.contains("Calls will not work now.") && text.contains("not to blame"), "{text}");
+}
+
 /// The page of a server that lists the pages of others is let in by it.
 #[test]
 fn a_list_of_origins_does_not_make_the_page_call_its_own_websocket_broken() {

@@ -374,25 +374,3 @@ fn a_family_without_an_alternate_server_is_warned_about() {
         assert!(warnings.len() == 1 && warnings[0].starts_with(&expected), "{warnings:?}");
     }
 }
-
-#[test]
-fn what_is_for_browsers_needs_a_listener_that_they_reach() {
-    let warned = |text: &str| {
-        let warnings = resolved(text).unwrap().warnings;
-        warnings.into_iter().any(|warning| warning.contains("no listener serves HTTP"))
-    };
-    let tenant =
-        "[auth]\nsecrets = ['s']\n[[ice.tenants]]\nname = 'app'\nkey = 'key-of-the-app-0123456789'\n";
-    let page = "[auth]\nsecrets = ['s']\n[test-page]\nenabled = true\n";
-    for text in [tenant, page] {
-        assert!(warned(text));
-        // Either has HTTP on the same port.
-        for scheme in ["http", "tcp"] {
-            assert!(
-                !warned(&format!("listen = ['udp://10.0.0.2', '{scheme}://10.0.0.2']\n{text}")),
-                "{scheme}"
-            );
-        }
-    }
-    assert!(!warned("[auth]\nsecrets = ['s']\n"));
-}

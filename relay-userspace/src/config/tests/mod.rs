@@ -1,5 +1,6 @@
 //! Tests of the settings as an operator writes them.
 
+mod browsers;
 mod complaints;
 mod rates;
 mod secrets;
