@@ -72,7 +72,10 @@ impl Firefox {
             .args(["--headless", "--marionette", "--no-remote", "--profile"])
             .arg(&profile)
             .arg("about:blank")
-            .env("HOME", &profile);
+            .env("HOME", &profile)
+            // Where its libraries leave things, too.
+            .env("XDG_RUNTIME_DIR", &profile)
+            .env("TMPDIR", &profile);
         let mut process = Process::start(&mut command);
         let stream = wait_longer_for("Firefox's port", PATIENCE, || {
             if let Some(status) = process.exited() {
