@@ -43,7 +43,7 @@ pub struct Load {
     pub rate: Option<f64>,
     /// Packets of a flow that follow one another.
     pub burst: u32,
-    /// From one of them to the next at the least; zero for as fast as the generator makes them.
+    /// From one of them to the next; zero for as fast as the generator makes them.
     pub spacing: Duration,
     /// For how long.
     pub duration: Duration,

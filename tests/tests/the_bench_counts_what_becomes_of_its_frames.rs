@@ -201,7 +201,8 @@ fn packets_of_a_burst_keep_their_spacing() {
     let flows = [flow(V4, 0)];
     let mut traffic = pair.traffic(&flows, Wire::Echo);
     let mut sent = |spacing| {
-        let load = Load { rate: None, burst: 10, spacing, duration: Duration::from_millis(50), ..LOAD };
+        // With a rate, the time is looked at before each burst.
+        let load = Load { rate: Some(1e6), burst: 10, spacing, duration: Duration::from_millis(50), ..LOAD };
         let outcome = pair.near.enter(|| traffic.offer(&load, &|| 0.0)).expect("a run");
         outcome.sent
     };

@@ -114,8 +114,8 @@ fn a_case_that_cannot_be_offered_is_left_out_and_told() {
     assert_eq!(
         left_out,
         [
-            "64 flows, channels, IPv4, one interface, to the peer",
-            "64 flows, channels, IPv4, two interfaces, to the peer"
+            "64 flows, channels, IPv4, one interface, to the peer, frames of 214 bytes",
+            "64 flows, channels, IPv4, two interfaces, to the peer, frames of 214 bytes"
         ]
     );
     bench.setups.clear();

@@ -43,7 +43,8 @@ pub struct Case {
 impl Case {
     /// What it is called where it is left out.
     pub fn title(&self) -> String {
-        format!("{}, {}{}", self.setup, direction_name(self.direction), self.in_trains())
+        let Self { setup, direction, frame, .. } = self;
+        format!("{setup}, {}, frames of {frame} bytes{}", direction_name(*direction), self.in_trains())
     }
 
     /// What reports say behind the rest of a case: nothing where flows take turns.

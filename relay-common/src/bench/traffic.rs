@@ -134,7 +134,7 @@ pub struct Plan {
     pub run: u32,
     /// The TTL or hop limit that packets must arrive with; zero for any.
     pub ttl: u32,
-    /// Nanoseconds from one packet of a burst to the next, at the least; zero for as fast as can be.
+    /// Nanoseconds from one packet of a burst to the next; zero for as fast as can be.
     pub spacing: u32,
 }
 
@@ -154,7 +154,7 @@ pub struct Progress {
     pub first: u64,
     /// When it sent a packet for the last time that it looked at the clock.
     pub last: u64,
-    /// When it sent the last packet of a burst whose packets have a spacing.
+    /// When the last packet of a burst whose packets have a spacing was due.
     pub spaced: u64,
     /// When the next burst is due, after the first, in units of 2^-[`FRACTION`] nanoseconds.
     pub due: u64,

@@ -60,18 +60,21 @@ fn make(ctx: &XdpContext) -> Option<()> {
             }
         }
         progress.left = plan.burst;
+        if plan.spacing != 0 {
+            now = if now == 0 { clock() } else { now };
+            progress.spaced = now;
+        }
         // Knuth's MMIX generator, whose upper bits are the good ones.
         progress.random =
             progress.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         progress.flow = ((progress.random >> 32) * u64::from(plan.flows) >> 32) as u32;
     } else if plan.spacing != 0 {
         now = clock();
-        if now.wrapping_sub(progress.spaced) < u64::from(plan.spacing) {
+        let due = progress.spaced + u64::from(plan.spacing);
+        if now < due {
             return None;
         }
-    }
-    if plan.spacing != 0 {
-        progress.spaced = if now == 0 { clock() } else { now };
+        progress.spaced = if now > due + SLACK { now } else { due };
     }
     let flow = progress.flow;
     let outgoing = OUTGOING.get_ptr_mut(flow)?;

@@ -312,8 +312,14 @@ pub(super) fn out_of_reach(
 /// What to say about URLs that some browsers leave out.
 pub(super) fn left_out(ice: &IceSettings, listen: &[Listen]) -> Option<String> {
     let has_tls = listen.iter().any(|listen| matches!(listen.scheme, Scheme::Tls | Scheme::Https));
-    let made = ice.urls.is_empty() && has_tls && ice.hosts.iter().any(PublicHost::is_address);
-    (made || ice.urls.iter().any(IceUrl::is_tls_at_an_address)).then(|| {
+    let made = has_tls && !ice.hosts.is_empty() && ice.hosts.iter().all(PublicHost::is_address);
+    let is_left_out = |listed: &[IceUrl]| {
+        let (at_addresses, by_name): (Vec<_>, Vec<_>) =
+            listed.iter().filter(|url| url.is_tls()).partition(|url| url.is_tls_at_an_address());
+        !at_addresses.is_empty() && by_name.is_empty()
+    };
+    let of_all = if ice.urls.is_empty() { made } else { is_left_out(&ice.urls) };
+    (of_all || ice.tenants.iter().any(|tenant| is_left_out(&tenant.urls))).then(|| {
         "ice: Firefox tries TURN over TLS only at a name: have a turns: URL, or `host`, name the server and not its address"
             .into()
     })

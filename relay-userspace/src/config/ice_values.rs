@@ -81,7 +81,12 @@ impl IceUrl {
         self.0.starts_with("ws://") || self.0.starts_with("wss://")
     }
 
-    /// Whether it is one of TURN over TLS at an address and no name.
+    /// Whether it is one of TURN over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("turns:")
+    }
+
+    /// Whether it is one at an address and no name.
     pub fn is_tls_at_an_address(&self) -> bool {
         let authority = self.0.strip_prefix("turns:").map(|rest| rest.split('?').next().unwrap_or_default());
         authority.is_some_and(|authority| {

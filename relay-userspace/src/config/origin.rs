@@ -18,6 +18,17 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// The forms that clients write in an ORIGIN attribute: those that are no browser may have the scheme's own port in it.
+    pub fn forms(&self) -> impl Iterator<Item = String> {
+        let with_port = self.0.split_once("://").and_then(|(scheme, place)| {
+            let has_port = place.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+            own_port(scheme).filter(|_| !has_port).map(|port| format!("{}:{port}", self.0))
+        });
+        [self.0.clone()].into_iter().chain(with_port)
+    }
+}
+
 impl FromStr for Origin {
     type Err = BadValue;
 
@@ -106,6 +117,15 @@ mod tests {
         ] {
             assert_eq!(written.parse::<Origin>().unwrap().as_str(), form, "{written}");
         }
+    }
+
+    #[test]
+    fn a_realm_is_found_with_the_schemes_own_port_too() {
+        let forms = |origin: &str| origin.parse::<Origin>().unwrap().forms().collect::<Vec<_>>();
+        assert_eq!(forms("https://x:443"), ["https://x", "https://x:443"]);
+        assert_eq!(forms("http://[2001:db8::1]"), ["http://[2001:db8::1]", "http://[2001:db8::1]:80"]);
+        assert_eq!(forms("https://x:8443"), ["https://x:8443"]);
+        assert_eq!(forms("app://x"), ["app://x"]);
     }
 
     #[test]

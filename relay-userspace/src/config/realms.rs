@@ -110,7 +110,7 @@ impl Settings {
         let mut others = Vec::new();
         for RealmSettings { name, listeners, origins, users, secrets } in &self.realms {
             let realm = self.realm(name, users, secrets)?;
-            let origins = origins.iter().map(|origin| origin.to_string());
+            let origins = origins.iter().flat_map(Origin::forms);
             others.push(realm.on_listeners(listeners.iter().map(|l| l.address)).for_origins(origins));
         }
         Realms::new(default, others).or_else(refuse_as)

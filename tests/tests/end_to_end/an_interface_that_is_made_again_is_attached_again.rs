@@ -118,7 +118,12 @@ fn ten_times_in_a_row_without_a_leak() {
         until_by_xdp(&mut call, &server);
         assert_eq!(program_id(&net.server), program, "the program is the one that was loaded");
     }
-    assert_eq!(open(&mut server), before);
+    // A connection of a question to the admin API may be among them, before and now.
+    lab::wait_for("no more open than before", || {
+        let mut before = before.clone();
+        let was_open = |kind: &String| before.iter().position(|b| b == kind).map(|i| before.swap_remove(i));
+        open(&mut server).iter().map(was_open).all(|was| was.is_some()).then_some(())
+    });
 }
 
 #[test]

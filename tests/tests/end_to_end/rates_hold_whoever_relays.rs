@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use relay_common::reason::Reason;
-use turnpike_tests::frames::channel_data;
 use turnpike_tests::lab::{self, Counters, OneNic, Path, QUIET, Server, ServerOptions, receive};
 
 use crate::common::{CHANNEL, Call, moved, path};
@@ -169,7 +168,7 @@ fn packets_of_a_user_with_two_calls_by_xdp() {
     assert_relayed_by(&moved, Path::Xdp, flooded.0);
 }
 
-/// ChannelData with padding goes up, and takes from the same meter.
+/// What comes in fragments goes up, and takes from the same meter.
 #[test]
 fn packets_of_which_half_go_by_xdp_and_half_by_the_process() {
     let Some(Scene { _net, server, calls }) = calls("xdp", &[("--allocation-packets", "200")], 1) else {
@@ -179,7 +178,7 @@ fn packets_of_which_half_go_by_xdp_and_half_by_the_process() {
     let mut flooded = Default::default();
     let moved = moved(&server, || {
         flooded = flood(&[&call.peer], |n| {
-            call.client.send_raw(&channel_data(CHANNEL, b"padded", if n % 2 == 0 { 0 } else { 2 }));
+            call.client.send(CHANNEL, if n % 2 == 0 { b"whole" } else { &[7; 2_000] });
         });
     });
     assert_kept(flooded, RATE);

@@ -29,7 +29,10 @@ struct Scene {
 impl Scene {
     /// `None` when the test is to be skipped.
     fn new(datapath: &'static str) -> Option<Self> {
-        if lab::skipped() || lab::lacks(FIREFOX, "firefox-esr") {
+        if lab::skipped()
+            || lab::lacks(FIREFOX, "firefox-esr")
+            || lab::lacks("/usr/bin/certutil", "libnss3-tools")
+        {
             return None;
         }
         let (net, folder) = (OneNic::dual_stack(), Folder::new());

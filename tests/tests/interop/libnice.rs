@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use relay_common::reason::Reason;
 use serde_json::Value;
 use turnpike_tests::lab::{self, Folder, PASSWORD, Process, ServerOptions, USER};
 
@@ -28,6 +29,10 @@ fn agents(transport: &str, listen: Family, datapath: &'static str) {
     assert_eq!(result["candidates"], serde_json::json!(["relay", "relay"]), "{result}");
     assert_eq!(result["received"], serde_json::json!([100, 100]), "{result}");
     println!("libnice over {transport}: connected after {} ms", result["connected_ms"]);
+    if datapath == "xdp" && transport == "udp" {
+        let counters = lab.server.counters();
+        assert!(counters.of(lab::Path::Xdp, Reason::RelayToRelay) >= 150, "{counters:?}");
+    }
     lab.nothing_is_left();
 }
 

@@ -38,7 +38,10 @@ static gboolean send_one(gpointer unused) {
 static void changed(NiceAgent *agent, guint stream, guint component, guint state, gpointer unused) {
     if (state == NICE_COMPONENT_STATE_FAILED)
         g_main_loop_quit(loop);
-    if (state == NICE_COMPONENT_STATE_READY && ++ready == 2) {
+    // An agent may become it more than once.
+    if (state == NICE_COMPONENT_STATE_READY)
+        ready |= agent == agents[0] ? 1 : 2;
+    if (ready == 3 && !connected_ms) {
         connected_ms = (g_get_monotonic_time() - start) / 1000;
         g_timeout_add(2, send_one, NULL);
     }

@@ -63,6 +63,21 @@ fn padding_behind_channel_data_comes_off_whatever_it_holds() {
     }
 }
 
+/// Short frames are filled up on the wire; what fills them is no part of the packet.
+#[test]
+fn padding_comes_off_before_what_fills_a_short_frame() {
+    let mut s = Scene::v4();
+    let frame = Datagram { payload: padded_channel_data(CHANNEL, b"12345"), ..s.client_sends(b"") };
+    for filling in [1, 5, 6] {
+        let mut filled = frame.frame();
+        filled.resize(filled.len() + filling, 0xee);
+        let run = s.program.run(&filled);
+        assert_eq!((run.verdict, &run.counted[..]), (Verdict::Tx, &[(Reason::ToPeer, 1)][..]));
+        let out = s.at_peer(&frame, b"12345");
+        assert_eq!((Datagram::read(&run.frame), run.frame.len()), (out.clone(), out.frame().len()));
+    }
+}
+
 #[test]
 fn padded_channel_data_is_counted_by_its_data_and_refused_as_any_other() {
     let mut s = Scene::v4();

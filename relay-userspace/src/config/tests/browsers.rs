@@ -39,6 +39,8 @@ fn tls_at_an_address_is_told_as_firefox_leaves_it_out() {
     {
         assert!(!warned(url), "{url}");
     }
+    // Another one has a name.
+    assert!(!warned("turns:192.0.2.1', 'turns:turn.example.org"));
     let hosts = |host: &str| host.parse::<PublicHost>().unwrap().is_address();
     assert_eq!(["192.0.2.1", "2001:db8::1", "turn.example.org"].map(hosts), [true, true, false]);
 }
