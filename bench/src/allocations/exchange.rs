@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -40,9 +41,22 @@ struct Client {
     nonce: Option<Vec<u8>>,
 }
 
+/// How long an address may still be in use that a client has given up: a process that somebody else starts meanwhile has a copy
+/// of its socket until it becomes its program.
+const COPIED: Duration = Duration::from_secs(2);
+
 /// A client's socket to this server.
 fn connect(address: SocketAddr, server: SocketAddr) -> Result<UdpSocket> {
-    let socket = UdpSocket::bind(address).with_context(|| {
+    let begin = Instant::now();
+    let socket = loop {
+        match UdpSocket::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begin.elapsed() < COPIED => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            bound => break bound,
+        }
+    };
+    let socket = socket.with_context(|| {
         format!("the client at {address}: is the address this machine's and the port free?")
     })?;
     socket.set_nonblocking(true).context("a socket that does not wait")?;

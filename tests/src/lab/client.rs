@@ -1,8 +1,9 @@
 //! A TURN client that does one step at a time, as a test says.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use turnpike::stun::{
@@ -16,6 +17,15 @@ use crate::frames::channel_data;
 
 /// Where the transaction ids of the next client begin.
 static CLIENTS: AtomicU64 = AtomicU64::new(0);
+
+/// The port of the next client, less [`FIRST_PORT`].
+static PORTS: AtomicU16 = AtomicU16::new(0);
+
+/// Clients have ports of their own: below those that the kernel picks for others, and far from the servers'.
+const FIRST_PORT: u16 = 10_000;
+
+/// How many there are.
+const PORT_COUNT: u16 = 20_000;
 
 /// How long an answer may take before the request is sent again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -52,15 +62,27 @@ pub enum Received {
 }
 
 impl TurnClient {
-    /// A client on this machine, at a port that the kernel picks.
+    /// A client on this machine, at a port that no other one has had. The kernel might pick that of a client that is gone and whose
+    /// allocation is not: that is refused (437).
     pub fn new(host: &Host, server: SocketAddr) -> Self {
-        Self::at(host, 0, server)
+        loop {
+            let port = FIRST_PORT + PORTS.fetch_add(1, Ordering::Relaxed) % PORT_COUNT;
+            match host.enter(|| UdpSocket::bind(host.at(port))) {
+                Ok(socket) => return Self::with(socket, server),
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                Err(error) => panic!("{}: {error}", host.at(port)),
+            }
+        }
     }
 
     /// A client at this port.
     pub fn at(host: &Host, port: u16, server: SocketAddr) -> Self {
+        Self::with(host.udp(port), server)
+    }
+
+    fn with(socket: UdpSocket, server: SocketAddr) -> Self {
         Self {
-            socket: host.udp(port),
+            socket,
             server,
             challenge: None,
             early: VecDeque::new(),
@@ -194,7 +216,7 @@ impl TurnClient {
     }
 
     fn must(&mut self, method: Method, fill: impl Fn(&mut Builder<'_>)) -> Vec<u8> {
-        self.request(method, fill).unwrap_or_else(|code| panic!("{method}: {code}"))
+        self.request(method, fill).unwrap_or_else(|code| panic!("{method} of {}: {code}", self.address()))
     }
 
     fn attempt(
