@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::alternate::Domain;
-use super::values::{BadValue, refuse};
+use super::values::{BadValue, refuse, split_port};
 
 /// A shorter key could be found by trying.
 const MIN_KEY: usize = 12;
@@ -88,15 +88,9 @@ impl IceUrl {
 
     /// Whether it is one at an address and no name.
     pub fn is_tls_at_an_address(&self) -> bool {
-        let authority = self.0.strip_prefix("turns:").map(|rest| rest.split('?').next().unwrap_or_default());
-        authority.is_some_and(|authority| {
-            let host = if authority.starts_with('[') {
-                authority
-            } else {
-                authority.split(':').next().unwrap_or("")
-            };
-            host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok()
-        })
+        let authority = self.0.strip_prefix("turns:").and_then(|rest| rest.split('?').next());
+        let host = authority.and_then(|authority| split_port(authority).0.parse::<PublicHost>().ok());
+        host.is_some_and(|host| host.is_address())
     }
 
     /// Whether no credentials go with it.
@@ -139,10 +133,7 @@ impl FromStr for IceUrl {
                 "{text:?}: after the ? only transport=udp or transport=tcp can be said of TURN"
             ));
         }
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
+        let (host, port) = split_port(authority);
         // `parse` would take a sign too.
         let is_port = |port: &str| !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port > 0);
         if port.is_some_and(|port| !is_port(port)) {

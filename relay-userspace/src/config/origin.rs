@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use super::values::{BadValue, refuse};
+use super::values::{BadValue, refuse, split_port};
 
 /// The origin of a web page (RFC 6454) in the form that browsers write it in, whatever form the operator wrote: lower case, an
 /// IPv6 address as short as it can be, without the scheme's own port. So texts that are equal are the same origin.
@@ -22,8 +22,8 @@ impl Origin {
     /// The forms that clients write in an ORIGIN attribute: those that are no browser may have the scheme's own port in it.
     pub fn forms(&self) -> impl Iterator<Item = String> {
         let with_port = self.0.split_once("://").and_then(|(scheme, place)| {
-            let has_port = place.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-            own_port(scheme).filter(|_| !has_port).map(|port| format!("{}:{port}", self.0))
+            let own = own_port(scheme).filter(|_| split_port(place).1.is_none());
+            own.map(|port| format!("{}:{port}", self.0))
         });
         [self.0.clone()].into_iter().chain(with_port)
     }
@@ -47,10 +47,7 @@ impl FromStr for Origin {
         if !place.is_ascii() {
             return refuse(format!("{text:?}: write the name as browsers send it, xn--..."));
         }
-        let (host, port) = match place.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (place, None),
-        };
+        let (host, port) = split_port(place);
         let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             Some(address) => match address.parse::<Ipv6Addr>() {
                 Ok(address) => in_brackets(address),

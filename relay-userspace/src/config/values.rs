@@ -264,6 +264,14 @@ impl fmt::Display for AdminListen {
     }
 }
 
+/// Host and port of `HOST:PORT`; the colons of an IPv6 address in brackets are none of a port.
+pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
 /// Lets the file have these values as the text that their flags take; a number is read as it is written.
 macro_rules! read_as_text {
     ($($value:ty),*) => {$(

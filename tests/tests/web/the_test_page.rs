@@ -63,6 +63,16 @@ impl Scene {
         self.browser.wait_for("document.documentElement.dataset.state == 'done'", Duration::from_secs(25));
     }
 
+    /// The rows of the test page, tried now.
+    fn tried(&mut self) -> Vec<[String; 3]> {
+        let url = self.url("/test");
+        self.browser.open(&url);
+        self.wait_until_done();
+        let rows = self.rows();
+        println!("{rows:#?}");
+        rows
+    }
+
     /// `[URL, state, reason]` of each row.
     fn rows(&mut self) -> Vec<[String; 3]> {
         let rows = self.browser.evaluate(
@@ -78,17 +88,16 @@ impl Scene {
     }
 }
 
+fn states(rows: &[[String; 3]]) -> Vec<&str> {
+    rows.iter().map(|[_, state, _]| state.as_str()).collect()
+}
+
 #[test]
 fn a_way_that_works_is_green_and_one_that_does_not_is_red_with_the_reason() {
     let Some(mut scene) = Scene::new("north", "") else { return };
-    let url = scene.url("/test");
-    scene.browser.open(&url);
-    scene.wait_until_done();
-    let rows = scene.rows();
-    println!("{rows:#?}");
-    let states: Vec<&str> = rows.iter().map(|[_, state, _]| state.as_str()).collect();
+    let rows = scene.tried();
     // UDP, TCP where nobody listens, the WebSocket, STUN.
-    assert_eq!(states, ["good", "bad", "good", "good"]);
+    assert_eq!(states(&rows), ["good", "bad", "good", "good"]);
     assert!(rows[0][0].ends_with("3478?transport=udp") && rows[0][2].starts_with("Works."), "{rows:?}");
     assert!(rows[1][2].contains("nothing listens there") && rows[1][2].contains("701"), "{rows:?}");
     assert!(rows[2][0].starts_with("ws://") && rows[2][2].starts_with("Works"), "{rows:?}");
@@ -159,13 +168,8 @@ fn behind_a_firewall_that_drops_udp_the_page_says_so_and_what_is_left() {
     client.run("nft", "add table inet f");
     client.run("nft", "add chain inet f out { type filter hook output priority 0 ; }");
     client.run("nft", "add rule inet f out meta l4proto udp drop");
-    let url = scene.url("/test");
-    scene.browser.open(&url);
-    scene.wait_until_done();
-    let rows = scene.rows();
-    println!("{rows:#?}");
-    let states: Vec<&str> = rows.iter().map(|[_, state, _]| state.as_str()).collect();
-    assert_eq!(states, ["bad", "bad", "good", "bad"]);
+    let rows = scene.tried();
+    assert_eq!(states(&rows), ["bad", "bad", "good", "bad"]);
     assert!(rows[0][2].starts_with("No answer: a firewall blocks this way"), "{rows:?}");
     let (class, text) = scene.verdict();
     assert_eq!(class, "bad");
@@ -180,13 +184,8 @@ fn where_the_server_gives_addresses_and_no_data_comes_the_page_says_so() {
     server.run("nft", "add table inet f");
     server.run("nft", "add chain inet f in { type filter hook input priority 0 ; }");
     server.run("nft", "add rule inet f in udp dport 50000-50099 drop");
-    let url = scene.url("/test");
-    scene.browser.open(&url);
-    scene.wait_until_done();
-    let rows = scene.rows();
-    println!("{rows:#?}");
-    let states: Vec<&str> = rows.iter().map(|[_, state, _]| state.as_str()).collect();
-    assert_eq!(states, ["bad", "bad", "good", "good"]);
+    let rows = scene.tried();
+    assert_eq!(states(&rows), ["bad", "bad", "good", "good"]);
     assert!(rows[0][2].contains("its relayed ports are blocked at the server"), "{rows:?}");
     let (class, text) = scene.verdict();
     assert_eq!(class, "bad");
@@ -213,11 +212,7 @@ fn a_list_of_origins_does_not_make_the_page_call_its_own_websocket_broken() {
     let client = net.client.clone();
     let browser = Browser::start(|program| client.command(program), &[]);
     let mut scene = Scene { net, server, browser };
-    let url = scene.url("/test");
-    scene.browser.open(&url);
-    scene.wait_until_done();
-    let rows = scene.rows();
-    println!("{rows:#?}");
+    let rows = scene.tried();
     assert!(rows.iter().any(|[url, ..]| url.starts_with("ws://")), "{rows:?}");
     assert!(rows.iter().all(|[_, state, _]| state == "good"), "{rows:?}");
 }
@@ -230,12 +225,9 @@ fn a_websocket_that_is_refused_may_be_so_by_a_list_of_origins() {
     client.run("nft", "add table inet f");
     client.run("nft", "add chain inet f out { type filter hook output priority 0 ; }");
     client.run("nft", &format!("add rule inet f out tcp dport {WEB_SOCKETS} reject with tcp reset"));
-    let url = scene.url("/test");
-    scene.browser.open(&url);
-    scene.wait_until_done();
-    let rows = scene.rows();
-    println!("{rows:#?}");
-    let origin = url.strip_suffix("/test").expect("the page's path");
+    let rows = scene.tried();
+    let url = scene.url("");
+    let origin = url.as_str();
     let why = format!("the server’s list of origins (websocket-origins) lacks this page: {origin}.");
     assert!(rows[2][0].starts_with("ws://") && rows[2][1] == "bad" && rows[2][2].contains(&why), "{rows:?}");
 }
